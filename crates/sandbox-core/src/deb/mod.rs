@@ -1,0 +1,1 @@
+//! Debian's formats: bytes to values and back.

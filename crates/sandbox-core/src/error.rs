@@ -1,0 +1,121 @@
+//! The error that leaves the crate: a stage, a subject and a cause with a class and hints.
+
+use std::{error::Error as StdError, fmt};
+
+/// The result of a public verb.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of thing went wrong: it alone picks the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// What was asked for cannot be had, or the name is taken.
+    Unavailable,
+    /// The command line is wrong.
+    Usage,
+    /// A file of the user's or of ours (image, profile, lock, configuration) is wrong.
+    File,
+    /// A signature, digest, expiry date or path escape: what came is not to be trusted.
+    Untrusted,
+    /// Something outside could not be reached.
+    Unreachable,
+    /// The host lacks a feature, a program or a permission.
+    Host,
+    /// Our own state on disk is damaged.
+    State,
+    /// A bug of ours.
+    Bug,
+}
+
+/// Advice for the user, as data; the command line words it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// A command that does what was wanted, and what it does.
+    Run {
+        /// What the command achieves, in a few lower-case words.
+        purpose: String,
+        /// The command, as typed.
+        command: String,
+    },
+    /// Anything that is not a command.
+    Note(String),
+}
+
+impl Hint {
+    /// Makes a hint that is a command.
+    pub fn run(purpose: impl Into<String>, command: impl Into<String>) -> Self {
+        Self::Run { purpose: purpose.into(), command: command.into() }
+    }
+}
+
+/// What a stage's error must be able to say of itself.
+///
+/// Its `Display` is a lower-case fragment that completes "because …", without its source.
+pub trait Cause: StdError + Send + Sync + 'static {
+    /// Tells the class, which picks the exit code.
+    fn class(&self) -> Class;
+
+    /// Gives advice, best first.
+    fn hints(&self) -> Vec<Hint> {
+        Vec::new()
+    }
+}
+
+/// A failed verb: "could not {verb} {subject}", because of its cause.
+#[derive(Debug)]
+pub struct Error {
+    verb: &'static str,
+    subject: String,
+    cause: Box<dyn Cause>,
+}
+
+impl Error {
+    /// Makes an error of what was being done, to what, and why it failed.
+    pub fn new(verb: &'static str, subject: impl Into<String>, cause: impl Cause) -> Self {
+        Self { verb, subject: subject.into(), cause: Box::new(cause) }
+    }
+
+    /// Tells the class, which picks the exit code.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.cause.class()
+    }
+
+    /// Gives advice, best first.
+    #[must_use]
+    pub fn hints(&self) -> Vec<Hint> {
+        self.cause.hints()
+    }
+
+    /// Gives the cause, for a caller that wants to look into it.
+    #[must_use]
+    pub fn cause(&self) -> &(dyn Cause + 'static) {
+        &*self.cause
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {} {}", self.verb, self.subject)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.cause)
+    }
+}
+
+/// Adds what was being done, and to what, to a stage's error.
+pub trait Context<T> {
+    /// Wraps the error as "could not {verb} {subject}".
+    ///
+    /// # Errors
+    /// The wrapped error, where there was one.
+    fn during(self, verb: &'static str, subject: impl Into<String>) -> Result<T>;
+}
+
+impl<T, E: Cause> Context<T> for std::result::Result<T, E> {
+    fn during(self, verb: &'static str, subject: impl Into<String>) -> Result<T> {
+        self.map_err(|cause| Error::new(verb, subject, cause))
+    }
+}

@@ -1,0 +1,137 @@
+//! A startable machine and what runs it.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use crate::{Result, name::MachineName, report::Reporter};
+
+/// What runs a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// systemd-nspawn under systemd-machined, driven over D-Bus.
+    Nspawn,
+    /// systemd-nspawn under a supervisor of ours.
+    Direct,
+}
+
+/// What the guest may reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The internet; not the host (but for DNS and DHCP), not the LAN, not other machines.
+    #[default]
+    Internet,
+    /// Whatever the host reaches, and the host.
+    Open,
+    /// The host's own network stack: no wall at all.
+    Host,
+    /// Nothing.
+    None,
+}
+
+/// A private address that the guest may reach all the same: a mirror's or a resolver's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Exception {
+    /// The exact address.
+    pub address: IpAddr,
+    /// The exact port, for TCP, and for UDP too where it is 53.
+    pub port: u16,
+    /// Why, in a few words: `mirror http://…`, `resolver`.
+    pub reason: String,
+}
+
+/// What a machine asks of its backend, summed over its profiles.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Needs {
+    /// Containers inside (Docker, bubblewrap, user namespaces): brings the nesting cure.
+    pub nesting: bool,
+    /// System calls beyond nspawn's default filter, by name.
+    pub system_calls: Vec<String>,
+    /// Device nodes of the host, by path.
+    pub devices: Vec<PathBuf>,
+}
+
+/// Everything a backend must know to write a machine's configuration; kept in the machine's record.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Definition {
+    /// Its name; also its host name.
+    pub name: MachineName,
+    /// What runs it.
+    pub backend: Kind,
+    /// Its tree, ids 0-based.
+    pub tree: PathBuf,
+    /// What it asks of the backend.
+    pub needs: Needs,
+    /// What it may reach.
+    pub network: Network,
+    /// Private addresses that it may reach all the same.
+    pub exceptions: Vec<Exception>,
+    /// No user namespace and every capability: for test hosts, asked for by name only.
+    pub privileged: bool,
+    /// The absolute path of the `sandbox` program, for units that call it.
+    pub program: PathBuf,
+}
+
+/// Where a machine is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Not running.
+    Stopped,
+    /// It has a leader; its systemd has not finished booting.
+    Starting,
+    /// Its systemd says running.
+    Running,
+    /// Its systemd says degraded: some unit failed.
+    Degraded,
+    /// It is going down.
+    Stopping,
+}
+
+/// A machine's first process, in the host's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Its process id on the host.
+    pub pid: i32,
+}
+
+/// What a machine's life needs of a backend. Every verb may be repeated.
+pub trait Backend: Send + Sync {
+    /// Tells which one it is.
+    fn kind(&self) -> Kind;
+
+    /// Tells where a machine's tree must stand.
+    fn tree(&self, name: &MachineName) -> PathBuf;
+
+    /// Writes the machine's configuration; nothing runs yet.
+    ///
+    /// # Errors
+    /// Where the host cannot give what the definition asks for, or a file cannot be written.
+    fn define(&self, definition: &Definition) -> Result<()>;
+
+    /// Starts the machine and returns when it has a leader.
+    ///
+    /// # Errors
+    /// Where it did not start; the cause carries the end of the log.
+    fn start(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()>;
+
+    /// Shuts the machine down cleanly, by force after the deadline, and returns when it is gone.
+    ///
+    /// # Errors
+    /// Where it is still there.
+    fn stop(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()>;
+
+    /// Removes configuration, units, firewall rules, interfaces and runtime files of a stopped machine,
+    /// also of a half-made one. The tree is not touched.
+    ///
+    /// # Errors
+    /// Where something is left.
+    fn undefine(&self, definition: &Definition) -> Result<()>;
+
+    /// Gives the machine's first process, none where it does not run.
+    ///
+    /// # Errors
+    /// Where the backend cannot be asked.
+    fn leader(&self, name: &MachineName) -> Result<Option<Leader>>;
+}
