@@ -42,7 +42,7 @@ pub struct Exception {
 
 /// What a machine asks of its backend, summed over its profiles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Needs {
     /// Containers inside (Docker, bubblewrap, user namespaces): brings the nesting cure.
     pub nesting: bool,

@@ -1,1 +1,16 @@
-//! TODO stage
+//! What is to be built: images and profiles, read from TOML and merged into one [`Spec`].
+//!
+//! One schema serves both; an image is a layer that says where packages come from, a profile one that is
+//! stacked on it. Files are read by [`Catalogue::find`] only, everything else takes text or values.
+
+mod check;
+mod file;
+mod load;
+mod merge;
+
+pub use check::Error;
+pub use file::{
+    Apt, Archive, Health, Layer, Link, Npm, Packages, Part, Pocket, SCHEMA, TreeFile, Units, User,
+};
+pub use load::{Catalogue, Kind, Source};
+pub use merge::{Spec, stack};

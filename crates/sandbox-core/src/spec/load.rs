@@ -1,0 +1,186 @@
+//! Finds image and profile files, and reads each by itself.
+
+use std::{fs, io, path::PathBuf};
+
+use super::{
+    check::{self, Error},
+    file::{Layer, SCHEMA},
+};
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A bottom layer.
+    Image,
+    /// A layer on top.
+    Profile,
+}
+
+impl Kind {
+    /// Gives the word for messages.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Profile => "profile",
+        }
+    }
+
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Image => "images",
+            Self::Profile => "profiles",
+        }
+    }
+}
+
+/// A file's text and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The path, or `built-in images/trixie.toml`.
+    pub origin: String,
+    /// The text.
+    pub text: String,
+}
+
+/// Where images and profiles are looked for: folders in order, then those built into the program.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    /// Folders that may have `images/` and `profiles/` below them, the first one wins.
+    pub folders: Vec<PathBuf>,
+    /// Those of the program: path (`images/trixie.toml`) and text.
+    pub embedded: &'static [(&'static str, &'static str)],
+}
+
+impl Catalogue {
+    /// Finds a file by name, or by path where the name has a slash or ends in `.toml`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with the nearest name, or [`Error::Unreadable`].
+    pub fn find(&self, kind: Kind, name: &str) -> Result<Source, Error> {
+        if name.contains('/') || name.ends_with(".toml") {
+            let path = PathBuf::from(name);
+            return read(&path)?.ok_or_else(|| Error::Unreadable {
+                path,
+                source: io::Error::from(io::ErrorKind::NotFound),
+            });
+        }
+        let file = format!("{}/{name}.toml", kind.folder());
+        for folder in &self.folders {
+            if let Some(source) = read(&folder.join(&file))? {
+                return Ok(source);
+            }
+        }
+        if let Some((path, text)) = self.embedded.iter().find(|(path, _)| *path == file) {
+            return Ok(Source { origin: format!("built-in {path}"), text: (*text).to_owned() });
+        }
+        let known = self.names(kind);
+        let nearest = check::nearest(name, known.iter().map(String::as_str));
+        Err(Error::Missing { kind: kind.word(), name: name.to_owned(), nearest, known })
+    }
+
+    /// Lists the names that [`Self::find`] would find, in order.
+    #[must_use]
+    pub fn names(&self, kind: Kind) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .embedded
+            .iter()
+            .filter_map(|(path, _)| path.strip_prefix(kind.folder())?.strip_prefix('/')?.strip_suffix(".toml"))
+            .map(str::to_owned)
+            .collect();
+        for folder in &self.folders {
+            let Ok(entries) = fs::read_dir(folder.join(kind.folder())) else { continue };
+            names.extend(
+                entries
+                    .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                    .filter_map(|name| name.strip_suffix(".toml").map(str::to_owned)),
+            );
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Finds a file and reads it.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it, named with file and line.
+    pub fn layer(&self, kind: Kind, name: &str) -> Result<(Source, Layer), Error> {
+        let source = self.find(kind, name)?;
+        let layer = read_layer(&source)?;
+        let wanted = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
+        if layer.name != wanted {
+            return Err(Error::Name { origin: source.origin, name: layer.name, wanted: wanted.to_owned() });
+        }
+        Ok((source, layer))
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<Option<Source>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(Source { origin: path.display().to_string(), text })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
+/// Reads a layer of its text.
+pub(super) fn read_layer(source: &Source) -> Result<Layer, Error> {
+    let layer: Layer = toml::from_str(&source.text)
+        .map_err(|error| check::malformed(&source.origin, &source.text, &error))?;
+    if layer.schema != SCHEMA {
+        return Err(Error::Schema { origin: source.origin.clone(), schema: layer.schema });
+    }
+    let value = |key: &str, problem: String| Error::Value {
+        origin: source.origin.clone(),
+        key: key.to_owned(),
+        problem,
+    };
+    for file in &layer.files {
+        if !file.path.is_absolute() {
+            return Err(value("files.path", format!("`{}` is not absolute", file.path.display())));
+        }
+        if u32::from_str_radix(&file.mode, 8).is_err() {
+            return Err(value("files.mode", format!("`{}` is not an octal number", file.mode)));
+        }
+    }
+    for npm in &layer.npm {
+        if !npm.into.is_absolute() {
+            return Err(value("npm.into", format!("`{}` is not absolute", npm.into.display())));
+        }
+    }
+    Ok(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source { origin: "p.toml".to_owned(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
+        let error = read_layer(&source("schema = 1\nname = \"p\"\nrequire = [\"base\"]\n")).unwrap_err();
+        let Error::Malformed { line, nearest, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((*line, nearest.as_deref()), (3, Some("requires")));
+        assert_eq!(error.to_string(), "p.toml:3: unknown key `require`");
+    }
+
+    #[test]
+    fn a_later_schema_is_refused() {
+        let error = read_layer(&source("schema = 2\nname = \"p\"\n")).unwrap_err();
+        assert!(matches!(error, Error::Schema { schema: 2, .. }));
+    }
+
+    #[test]
+    fn a_missing_profile_is_named_with_the_nearest() {
+        let catalogue =
+            Catalogue { folders: Vec::new(), embedded: &[("profiles/docker.toml", ""), ("images/sid.toml", "")] };
+        let error = catalogue.find(Kind::Profile, "dokcer").unwrap_err();
+        let Error::Missing { nearest, known, .. } = error else { panic!() };
+        assert_eq!(nearest.as_deref(), Some("docker"));
+        assert_eq!(known, ["docker"]);
+    }
+}
