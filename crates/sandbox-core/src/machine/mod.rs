@@ -1,5 +1,7 @@
 //! A startable machine and what runs it.
 
+pub mod record;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use crate::{Result, name::MachineName, report::Reporter};

@@ -124,6 +124,7 @@ pub(super) fn malformed(origin: &str, text: &str, error: &toml::de::Error) -> Er
         .starts_with("unknown field")
         .then(|| quoted.next().and_then(|unknown| nearest(unknown, quoted)))
         .flatten();
-    let problem = message.split(", expected").next().unwrap_or(message).replace("unknown field", "unknown key");
+    let problem =
+        message.split(", expected").next().unwrap_or(message).replace("unknown field", "unknown key");
     Error::Malformed { origin: origin.to_owned(), line, problem, nearest }
 }

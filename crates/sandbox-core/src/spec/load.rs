@@ -60,10 +60,8 @@ impl Catalogue {
     pub fn find(&self, kind: Kind, name: &str) -> Result<Source, Error> {
         if name.contains('/') || name.ends_with(".toml") {
             let path = PathBuf::from(name);
-            return read(&path)?.ok_or_else(|| Error::Unreadable {
-                path,
-                source: io::Error::from(io::ErrorKind::NotFound),
-            });
+            return read(&path)?
+                .ok_or_else(|| Error::Unreadable { path, source: io::Error::from(io::ErrorKind::NotFound) });
         }
         let file = format!("{}/{name}.toml", kind.folder());
         for folder in &self.folders {
@@ -85,7 +83,9 @@ impl Catalogue {
         let mut names: Vec<String> = self
             .embedded
             .iter()
-            .filter_map(|(path, _)| path.strip_prefix(kind.folder())?.strip_prefix('/')?.strip_suffix(".toml"))
+            .filter_map(|(path, _)| {
+                path.strip_prefix(kind.folder())?.strip_prefix('/')?.strip_suffix(".toml")
+            })
             .map(str::to_owned)
             .collect();
         for folder in &self.folders {
@@ -176,8 +176,10 @@ mod tests {
 
     #[test]
     fn a_missing_profile_is_named_with_the_nearest() {
-        let catalogue =
-            Catalogue { folders: Vec::new(), embedded: &[("profiles/docker.toml", ""), ("images/sid.toml", "")] };
+        let catalogue = Catalogue {
+            folders: Vec::new(),
+            embedded: &[("profiles/docker.toml", ""), ("images/sid.toml", "")],
+        };
         let error = catalogue.find(Kind::Profile, "dokcer").unwrap_err();
         let Error::Missing { nearest, known, .. } = error else { panic!() };
         assert_eq!(nearest.as_deref(), Some("docker"));

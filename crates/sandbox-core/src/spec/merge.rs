@@ -162,9 +162,18 @@ mod tests {
              [[pocket]]\nname = \"release\"\narchive = \"main\"\nsuite = \"i\"\nsigners = []\n\
              [apt]\nsources = \"debian.sources\"\nsigned-by = \"/k\"\n",
         ),
-        ("profiles/p.toml", "schema = 1\nname = \"p\"\nrequires = [\"q\"]\n[packages]\ninstall = [\"b\", \"a\"]\n"),
-        ("profiles/q.toml", "schema = 1\nname = \"q\"\n[packages]\ninstall = [\"c\"]\n[machine]\nnesting = true\n"),
-        ("profiles/u.toml", "schema = 1\nname = \"u\"\nunset = [\"packages.install\"]\n[packages]\ninstall = [\"z\"]\n"),
+        (
+            "profiles/p.toml",
+            "schema = 1\nname = \"p\"\nrequires = [\"q\"]\n[packages]\ninstall = [\"b\", \"a\"]\n",
+        ),
+        (
+            "profiles/q.toml",
+            "schema = 1\nname = \"q\"\n[packages]\ninstall = [\"c\"]\n[machine]\nnesting = true\n",
+        ),
+        (
+            "profiles/u.toml",
+            "schema = 1\nname = \"u\"\nunset = [\"packages.install\"]\n[packages]\ninstall = [\"z\"]\n",
+        ),
         ("profiles/x.toml", "schema = 1\nname = \"x\"\nrequires = [\"y\"]\n"),
         ("profiles/y.toml", "schema = 1\nname = \"y\"\nrequires = [\"x\"]\n"),
     ];

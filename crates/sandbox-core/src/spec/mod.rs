@@ -7,6 +7,7 @@ mod check;
 mod file;
 mod load;
 mod merge;
+pub mod mirrors;
 
 pub use check::Error;
 pub use file::{

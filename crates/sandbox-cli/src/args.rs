@@ -1,0 +1,296 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds machines for coding agents from a distribution's archive, and runs them.
+#[derive(Debug, Parser)]
+#[command(name = "sandbox", version, propagate_version = true, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sandbox create agents --release trixie --profile docker,claude,codex
+  sandbox shell agents
+  sandbox exec agents --user agent -- claude --version
+  sandbox bootstrap bookworm ./tree
+  sandbox doctor
+
+Exit codes: 0 well; 1 cannot be had, or name taken; 2 usage; 3 a file is wrong; 4 untrusted;
+5 unreachable; 6 the host lacks something; 7 own state damaged; 70 a bug. `exec` and `shell` give the
+payload's own status, 125 for our failures, 126 not executable, 127 not found, 128+n by signal.";
+
+/// Options of every verb.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Where fetched packages are kept
+    #[arg(long, global = true, value_name = "DIR", env = "SANDBOX_CACHE_DIR", default_value = "/var/cache/sandbox")]
+    #[arg(hide_env_values = true, help_heading = "Global options")]
+    pub cache_dir: PathBuf,
+    /// Where machines are kept
+    #[arg(long, global = true, value_name = "DIR", env = "SANDBOX_STATE_DIR", default_value = "/var/lib/sandbox")]
+    #[arg(hide_env_values = true, help_heading = "Global options")]
+    pub state_dir: PathBuf,
+    /// Show errors and warnings only
+    #[arg(long, short, global = true, help_heading = "Global options")]
+    pub quiet: bool,
+    /// Show results and events as JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Build a root file system of a suite
+    Bootstrap(Bootstrap),
+    /// Build a machine and start it
+    Create(Create),
+    /// Start a machine
+    Start(Named),
+    /// Shut a machine down
+    Stop(Stop),
+    /// Shut a machine down and start it again
+    Restart(Stop),
+    /// Remove a machine with all it has
+    #[command(visible_alias = "rm")]
+    Remove(Remove),
+    /// List the machines
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show a machine
+    Status(Named),
+    /// Show a machine's journal
+    Logs(Logs),
+    /// Run a command in a machine
+    Exec(Exec),
+    /// Open a login shell in a machine
+    Shell(Shell),
+    /// List images and profiles
+    Profiles,
+    /// Check what this host can do
+    Doctor,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// What units and supervisors call
+    #[command(hide = true)]
+    Internal {
+        #[command(subcommand)]
+        verb: Internal,
+    },
+}
+
+/// Verbs that only our own units and processes call.
+#[derive(Debug, Subcommand)]
+pub enum Internal {
+    /// Supervise a machine of the backend `direct`.
+    Supervise { name: String },
+    /// Put a machine's walls up.
+    WallUp { name: String },
+    /// Give a machine what nested containers need.
+    Nesting { name: String },
+    /// Undo what dead makers left, and what is named.
+    Recover { paths: Vec<PathBuf> },
+}
+
+/// What a tree is built of.
+#[derive(Clone, Debug, Args)]
+pub struct Build {
+    /// Package set: essential, apt, minbase (= required), buildd, important, standard
+    #[arg(long, value_name = "SET", default_value = "minbase")]
+    pub variant: String,
+    /// Packages beside the variant's
+    #[arg(long, value_name = "PACKAGE,…", value_delimiter = ',')]
+    pub include: Vec<String>,
+    /// Packages that must not be installed
+    #[arg(long, value_name = "PACKAGE,…", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+    /// Mirror to use; `security=URL` names the mirror of the security archive. May be repeated
+    #[arg(long, value_name = "[ARCHIVE=]URL")]
+    pub mirror: Vec<String>,
+    /// Pockets to use beside `release`, or `none` [default: those of the image file]
+    #[arg(long, value_name = "POCKET,…", value_delimiter = ',')]
+    pub pocket: Vec<String>,
+    /// Components to use [default: those of the image file]
+    #[arg(long, value_name = "COMPONENT,…", value_delimiter = ',')]
+    pub component: Vec<String>,
+    /// Trust this keyring beside the suite's own
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Vec<PathBuf>,
+    /// Install recommended packages too
+    #[arg(long)]
+    pub recommends: bool,
+    /// Accept indexes past their Valid-Until date
+    #[arg(long)]
+    pub ignore_valid_until: bool,
+    /// npm registry for profiles that take something from one
+    #[arg(long, value_name = "URL", env = "SANDBOX_NPM_REGISTRY", hide_env_values = true)]
+    pub npm_registry: Option<String>,
+}
+
+/// `sandbox bootstrap`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox bootstrap trixie ./tree
+  sandbox bootstrap bookworm base.tar.zst --include openssh-server,vim")]
+pub struct Bootstrap {
+    /// Suite: the name of an image, such as trixie
+    pub suite: String,
+    /// Folder (new or empty), or a file ending in .tar or .tar.zst
+    pub target: PathBuf,
+    /// Profiles to build in
+    #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
+    pub profile: Vec<String>,
+    /// Host name of the tree
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    #[command(flatten)]
+    pub build: Build,
+}
+
+/// `sandbox create`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox create agents --release trixie --profile docker,claude,codex
+  sandbox create plain --release bookworm --backend direct")]
+pub struct Create {
+    /// The machine's name: a-z, 0-9 and inner hyphens
+    pub name: String,
+    /// Suite: the name of an image
+    #[arg(long, value_name = "SUITE", default_value = "trixie")]
+    pub release: String,
+    /// Profiles to stack on the image; `base` always is
+    #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
+    pub profile: Vec<String>,
+    /// What runs the machine
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
+    /// What the machine may reach
+    #[arg(long, value_enum, default_value_t)]
+    pub network: Network,
+    /// Leave it stopped
+    #[arg(long)]
+    pub no_start: bool,
+    /// Seconds that the machine may take to boot
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub timeout: u64,
+    /// No user namespace and every capability: the guest's root is the host's. For test hosts
+    #[arg(long)]
+    pub privileged: bool,
+    #[command(flatten)]
+    pub build: Build,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// The first that this host can run: nspawn, direct
+    #[default]
+    Auto,
+    /// systemd-nspawn under systemd-machined
+    Nspawn,
+    /// systemd-nspawn under a supervisor of ours
+    Direct,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Network {
+    /// The internet; not the host, its LAN, or other machines
+    #[default]
+    Internet,
+    /// Whatever the host reaches
+    Open,
+    /// The host's own network, no wall at all
+    Host,
+    /// Nothing
+    None,
+}
+
+/// A verb with a machine's name.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The machine's name
+    pub name: String,
+}
+
+/// `sandbox stop`, `sandbox restart`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// The machine's name
+    pub name: String,
+    /// Seconds until it is stopped by force
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub timeout: u64,
+}
+
+/// `sandbox remove`.
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The machine's name
+    pub name: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `sandbox logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The machine's name
+    pub name: String,
+    /// Go on as lines come
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How many of the last lines
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub lines: Option<u32>,
+}
+
+/// `sandbox exec`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox exec agents -- systemctl is-system-running
+  sandbox exec agents --user agent --cwd /home/agent -t -- claude
+  tar c . | sandbox exec agents -- tar x -C /srv")]
+pub struct Exec {
+    /// The machine's name
+    pub name: String,
+    /// Who runs it
+    #[arg(long, short, value_name = "USER")]
+    pub user: Option<String>,
+    /// Environment variable; may be repeated
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// Working directory
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// Give it a terminal
+    #[arg(long, short)]
+    pub terminal: bool,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// `sandbox shell`.
+#[derive(Debug, Args)]
+pub struct Shell {
+    /// The machine's name
+    pub name: String,
+    /// Whose shell [default: agent where there is one, else root]
+    #[arg(long, short, value_name = "USER")]
+    pub user: Option<String>,
+}

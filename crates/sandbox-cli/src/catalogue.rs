@@ -1,0 +1,58 @@
+//! The images and profiles that are built into the program.
+
+use std::path::PathBuf;
+
+use sandbox_core::spec::Catalogue;
+
+macro_rules! embedded {
+    ($($path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!("../../../", $path)))),*]
+    };
+}
+
+/// Every file of `images/` and `profiles/`; a test fails if one is forgotten.
+pub const EMBEDDED: &[(&str, &str)] = embedded![
+    "images/bookworm.toml",
+    "images/trixie.toml",
+    "profiles/base.toml",
+    "profiles/claude.toml",
+    "profiles/codex.toml",
+    "profiles/docker.toml",
+];
+
+/// Gives the catalogue: `./`, the user's folder, the system's, then the built-in files.
+pub fn catalogue(home: Option<&PathBuf>) -> Catalogue {
+    let mut folders = vec![PathBuf::from(".")];
+    folders.extend(home.map(|home| home.join(".config/sandbox")));
+    folders.push(PathBuf::from("/etc/sandbox"));
+    Catalogue { folders, embedded: EMBEDDED }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandbox_core::spec::{Kind, stack};
+
+    #[test]
+    fn every_file_is_embedded() {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for folder in ["images", "profiles"] {
+            for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+                let path = format!("{folder}/{}", entry.unwrap().file_name().into_string().unwrap());
+                assert!(EMBEDDED.iter().any(|(known, _)| *known == path), "{path} is not embedded");
+            }
+        }
+    }
+
+    #[test]
+    fn every_file_is_of_the_schema() {
+        let catalogue = Catalogue { folders: Vec::new(), embedded: EMBEDDED };
+        let profiles = catalogue.names(Kind::Profile);
+        for image in catalogue.names(Kind::Image) {
+            let spec = stack(&catalogue, &image, &profiles).unwrap();
+            assert_eq!(spec.profiles[0], "base");
+            let agent: Vec<_> = spec.layer.users.iter().map(|user| (&*user.name, user.uid)).collect();
+            assert!(agent.contains(&("agent", 1000)));
+        }
+    }
+}

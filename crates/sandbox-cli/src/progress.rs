@@ -1,0 +1,125 @@
+//! Turns events into bars, plain lines or JSON lines.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+    sync::Mutex,
+    time::Duration,
+};
+
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use sandbox_core::report::{Event, Phase, Reporter, Unit};
+
+use crate::settings::Display;
+
+/// A reporter for a terminal, a log or a program.
+pub struct Progress {
+    display: Display,
+    bars: MultiProgress,
+    open: Mutex<BTreeMap<&'static str, ProgressBar>>,
+}
+
+impl Progress {
+    /// Makes a reporter for a way of showing things.
+    pub fn new(display: Display) -> Self {
+        Self { display, bars: MultiProgress::new(), open: Mutex::new(BTreeMap::new()) }
+    }
+
+    fn bar(&self, event: &Event) {
+        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match event {
+            Event::Started { phase, unit, total } => {
+                let bar = self.bars.add(ProgressBar::new(*total));
+                bar.set_style(style(*unit, *total));
+                bar.set_prefix(word(*phase));
+                bar.enable_steady_tick(Duration::from_millis(120));
+                if let Some(old) = open.insert(word(*phase), bar) {
+                    old.finish_and_clear();
+                }
+            }
+            Event::Advanced { phase, delta } => {
+                if let Some(bar) = open.get(word(*phase)) {
+                    bar.inc(*delta);
+                }
+            }
+            Event::At { phase, subject } => {
+                if let Some(bar) = open.get(word(*phase)) {
+                    bar.set_message(subject.clone());
+                }
+            }
+            Event::Finished { phase, .. } => {
+                if let Some(bar) = open.remove(word(*phase)) {
+                    bar.finish_and_clear();
+                }
+                self.line(event);
+            }
+            Event::Notice { .. } | Event::Warning { .. } => self.line(event),
+        }
+    }
+
+    fn line(&self, event: &Event) {
+        let text = match event {
+            Event::Finished { phase, elapsed, summary } => {
+                format!("{:>12}  {summary} in {}", word(*phase), seconds(*elapsed))
+            }
+            Event::Notice { text } => format!("{:>12}  {text}", "note"),
+            Event::Warning { text } => format!("{:>12}  {text}", "warning"),
+            _ => return,
+        };
+        self.bars.suspend(|| {
+            let _ = writeln!(io::stderr(), "{text}");
+        });
+    }
+}
+
+impl Reporter for Progress {
+    fn report(&self, event: Event) {
+        match self.display {
+            Display::Bars => self.bar(&event),
+            Display::Lines => self.line(&event),
+            Display::Quiet => {
+                if matches!(event, Event::Warning { .. }) {
+                    self.line(&event);
+                }
+            }
+            Display::Json => {
+                if let Ok(line) = serde_json::to_string(&event) {
+                    let _ = writeln!(io::stdout(), "{line}");
+                }
+            }
+        }
+    }
+}
+
+fn seconds(elapsed: Duration) -> String {
+    if elapsed < Duration::from_secs(60) {
+        format!("{:.1} s", elapsed.as_secs_f64())
+    } else {
+        HumanDuration(elapsed).to_string()
+    }
+}
+
+const fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Archive => "archive",
+        Phase::Resolve => "resolve",
+        Phase::Fetch => "fetch",
+        Phase::Unpack => "unpack",
+        Phase::Configure => "configure",
+        Phase::Customize => "customize",
+        Phase::Pack => "pack",
+        Phase::Define => "define",
+        Phase::Boot => "boot",
+    }
+}
+
+fn style(unit: Unit, total: u64) -> ProgressStyle {
+    let template = match (unit, total) {
+        (_, 0) => "{prefix:>12}  {spinner} {wide_msg}",
+        (Unit::Bytes, _) => "{prefix:>12}  [{bar:28}] {bytes}/{total_bytes} {binary_bytes_per_sec} {wide_msg}",
+        _ => "{prefix:>12}  [{bar:28}] {pos}/{len} {wide_msg}",
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}

@@ -1,0 +1,155 @@
+//! What the command line, the environment and the host mean together: the only reader of any of them.
+
+use std::{
+    env, fs,
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::{args::Global, failure::Failure, exit::Exit};
+
+/// How events and results are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Display {
+    /// Bars on a terminal.
+    Bars,
+    /// One line for each thing that ends.
+    Lines,
+    /// Errors only.
+    Quiet,
+    /// JSON.
+    Json,
+}
+
+/// Values that verbs work with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where fetched things are kept.
+    pub cache: PathBuf,
+    /// Where machines' records are kept.
+    pub state: PathBuf,
+    /// How things are shown.
+    pub display: Display,
+    /// The user's home, if known.
+    pub home: Option<PathBuf>,
+    /// This program's own absolute path.
+    pub program: PathBuf,
+    /// Seconds since 1970 at the start of this run.
+    pub now: i64,
+    /// The user's terminal type.
+    pub term: String,
+    /// Whether stdin and stdout are a terminal.
+    pub interactive: bool,
+}
+
+impl Settings {
+    /// Reads what is particular to this run.
+    ///
+    /// # Errors
+    /// Where this program's own path is not known.
+    pub fn read(global: &Global) -> Result<Self, Failure> {
+        let Global { cache_dir, state_dir, quiet, json } = global;
+        let program = fs::read_link("/proc/self/exe")
+            .map_err(|error| Failure::said(Exit::HOST, format!("/proc/self/exe cannot be read: {error}")))?;
+        Ok(Self {
+            cache: absolute(cache_dir),
+            state: absolute(state_dir),
+            display: match (json, quiet) {
+                (true, _) => Display::Json,
+                (_, true) => Display::Quiet,
+                _ if std::io::stderr().is_terminal() => Display::Bars,
+                _ => Display::Lines,
+            },
+            home: variable("HOME").map(PathBuf::from),
+            program,
+            now: clock(),
+            term: variable("TERM").unwrap_or_else(|| "dumb".to_owned()),
+            interactive: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
+        })
+    }
+
+    /// Tells whether results are JSON.
+    pub fn json(&self) -> bool {
+        self.display == Display::Json
+    }
+
+    /// Fails with what is needed, before anything is done, where this is not root.
+    ///
+    /// # Errors
+    /// Not root.
+    pub fn need_root(&self, verb: &str) -> Result<(), Failure> {
+        if nix::unistd::geteuid().is_root() {
+            return Ok(());
+        }
+        Err(Failure::said(
+            Exit::HOST,
+            format!("`sandbox {verb}` needs root: it makes files of many owners, mounts and namespaces"),
+        )
+        .hint("run it as root", format!("sudo sandbox {verb} …")))
+    }
+
+    /// Gives the npm registry: what was asked for, else the host's npm configuration, else Yarn's public
+    /// alias of the registry.
+    pub fn npm_registry(&self, asked: Option<&str>) -> String {
+        let configured = || {
+            let home = self.home.iter().map(|home| home.join(".npmrc"));
+            let files = home.chain(["/etc/npmrc".into(), "/usr/etc/npmrc".into(), "/usr/local/etc/npmrc".into()]);
+            files.filter_map(|file| fs::read_to_string(file).ok()).find_map(|text| registry_of(&text))
+        };
+        let registry = asked.map(str::to_owned).or_else(configured);
+        registry.unwrap_or_else(|| "https://registry.yarnpkg.com".to_owned()).trim_end_matches('/').to_owned()
+    }
+
+    /// Reads the host's apt sources: file name and text of each, and its os-release.
+    pub fn host_apt(&self) -> (String, Vec<(String, String)>) {
+        let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+        if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
+            files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+        }
+        files.sort();
+        let sources = files
+            .into_iter()
+            .filter_map(|file| Some((file.display().to_string(), fs::read_to_string(&file).ok()?)))
+            .collect();
+        (os_release, sources)
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place where the environment is read")]
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place where the clock is read")]
+fn clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Finds the registry in the text of an npmrc(5) file.
+fn registry_of(npmrc: &str) -> Option<String> {
+    npmrc
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .filter(|(key, _)| key.trim() == "registry")
+        .map(|(_, value)| value.trim().trim_matches('"').to_owned())
+        .next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn npmrc_gives_its_registry_and_not_a_scopes() {
+        let text = "; c\n@me:registry=https://a.invalid/\nregistry = \"https://b.invalid/\"\n";
+        assert_eq!(registry_of(text).as_deref(), Some("https://b.invalid/"));
+        assert_eq!(registry_of("cache=/x\n"), None);
+    }
+}

@@ -1,0 +1,447 @@
+//! A machine's life: made, started, stopped, removed, and undone where its maker died.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Backend, Definition, Kind, State,
+    guest::{self, GuestState},
+    record::{self, Claim, Partial, Record, Records},
+};
+use crate::{
+    Error, Result,
+    error::{Cause, Class, Context as _, Hint},
+    host::root,
+    name::MachineName,
+    report::{Event, Phase, Reporter, Unit},
+};
+
+/// How long a machine may take to shut down before it is stopped by force, where nobody says otherwise.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a new machine is.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What its backend is told; the tree is the backend's place for it.
+    pub definition: Definition,
+    /// The image's name.
+    pub image: String,
+    /// The profiles' names, in order.
+    pub profiles: Vec<String>,
+    /// Seconds since 1970.
+    pub now: i64,
+    /// How long it may take to boot; none leaves it stopped.
+    pub boot: Option<Duration>,
+    /// Who makes it, for whoever wants the same name: `process 12 (create)`.
+    pub holder: String,
+}
+
+/// What can go wrong with a tree or a boot, beyond the backend and the records.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    /// The file system refused.
+    #[error("{path}: {doing} failed", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// It runs already.
+    #[error("it runs already")]
+    Running,
+    /// It does not run.
+    #[error("it does not run")]
+    Stopped {
+        /// Its name.
+        name: MachineName,
+    },
+    /// It did not come up in time.
+    #[error("its systemd was still `{state}` after {seconds} s")]
+    Slow {
+        /// What the guest said last.
+        state: String,
+        /// The deadline.
+        seconds: u64,
+        /// Its name.
+        name: MachineName,
+    },
+    /// The backend of its record is not in this program.
+    #[error("its backend `{kind:?}` is not at hand")]
+    Backend {
+        /// Which.
+        kind: Kind,
+    },
+}
+
+impl Cause for LifeError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Running | Self::Stopped { .. } | Self::Slow { .. } => Class::Unavailable,
+            Self::Io { .. } | Self::Backend { .. } => Class::Host,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Stopped { name } => vec![Hint::run("start it", format!("sandbox start {name}"))],
+            Self::Slow { name, .. } => vec![Hint::run(
+                "build it, leave it stopped, then look on",
+                format!("sandbox create {name} --no-start && sandbox start {name}"),
+            )],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What is seen of a machine from outside.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    /// Its name.
+    pub name: MachineName,
+    /// Where it is in its life.
+    pub state: State,
+    /// What runs it.
+    pub backend: Kind,
+    /// Its image.
+    pub image: String,
+    /// Its profiles, in order.
+    pub profiles: Vec<String>,
+    /// Its first process on the host.
+    pub leader: Option<i32>,
+    /// Its addresses, loopback and link-local ones left out.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// Units that failed.
+    pub failed_units: Vec<String>,
+    /// What it may reach.
+    pub network: super::Network,
+    /// Its tree.
+    pub tree: PathBuf,
+    /// How many packages were installed when it was made.
+    pub packages: usize,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+}
+
+/// The machines of a host: their records and the backends that run them.
+pub struct Machines<'a> {
+    /// Where they are written down.
+    pub records: Records,
+    /// What can run them.
+    pub backends: Vec<&'a dyn Backend>,
+    /// Who listens.
+    pub reporter: &'a dyn Reporter,
+}
+
+impl Machines<'_> {
+    /// Gives the backend of a kind.
+    ///
+    /// # Errors
+    /// Where it is not at hand.
+    pub fn backend(&self, kind: Kind) -> Result<&dyn Backend, LifeError> {
+        let found = self.backends.iter().find(|backend| backend.kind() == kind);
+        found.copied().ok_or(LifeError::Backend { kind })
+    }
+
+    /// Makes a machine: its tree by `build`, its configuration, its first boot. It is there whole, or not
+    /// at all: an error undoes all, and what a killed maker left the next command undoes.
+    ///
+    /// # Errors
+    /// Where the name is taken, or any part fails.
+    pub fn create(
+        &self,
+        plan: &Plan,
+        build: impl FnOnce(&Path) -> Result<usize>,
+    ) -> Result<Option<GuestState>> {
+        let name = &plan.definition.name;
+        let subject = || format!("machine `{name}`");
+        let backend = self.backend(plan.definition.backend).during("create", subject())?;
+        let claim = self.records.claim_new(name, &plan.holder, |claim| self.undo(claim)).map_err(|error| {
+            match error {
+                Undone::Record(cause) => Error::new("create", subject(), cause),
+                Undone::Other(error) => error,
+            }
+        })?;
+        let made = self.make(plan, backend, &claim, build);
+        if made.is_err() {
+            // the first error is the one to show; what cannot be undone now is undone by the next command
+            let _ = self.undo(claim);
+        }
+        made
+    }
+
+    fn make(
+        &self,
+        plan: &Plan,
+        backend: &dyn Backend,
+        claim: &Claim,
+        build: impl FnOnce(&Path) -> Result<usize>,
+    ) -> Result<Option<GuestState>> {
+        let definition = &plan.definition;
+        let subject = || format!("machine `{}`", definition.name);
+        let tree = &definition.tree;
+        if fs::symlink_metadata(tree).is_ok() {
+            return Err(record::Error::Foreign { path: tree.clone() }).during("create", subject());
+        }
+        let building = beside(tree, "building");
+        let mut partial = Partial { definition: definition.clone(), building: building.clone(), inode: None };
+        claim.begin(&partial).during("create", subject())?;
+        let inode = make_folder(&building).during("create", subject())?;
+        partial.inode = Some(inode);
+        claim.begin(&partial).during("create", subject())?;
+
+        let packages = build(&building)?;
+        move_into_place(&building, tree).during("create", subject())?;
+
+        let begun = Instant::now();
+        backend.define(definition)?;
+        self.finished(Phase::Define, begun, format!("{} machine `{}`", word(definition.backend), definition.name));
+        let state = match plan.boot {
+            Some(deadline) => Some(self.boot(backend, definition, deadline)?),
+            None => None,
+        };
+        let record = Record {
+            version: 1,
+            definition: definition.clone(),
+            image: plan.image.clone(),
+            profiles: plan.profiles.clone(),
+            packages,
+            created: plan.now,
+        };
+        claim.commit(&record).during("create", subject())?;
+        Ok(state)
+    }
+
+    fn boot(&self, backend: &dyn Backend, definition: &Definition, deadline: Duration) -> Result<GuestState> {
+        let begun = Instant::now();
+        self.reporter.report(Event::Started { phase: Phase::Boot, unit: Unit::Steps, total: 0 });
+        backend.start(definition, deadline, self.reporter)?;
+        let name = &definition.name;
+        let left = deadline.saturating_sub(begun.elapsed());
+        let subject = || format!("machine `{name}`");
+        let Some(leader) = backend.leader(name)? else {
+            return Err(LifeError::Stopped { name: name.clone() }).during("start", subject());
+        };
+        let state = guest::wait_ready(&leader, left, self.reporter).during("start", subject())?;
+        match &state {
+            GuestState::Running | GuestState::Degraded { .. } => {}
+            other => {
+                let slow = LifeError::Slow {
+                    state: other.to_string(),
+                    seconds: deadline.as_secs(),
+                    name: name.clone(),
+                };
+                return Err(slow).during("start", subject());
+            }
+        }
+        self.finished(Phase::Boot, begun, format!("machine `{name}` is {state}"));
+        Ok(state)
+    }
+
+    /// Starts a machine and waits until its systemd says running or degraded.
+    ///
+    /// # Errors
+    /// Where it runs already or does not come up.
+    pub fn start(&self, name: &MachineName, deadline: Duration, holder: &str) -> Result<GuestState> {
+        let subject = || format!("machine `{name}`");
+        let (_claim, record) = self.records.claim(name, holder).during("start", subject())?;
+        let backend = self.backend(record.definition.backend).during("start", subject())?;
+        if backend.leader(name)?.is_some() {
+            return Err(LifeError::Running).during("start", subject());
+        }
+        self.boot(backend, &record.definition, deadline)
+    }
+
+    /// Shuts a machine down; one that does not run is left as it is.
+    ///
+    /// # Errors
+    /// Where it is still there.
+    pub fn stop(&self, name: &MachineName, deadline: Duration, holder: &str) -> Result<()> {
+        let subject = || format!("machine `{name}`");
+        let (_claim, record) = self.records.claim(name, holder).during("stop", subject())?;
+        let backend = self.backend(record.definition.backend).during("stop", subject())?;
+        backend.stop(&record.definition, deadline, self.reporter)
+    }
+
+    /// Removes a machine with all it has.
+    ///
+    /// # Errors
+    /// Where something is left; the next command goes on with it.
+    pub fn remove(&self, name: &MachineName, holder: &str) -> Result<()> {
+        let subject = || format!("machine `{name}`");
+        let (claim, record) = self.records.claim(name, holder).during("remove", subject())?;
+        let tree = &record.definition.tree;
+        let inode = fs::symlink_metadata(tree).ok().map(|tree| tree.ino());
+        let partial = Partial {
+            building: beside(tree, "building"),
+            definition: record.definition.clone(),
+            inode,
+        };
+        claim.uncommit(&partial).during("remove", subject())?;
+        self.undo(claim).map_err(|error| match error {
+            Undone::Record(cause) => Error::new("remove", subject(), cause),
+            Undone::Other(error) => error,
+        })
+    }
+
+    /// Undoes what makers and removers left that died; gives the names.
+    ///
+    /// # Errors
+    /// Where something cannot be undone.
+    pub fn recover(&self) -> Result<Vec<MachineName>> {
+        let mut names = Vec::new();
+        for claim in self.records.abandoned().during("read", "the machines' records")? {
+            let name = claim.name().clone();
+            self.undo(claim).map_err(|error| match error {
+                Undone::Record(cause) => Error::new("clean up", format!("half-made machine `{name}`"), cause),
+                Undone::Other(error) => error,
+            })?;
+            self.reporter
+                .report(Event::Notice { text: format!("cleaned up the half-made machine `{name}`") });
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    /// Takes away all that belongs to a claimed name: the machine, its configuration, its tree, its folder.
+    fn undo(&self, claim: Claim) -> Result<(), Undone> {
+        if let Some(partial) = claim.partial()? {
+            let definition = &partial.definition;
+            let subject = || format!("machine `{}`", definition.name);
+            let backend = self.backend(definition.backend).during("remove", subject())?;
+            backend.stop(definition, Duration::from_secs(10), self.reporter)?;
+            backend.undefine(definition)?;
+            for tree in [&partial.building, &definition.tree, &beside(&definition.tree, "removing")] {
+                let ours = fs::symlink_metadata(tree).is_ok_and(|found| Some(found.ino()) == partial.inode);
+                if ours || *tree == partial.building {
+                    remove_tree(tree, &beside(&definition.tree, "removing")).during("remove", subject())?;
+                }
+            }
+        }
+        claim.release()?;
+        Ok(())
+    }
+
+    /// Shows one machine.
+    ///
+    /// # Errors
+    /// Where it is not there or cannot be asked.
+    pub fn status(&self, name: &MachineName) -> Result<Status> {
+        let record = self.records.read(name).during("show", format!("machine `{name}`"))?;
+        self.look(record)
+    }
+
+    /// Shows every machine, by name.
+    ///
+    /// # Errors
+    /// Where one cannot be asked.
+    pub fn list(&self) -> Result<Vec<Status>> {
+        let records = self.records.list().during("list", "the machines")?;
+        records.into_iter().map(|record| self.look(record)).collect()
+    }
+
+    fn look(&self, record: Record) -> Result<Status> {
+        let definition = record.definition;
+        let backend = self.backend(definition.backend).during("show", format!("machine `{}`", definition.name))?;
+        let leader = backend.leader(&definition.name)?;
+        // a guest that cannot be asked (no bus yet, going down) is starting as far as anyone can tell
+        let guest = leader.as_ref().map(|leader| guest::state(leader).unwrap_or(GuestState::Starting));
+        let (state, failed_units) = match guest {
+            None => (State::Stopped, Vec::new()),
+            Some(GuestState::Running) => (State::Running, Vec::new()),
+            Some(GuestState::Degraded { failed }) => (State::Degraded, failed),
+            Some(GuestState::Stopping) => (State::Stopping, Vec::new()),
+            Some(_) => (State::Starting, Vec::new()),
+        };
+        Ok(Status {
+            addresses: leader.as_ref().and_then(|leader| guest::addresses(leader).ok()).unwrap_or_default(),
+            leader: leader.map(|leader| leader.pid),
+            name: definition.name,
+            state,
+            backend: definition.backend,
+            image: record.image,
+            profiles: record.profiles,
+            failed_units,
+            network: definition.network,
+            tree: definition.tree,
+            packages: record.packages,
+            created: record.created,
+        })
+    }
+
+    fn finished(&self, phase: Phase, begun: Instant, summary: String) {
+        self.reporter.report(Event::Finished { phase, elapsed: begun.elapsed(), summary });
+    }
+}
+
+/// Why something is not undone.
+enum Undone {
+    Record(record::Error),
+    Other(Error),
+}
+
+impl From<record::Error> for Undone {
+    fn from(error: record::Error) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl From<Error> for Undone {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Gives a backend's word.
+#[must_use]
+pub const fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Nspawn => "nspawn",
+        Kind::Direct => "direct",
+    }
+}
+
+/// Names a place beside a tree that machined does not take for an image (a leading dot).
+fn beside(tree: &Path, what: &str) -> PathBuf {
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    tree.with_file_name(format!(".#sandbox-{name}.{what}"))
+}
+
+fn make_folder(path: &Path) -> Result<u64, LifeError> {
+    let failed = |doing| {
+        let path = path.to_owned();
+        move |source| LifeError::Io { path, doing, source }
+    };
+    if let Some(parent) = path.parent() {
+        let mut builder = fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
+        builder.create(parent).map_err(failed("making the folder above"))?;
+    }
+    fs::create_dir(path).map_err(failed("making the folder"))?;
+    fs::symlink_metadata(path).map(|made| made.ino()).map_err(failed("looking at the folder"))
+}
+
+fn move_into_place(from: &Path, to: &Path) -> Result<(), LifeError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|errno| LifeError::Io {
+        path: to.to_owned(),
+        doing: "moving the tree into place",
+        source: errno.into(),
+    })
+}
+
+/// Removes a tree, first moved aside so that nothing takes it for a machine's while it goes.
+fn remove_tree(tree: &Path, aside: &Path) -> Result<(), LifeError> {
+    let failed = |source| LifeError::Io { path: tree.to_owned(), doing: "removing the tree", source };
+    let at = if fs::rename(tree, aside).is_ok() { aside } else { tree };
+    match root::remove_tree(at) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
