@@ -224,9 +224,10 @@ impl Http {
         if request.offset > 0 {
             sent = sent.header(RANGE, format!("bytes={}-", request.offset));
         }
-        let answer = sent
-            .send()
-            .map_err(|source| TransportError::Unreachable { url: request.url.to_owned(), source: source.without_url() })?;
+        let answer = sent.send().map_err(|source| TransportError::Unreachable {
+            url: request.url.to_owned(),
+            source: source.without_url(),
+        })?;
         let url = || request.url.to_owned();
         let (total, resumed_at) = match answer.status() {
             StatusCode::PARTIAL_CONTENT => content_range(&answer)

@@ -32,7 +32,8 @@ pub(super) fn alive(certificate: &SignedPublicKey, now: i64) -> Result<&Signatur
     {
         return Err("its certificate is revoked");
     }
-    let newest = newest(self_signatures(certificate), now).ok_or("its certificate has no valid self-signature")?;
+    let newest =
+        newest(self_signatures(certificate), now).ok_or("its certificate has no valid self-signature")?;
     unexpired(primary, newest, now)?;
     Ok(newest)
 }
@@ -41,7 +42,8 @@ pub(super) fn alive(certificate: &SignedPublicKey, now: i64) -> Result<&Signatur
 pub(super) fn primary_signs(own: &Signature) -> bool {
     // Without key flags a primary key may do what its algorithm can (RFC 9580 §5.2.3.29).
     let flags = own.key_flags();
-    flags.sign() || !(flags.certify() || flags.authentication() || flags.encrypt_comms() || flags.encrypt_storage())
+    flags.sign()
+        || !(flags.certify() || flags.authentication() || flags.encrypt_comms() || flags.encrypt_storage())
 }
 
 /// Checks that a subkey is bound to the certificate for signing, alive and not revoked.
@@ -52,8 +54,9 @@ pub(super) fn subkey_signs(
 ) -> Result<(), Refusal> {
     let primary = &certificate.primary_key;
     strong_key(&subkey.key)?;
-    let good =
-        |signature: &&Signature| trustworthy(signature) && signature.verify_subkey_binding(primary, &subkey.key).is_ok();
+    let good = |signature: &&Signature| {
+        trustworthy(signature) && signature.verify_subkey_binding(primary, &subkey.key).is_ok()
+    };
     let (revocations, bindings): (Vec<_>, Vec<_>) = subkey
         .signatures
         .iter()

@@ -57,7 +57,8 @@ impl Cause for KeyringError {
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::NotSigned { .. } | Self::NotText | Self::NoSignature => vec![Hint::Note(
-                "a captive portal or proxy may have answered in the mirror's place: try another --mirror".into(),
+                "a captive portal or proxy may have answered in the mirror's place: try another --mirror"
+                    .into(),
             )],
             Self::NoGoodSignature { .. } => vec![Hint::Note(
                 "if the archive has new keys, a newer version of this program brings them; \

@@ -161,5 +161,8 @@ fn issuer(signature: &Signature) -> String {
     if let Some(fingerprint) = signature.issuer_fingerprint().first() {
         return format!("{fingerprint:X}");
     }
-    signature.issuer_key_id().first().map_or_else(|| "unnamed key".to_owned(), |id| id.to_string().to_uppercase())
+    signature
+        .issuer_key_id()
+        .first()
+        .map_or_else(|| "unnamed key".to_owned(), |id| id.to_string().to_uppercase())
 }
