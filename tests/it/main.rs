@@ -1,0 +1,8 @@
+//! Tests that need no network and no root: against an archive that is signed and served on the fly.
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+mod archive;
+mod signature;
+mod store;
