@@ -1,5 +1,6 @@
 //! Which signatures are believed.
 
+use pgp::crypto::hash::HashAlgorithm;
 use sandbox_core::{
     Class,
     error::Cause as _,
@@ -35,7 +36,9 @@ fn a_good_signature_gives_the_signed_text_and_its_signer() {
     assert_eq!(signed.signer.as_str(), key.fingerprint());
     assert_ne!(signed.key, signed.signer, "the subkey signed");
     let armored = Keyring::read(key.armored().as_bytes()).unwrap();
-    inline(&armored, &[key]).unwrap();
+    inline(&armored, std::slice::from_ref(&key)).unwrap();
+    let more = [sign_inline(&[key], TEXT), b"\n\n".to_vec()].concat();
+    armored.verify_inline(&more, now()).unwrap();
 }
 
 #[test]
@@ -122,14 +125,11 @@ fn a_primary_key_that_only_certifies_signs_nothing() {
 
 #[test]
 fn a_weak_hash_is_refused() {
-    for hash in [pgp::crypto::hash::HashAlgorithm::Sha1, pgp::crypto::hash::HashAlgorithm::Md5] {
-        let mut key = Key::new();
+    let mut key = Key::rsa();
+    inline(&ring(&key), std::slice::from_ref(&key)).unwrap();
+    for hash in [HashAlgorithm::Sha1, HashAlgorithm::Md5] {
         key.hash = hash;
-        // The library itself may refuse to make such a signature with a modern key; then there is no test to do.
-        let made = std::panic::catch_unwind(|| sign_inline(std::slice::from_ref(&key), TEXT));
-        if let Ok(signed) = made {
-            assert!(reason(ring(&key).verify_inline(&signed, now())).contains("weak"));
-        }
+        assert!(reason(inline(&ring(&key), std::slice::from_ref(&key))).contains("weak"));
     }
 }
 

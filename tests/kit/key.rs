@@ -13,7 +13,8 @@ use pgp::{
 
 use super::now;
 
-/// A certificate with its secrets: an Ed25519 primary key and a signing subkey, as Debian's newer keys are.
+/// A certificate with its secrets: an Ed25519 primary key and a signing subkey, in the
+/// encoding (RFC 9580 §9.1, algorithm 22) that gpgv and apt of every release can check.
 #[derive(Clone, Debug)]
 pub struct Key {
     secret: SignedSecretKey,
@@ -29,15 +30,20 @@ pub struct Key {
 impl Key {
     /// Makes a key that was made two days ago.
     pub fn new() -> Self {
+        Self::of(KeyType::Ed25519Legacy)
+    }
+
+    /// Makes an RSA key: slow, but it signs with hashes that are too weak for Ed25519.
+    pub fn rsa() -> Self {
+        Self::of(KeyType::Rsa(2048))
+    }
+
+    fn of(kind: KeyType) -> Self {
         let created = stamp(now() - 2 * 86400);
         let mut subkey = SubkeyParamsBuilder::default();
-        subkey
-            .key_type(KeyType::Ed25519)
-            .can_sign(true)
-            .can_encrypt(EncryptionCaps::None)
-            .created_at(created);
+        subkey.key_type(kind.clone()).can_sign(true).can_encrypt(EncryptionCaps::None).created_at(created);
         let mut key = SecretKeyParamsBuilder::default();
-        key.key_type(KeyType::Ed25519)
+        key.key_type(kind)
             .can_certify(true)
             .can_sign(false)
             .can_encrypt(EncryptionCaps::None)

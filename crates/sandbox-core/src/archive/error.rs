@@ -136,9 +136,9 @@ pub enum ArchiveError {
         /// Bytes that came, or the limit where there were more.
         found_size: u64,
         /// Listed digest.
-        expected: Sha256,
+        expected: Box<Sha256>,
         /// Digest of what came.
-        found: Sha256,
+        found: Box<Sha256>,
     },
     /// The Release file could not be kept for use without a network, or read back.
     #[error("the kept Release file {} fails", .path.display())]

@@ -89,7 +89,7 @@ impl Opening<'_> {
         }
         let (path, problem) = missing.unwrap_or_else(|| {
             let checksum = Checksum::Sha256(plain.map_or_else(|| Sha256::of(b""), |plain| plain.sha256));
-            (base.to_owned(), StoreError::NoAddress { checksum })
+            (base.to_owned(), StoreError::NoAddress { checksum: Box::new(checksum) })
         });
         Err(failed(source, path, problem))
     }
@@ -136,8 +136,8 @@ fn decoded(
         path: path.to_owned(),
         size: plain.size,
         found_size: bytes.len() as u64,
-        expected: plain.sha256,
-        found,
+        expected: Box::new(plain.sha256),
+        found: Box::new(found),
     })
 }
 

@@ -29,7 +29,7 @@ impl Opening<'_> {
         }
         let mut told = None;
         for (at, mirror) in source.mirrors.iter().enumerate() {
-            match self.from_mirror(source, mirror) {
+            match self.ask(source, mirror) {
                 Ok((mut verified, raw)) => {
                     kept::keep(self.store, source, &raw)?;
                     verified.mirrors.clone_from(&source.mirrors);
@@ -47,7 +47,7 @@ impl Opening<'_> {
         Err(told.unwrap_or_else(|| ArchiveError::NoMirror { id: source.id.clone() }))
     }
 
-    fn from_mirror(&self, source: &Source, mirror: &str) -> Result<(Verified, Raw), ArchiveError> {
+    fn ask(&self, source: &Source, mirror: &str) -> Result<(Verified, Raw), ArchiveError> {
         let base = format!("{mirror}/dists/{}", source.suite);
         let failed = |problem| ArchiveError::Unreachable {
             id: source.id.clone(),

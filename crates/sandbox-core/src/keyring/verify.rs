@@ -42,7 +42,8 @@ impl Keyring {
     /// **Source**: RFC 9580 §7.
     pub fn verify_inline(&self, bytes: &[u8], now: i64) -> Result<Signed, KeyringError> {
         let framed = std::str::from_utf8(bytes).map_err(|_| KeyringError::NotText)?;
-        let (message, _headers) = CleartextSignedMessage::from_string(framed)
+        // The library takes a second newline at the end for trailing data.
+        let (message, _headers) = CleartextSignedMessage::from_string(framed.trim_ascii_end())
             .map_err(|source| KeyringError::NotSigned { source })?;
         // What is hashed is what is used: never the file itself, which may say more.
         let text = message.signed_text();

@@ -30,7 +30,7 @@ pub enum StoreError {
     #[error("{checksum} is not in the cache, and no address of it may be asked")]
     NoAddress {
         /// What was wanted.
-        checksum: Checksum,
+        checksum: Box<Checksum>,
     },
     /// It has another size than its index says.
     #[error("{url} has {found} bytes where {expected} are listed")]
@@ -48,9 +48,9 @@ pub enum StoreError {
         /// Where it came from.
         url: String,
         /// What the index says.
-        expected: Checksum,
+        expected: Box<Checksum>,
         /// What came.
-        found: Checksum,
+        found: Box<Checksum>,
     },
     /// No address has it, or none could be reached; the last problem is the source.
     #[error("{url} could not be fetched")]

@@ -50,7 +50,7 @@ pub(super) fn fetch(
         return Ok(found(entry));
     }
     if wanted.urls.is_empty() {
-        return Err(StoreError::NoAddress { checksum: wanted.checksum });
+        return Err(StoreError::NoAddress { checksum: Box::new(wanted.checksum) });
     }
     let mut partial = Partial::lock(&store.root.join("partial"), &wanted.checksum)?;
     // Another process may have brought it while this one waited for the lock.
@@ -115,7 +115,7 @@ fn from_any(
             }
         }
     }
-    Err(told.unwrap_or(StoreError::NoAddress { checksum: wanted.checksum }))
+    Err(told.unwrap_or(StoreError::NoAddress { checksum: Box::new(wanted.checksum) }))
 }
 
 fn gravity(problem: &StoreError) -> u8 {
@@ -206,7 +206,11 @@ fn attempt(
     if found == wanted.checksum {
         Ok(())
     } else {
-        Err(StoreError::Digest { url: url.to_owned(), expected: wanted.checksum, found })
+        Err(StoreError::Digest {
+            url: url.to_owned(),
+            expected: Box::new(wanted.checksum),
+            found: Box::new(found),
+        })
     }
 }
 
