@@ -80,7 +80,31 @@ fn a_good_archive_is_opened_by_hash() {
     let log = server.log();
     assert_eq!(log.len(), 2, "{log:?}");
     assert!(log[1].path.contains("/by-hash/SHA256/"));
-    assert_eq!(cache::sound(user.cache()).len(), 1);
+    assert_eq!(cache::sound(user.cache()).len(), 2, "the index as it came, and decoded");
+}
+
+#[test]
+fn a_decoded_index_is_kept_and_checked_when_it_is_used_again() {
+    let archive = Archive::small();
+    let (server, user) = (Server::new(archive.root()), User::new());
+    let first = user.open(archive.source(&[server.url()])).unwrap();
+    let listed = |name: &str| {
+        let bytes = std::fs::read(archive.path(&archive.dist(name))).unwrap();
+        let digits = sandbox_core::digest::Sha256::of(&bytes).to_string();
+        user.cache().join("sha256").join(&digits[..2]).join(digits)
+    };
+    let (plain, packed) = (listed("main/binary-amd64/Packages"), listed("main/binary-amd64/Packages.xz"));
+    std::fs::remove_file(&packed).unwrap();
+    server.log();
+    let again = user.open(archive.source(&[server.url()])).unwrap();
+    assert_eq!(again.indexes[0].bytes, first.indexes[0].bytes);
+    assert_eq!(server.log().len(), 1, "only the Release file");
+    let mut bytes = std::fs::read(&plain).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&plain, bytes).unwrap();
+    let healed = user.open(archive.source(&[server.url()])).unwrap();
+    assert_eq!(healed.indexes[0].bytes, first.indexes[0].bytes);
+    assert_eq!(cache::sound(user.cache()).len(), 2);
 }
 
 #[test]
@@ -253,6 +277,7 @@ fn a_second_mirror_serves_where_the_first_is_away_or_lies() {
     let (good, bad) = (Server::new(archive.root()), Server::new(archive.root()));
     bad.fault("InRelease", Fault::Wrong, 9);
     User::new().open(archive.source(&[bad.url(), good.url()])).unwrap();
+    assert_eq!(bad.log().len(), 1, "a mirror that lied is not asked for the index");
     User::new().open(archive.source(&["http://127.0.0.1:9", good.url()])).unwrap();
     bad.heal();
     bad.fault("Packages", Fault::Status(404), 9);
@@ -270,7 +295,7 @@ fn passing_faults_are_waited_out() {
         server.fault("InRelease", fault, 1);
         server.fault("by-hash", fault, 1);
         user.open(archive.source(&[server.url()])).unwrap_or_else(|problem| panic!("{fault:?}: {problem:?}"));
-        assert_eq!(cache::sound(user.cache()).len(), 1);
+        assert_eq!(cache::sound(user.cache()).len(), 2);
     }
 }
 

@@ -209,6 +209,7 @@ fn a_server_without_ranges_gives_the_whole_again() {
     case.server.fault("/big_", Fault::NoRange, 9);
     let filled = case.fill(&lock).unwrap();
     assert_filled(&case, &filled);
+    assert_eq!(case.server.log().iter().filter(|request| request.path.contains("/big_")).count(), 2);
 }
 
 #[test]
@@ -324,6 +325,10 @@ fn an_unlisted_size_is_limited() {
     assert_eq!(problem.class(), Class::Untrusted);
     let entry = store.fetch(&Wanted { limit: 1 << 20, ..wanted }, &transport(), &|_| {}).unwrap();
     assert!(entry.fetched() > 300_000);
+    fs::remove_file(entry.path()).unwrap();
+    fs::create_dir_all(entry.path().join("a folder in its place")).unwrap();
+    let entry = store.fetch(&Wanted { limit: 1 << 20, ..wanted }, &transport(), &|_| {}).unwrap();
+    assert!(entry.path().is_file());
     cache::sound(case.cache.path());
 }
 

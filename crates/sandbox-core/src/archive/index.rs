@@ -67,6 +67,9 @@ impl Opening<'_> {
 
     fn index(&self, source: &Source, verified: &Verified, base: &str) -> Result<Vec<u8>, ArchiveError> {
         let plain = verified.release.files.get(base).copied();
+        if let Some(bytes) = self.kept(source, base, plain)? {
+            return Ok(bytes);
+        }
         let mut missing = None;
         for format in FORMATS {
             let path = format!("{base}{format}");
@@ -79,7 +82,13 @@ impl Opening<'_> {
                 limit: listed.size,
             };
             match self.store.fetch(&wanted, self.transport, &|delta| self.advanced(delta)) {
-                Ok(entry) => return decoded(entry.path(), format, plain, &source.id, &path),
+                Ok(entry) => {
+                    let bytes = decoded(entry.path(), format, plain, &source.id, &path)?;
+                    if !format.is_empty() {
+                        self.keep(source, base, plain, &bytes)?;
+                    }
+                    return Ok(bytes);
+                }
                 // Archives list formats that they do not keep; the next one may be there.
                 Err(problem) if problem.is_missing() || matches!(problem, StoreError::NoAddress { .. }) => {
                     missing.get_or_insert((path, problem));
@@ -92,6 +101,32 @@ impl Opening<'_> {
             (base.to_owned(), StoreError::NoAddress { checksum: Box::new(checksum) })
         });
         Err(failed(source, path, problem))
+    }
+}
+
+impl Opening<'_> {
+    /// Gives a decoded index that an earlier run kept: xz takes ten times as long as reading it back.
+    fn kept(
+        &self,
+        source: &Source,
+        base: &str,
+        plain: Option<Listed>,
+    ) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let Some(plain) = plain else { return Ok(None) };
+        let read = self.store.read(&Checksum::Sha256(plain.sha256), plain.size);
+        read.map_err(|problem| failed(source, base.to_owned(), problem))
+    }
+
+    fn keep(
+        &self,
+        source: &Source,
+        base: &str,
+        plain: Option<Listed>,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        let Some(plain) = plain else { return Ok(()) };
+        let kept = self.store.keep(&Checksum::Sha256(plain.sha256), bytes);
+        kept.map_err(|problem| failed(source, base.to_owned(), problem))
     }
 }
 

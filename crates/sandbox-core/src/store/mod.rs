@@ -30,6 +30,7 @@ pub use fill::{Filled, fill};
 
 use crate::host::transport::Transport;
 use checksum::Check;
+use partial::Partial;
 
 /// A cache folder.
 #[derive(Clone, Debug)]
@@ -123,6 +124,36 @@ impl Store {
         progress: &dyn Fn(u64),
     ) -> Result<Entry, StoreError> {
         fetch::fetch(self, wanted, transport, progress)
+    }
+
+    /// Reads a whole file that is there and right; nothing where it is not.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub fn read(&self, checksum: &Checksum, size: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path_of(checksum);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() && metadata.len() == size => {}
+            _ => return Ok(None),
+        }
+        let bytes = fs::read(&path).map_err(|source| StoreError::disk("read", &path, source))?;
+        let mut check = Check::of(checksum);
+        check.update(&bytes);
+        Ok((check.finish() == *checksum).then_some(bytes))
+    }
+
+    /// Keeps bytes that were made here, such as a decoded index, under a checksum that was seen to fit.
+    ///
+    /// They are not synced to disk: they can be made again, and what a crash leaves is not taken for right.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub(crate) fn keep(&self, checksum: &Checksum, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path_of(checksum);
+        let mut partial = Partial::lock(&self.root.join("partial"), checksum)?;
+        partial.restart()?;
+        partial.append(bytes)?;
+        partial.rename(&path)
     }
 
     fn path_of(&self, checksum: &Checksum) -> PathBuf {

@@ -79,12 +79,17 @@ impl Partial {
         self.check.clone().finish()
     }
 
-    /// Gives the file its name. Its checksum must have been seen to be right.
+    /// Writes the file to disk and gives it its name. Its checksum must have been seen to be right.
     pub(super) fn keep(self, name: &Path) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|source| self.failed("sync", source))?;
+        self.rename(name)
+    }
+
+    /// Gives the file its name.
+    pub(super) fn rename(self, name: &Path) -> Result<(), StoreError> {
         if let Some(folder) = name.parent() {
             fs::create_dir_all(folder).map_err(|source| StoreError::disk("make", folder, source))?;
         }
-        self.file.sync_data().map_err(|source| self.failed("sync", source))?;
         fs::rename(&self.path, name).map_err(|source| self.failed("rename", source))
     }
 
