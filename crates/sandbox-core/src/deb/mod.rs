@@ -1,1 +1,3 @@
 //! Debian's formats: bytes to values and back.
+
+pub mod release;
