@@ -1,1 +1,7 @@
 //! Debian's formats: bytes to values and back.
+
+pub mod deb822;
+pub mod packages;
+pub mod relation;
+pub mod status;
+pub mod version;
