@@ -1,5 +1,9 @@
 //! A startable machine and what runs it.
 
+pub mod nesting;
+pub mod network;
+pub mod nspawn;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use crate::{Result, name::MachineName, report::Reporter};
