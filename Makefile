@@ -1,0 +1,52 @@
+# What people do with this tree. `make demo` and `make test` are the README's two commands.
+# Each recipe is a few lines; whatever is longer is a script in scripts/, bench/ or tests/vm/.
+
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+DESTDIR ?=
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: help demo test lint unit host test-vm bench build install setup clean
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'
+
+setup: ## Install what building and running needs (root, Debian or Ubuntu)
+	@scripts/setup build run
+
+build: setup ## Build the program: target/release/sandbox
+	cargo build --release --locked
+
+demo: build ## Make a machine of the real archive, run a command in it, remove it
+	@scripts/demo target/release/sandbox
+
+test: ## Run all tests of one stage of continuous integration: lint, unit, tests/it, tests/host
+	@scripts/setup build run lint
+	@scripts/test
+
+lint: ## Check format, lints and scripts
+	@scripts/setup build lint
+	@scripts/test lint
+
+unit: ## Run the tests that need neither root nor a network
+	@scripts/setup build
+	@scripts/test unit
+
+host: ## Run the tests that boot machines (root, network)
+	@scripts/setup build run
+	@scripts/test host
+
+test-vm: build ## Run the tests on a stock kernel, emulated (root, network, tens of minutes)
+	@scripts/setup vm
+	@tests/vm/run target/release/sandbox
+
+bench: build ## Compare with mmdebstrap and debootstrap
+	@scripts/setup bench
+	@bench/bootstrap target/release/sandbox
+
+install: ## Install to PREFIX (/usr/local)
+	@test -x target/release/sandbox || { echo 'make build comes first' >&2; exit 1; }
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install target/release/sandbox
+
+clean: ## Remove what was built
+	@scripts/clean

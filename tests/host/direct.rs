@@ -1,0 +1,191 @@
+//! The backend `direct` on this machine, which may have neither systemd nor machined.
+
+use std::{
+    io::Write as _,
+    net::{Ipv4Addr, TcpListener},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    lab::{Lab, SOON, names},
+    process::{self, finish, until},
+    terminal::Terminal,
+};
+
+fn exec(lab: &Lab, machine: &str, script: &str) -> process::Output {
+    lab.sandbox(&["exec", machine, "--", "sh", "-c", script])
+}
+
+fn status(lab: &Lab, machine: &str) -> Value {
+    serde_json::from_str(lab.sandbox(&["status", machine, "--json"]).ok()).expect("JSON")
+}
+
+fn boots(lab: &Lab, machine: &str, release: &str) {
+    if !names(lab.sandbox(&["list", "--json"]).ok()).contains(&machine.to_owned()) {
+        lab.sandbox(&["create", machine, "--backend", "direct", "--release", release]).ok();
+    }
+    assert_eq!(exec(lab, machine, "systemctl is-system-running").ok(), "running");
+    let codename = exec(lab, machine, ". /etc/os-release; echo $VERSION_CODENAME");
+    assert_eq!(codename.ok(), release);
+    assert_eq!(exec(lab, machine, "dpkg --audit").ok(), "");
+    for (code, script) in [(42, "exit 42"), (137, "kill -9 $$")] {
+        exec(lab, machine, script).ends_with(code);
+    }
+    lab.sandbox(&["exec", machine, "--", "no-such-program"]).ends_with(127);
+    let apart = exec(lab, machine, "cat; echo err >&2");
+    assert_eq!((&*apart.out, &*apart.err), ("", "err\n"));
+    let echoed = lab.sandbox_on(&["exec", machine, "--", "cat"], "through\n");
+    assert_eq!(echoed.ok(), "through");
+    // the guest's root is nobody here
+    let uid = exec(lab, machine, "awk '{ print $2 }' /proc/self/uid_map");
+    assert_ne!(uid.ok(), "0");
+}
+
+fn plain(lab: &Lab) -> &'static str {
+    if !names(lab.sandbox(&["list", "--json"]).ok()).contains(&"plain".to_owned()) {
+        lab.sandbox(&["create", "plain", "--backend", "direct", "--release", "trixie"]).ok();
+    }
+    "plain"
+}
+
+/// Debian 13.
+pub fn trixie_boots_and_runs_commands(lab: &Lab) {
+    boots(lab, "plain", "trixie");
+}
+
+/// Debian 12.
+pub fn bookworm_boots_and_runs_commands(lab: &Lab) {
+    boots(lab, "older", "bookworm");
+    lab.sandbox(&["remove", "older", "--yes"]).ok();
+}
+
+/// The machine outlives the command that made it, and its terminal.
+pub fn a_new_process_finds_the_machine(lab: &Lab) {
+    let plain = plain(lab);
+    let argv = lab.argv(&["list", "--json"]);
+    let argv: Vec<&str> = ["setsid", "--wait", "env", "-i"].iter().chain(&argv).copied().collect();
+    assert!(names(process::run(&argv, "", SOON).ok()).contains(&plain.to_owned()));
+    let status = status(lab, plain);
+    assert_eq!((&status["backend"], &status["state"]), (&"direct".into(), &"running".into()), "{status}");
+}
+
+/// A shell on a terminal, resized, left, and the terminal as before.
+pub fn shell_on_a_terminal(lab: &Lab) {
+    let plain = plain(lab);
+    let mut terminal = Terminal::open(&lab.argv(&["shell", plain]), 101, 37);
+    terminal.greet();
+    terminal.send("echo who=$(id -un) size=$(stty size)\n");
+    terminal.expect("who=agent size=37 101", SOON);
+    terminal.resize(60, 20);
+    terminal.send("while [ \"$(stty size)\" != '20 60' ]; do sleep 0.1; done; echo now=$(stty size)\n");
+    terminal.expect("now=20 60", SOON);
+    terminal.send("exit 3\n");
+    let (code, terminal) = terminal.end(SOON);
+    assert_eq!(code, 3, "shown:\n{}", terminal.shown());
+    assert!(terminal.is_cooked(), "restored");
+    // three times ^] leaves a shell that goes on
+    let mut terminal = Terminal::open(&lab.argv(&["shell", plain]), 80, 24);
+    terminal.greet();
+    terminal.send("\u{1d}\u{1d}\u{1d}");
+    let (_, terminal) = terminal.end(SOON);
+    assert!(terminal.is_cooked(), "restored");
+}
+
+/// Walls without networkd on this side.
+pub fn network_reaches_the_mirror_and_not_this_machine(lab: &Lab) {
+    let plain = plain(lab);
+    exec(lab, plain, "apt-get -q update --error-on=any").ok();
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let mut connection = connection;
+            drop(connection.write_all(b"reached\n"));
+        }
+    });
+    let own = process::run(
+        &["sh", "-c", "ip -4 -o addr show scope global | awk '{ sub(/\\/.*/, \"\", $4); print $4 }'"],
+        "",
+        SOON,
+    );
+    let mut addresses: Vec<String> = own.ok().split_whitespace().map(str::to_owned).collect();
+    addresses.push(exec(lab, plain, "ip -4 route show default | awk '{ print $3; exit }'").ok().to_owned());
+    for address in addresses {
+        let probe =
+            format!("timeout 4 bash -c 'head -n 1 </dev/tcp/{address}/{port}' 2>/dev/null || echo refused");
+        let control = process::run(&["sh", "-c", &probe], "", SOON);
+        assert_eq!(control.ok(), "reached", "{address}, from here");
+        assert_eq!(exec(lab, plain, &probe).ok(), "refused", "{address}, from the machine");
+    }
+}
+
+/// What was written is there after a stop.
+pub fn stop_and_start_keep_what_was_written(lab: &Lab) {
+    let plain = plain(lab);
+    exec(lab, plain, "echo kept >/root/kept").ok();
+    lab.sandbox(&["stop", plain]).ok();
+    assert_eq!(status(lab, plain)["state"], "stopped");
+    lab.sandbox(&["stop", plain]).ok();
+    exec(lab, plain, "true").ends_with(125);
+    lab.sandbox(&["start", plain]).ok();
+    assert_eq!(exec(lab, plain, "systemctl is-system-running").ok(), "running");
+    assert_eq!(exec(lab, plain, "cat /root/kept").ok(), "kept");
+    lab.sandbox(&["start", plain]).ends_with(1);
+}
+
+/// What a power cut or the kernel's memory killer does to the supervisor: stopped, not broken.
+pub fn a_killed_supervisor_leaves_it_stopped(lab: &Lab) {
+    let plain = plain(lab);
+    let find = "pgrep -f -- \"internal supervise $0\\$\" || pgrep -f -- \"supervise $0\"";
+    let pids = process::run(&["sh", "-c", find, plain], "", SOON);
+    let mut killed = 0;
+    for pid in pids.ok().split_whitespace() {
+        // only a supervisor of this run: others may have a machine of the same name
+        let environment = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&environment).replace('\0', " ");
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let ours = text.contains(env!("CARGO_TARGET_TMPDIR"))
+            || open
+                .filter_map(|file| std::fs::read_link(file.path()).ok())
+                .any(|path| path.starts_with(env!("CARGO_TARGET_TMPDIR")));
+        if ours {
+            process::run(&["kill", "-KILL", pid], "", SOON).ok();
+            killed += 1;
+        }
+    }
+    assert!(killed > 0, "a supervisor: {pids:?}");
+    until("it is stopped", SOON, || (status(lab, plain)["state"] == "stopped").then_some(()));
+    lab.sandbox(&["start", plain]).ok();
+    assert_eq!(exec(lab, plain, "systemctl is-system-running").ok(), "running");
+}
+
+/// A create that is killed, at whatever point: the next command leaves nothing of it.
+pub fn killed_create_leaves_nothing(lab: &Lab) {
+    let before = lab.traces_here();
+    for seconds in [0.3, 1.5, 4.0, 9.0] {
+        let argv = lab.argv(&["create", "victim", "--backend", "direct", "--release", "trixie"]);
+        let mut create = process::start(&argv);
+        thread::sleep(Duration::from_secs_f64(seconds));
+        drop(create.kill());
+        let killed = finish(create, &argv, SOON);
+        let listed = names(lab.sandbox(&["list", "--json"]).ok()).contains(&"victim".to_owned());
+        assert_eq!(listed, killed.code == 0, "listed only if it was ready before the kill: {killed:?}");
+        if listed {
+            lab.sandbox(&["remove", "victim", "--yes"]).ok();
+        }
+        lab.traces_here().are(&before);
+    }
+}
+
+/// `remove` leaves nothing, and the name is free again.
+pub fn remove_leaves_nothing(lab: &Lab) {
+    let plain = plain(lab);
+    assert!(lab.traces_here().mention("plain"), "what is looked for is seen while it is there");
+    lab.sandbox(&["remove", plain, "--yes"]).ok();
+    lab.sandbox(&["status", plain]).ends_with(1);
+    assert!(!lab.traces_here().mention("plain"));
+    lab.traces_here().are(lab.traces_before());
+}

@@ -1,0 +1,92 @@
+//! `sandbox exec`: the payload's status, streams, environment.
+
+use std::time::Duration;
+
+use crate::{
+    lab::{Lab, SOON},
+    process::{finish, until},
+};
+
+/// The payload's status is the program's own; what never ran has the shell's numbers.
+pub fn exit_codes_are_the_payloads(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    for (code, argv) in [
+        (0, &["true"][..]),
+        (42, &["sh", "-c", "exit 42"]),
+        (255, &["sh", "-c", "exit 255"]),
+        (137, &["sh", "-c", "kill -9 $$"]),
+        (143, &["sh", "-c", "kill -15 $$"]),
+        (127, &["/no/such/program"]),
+        (127, &["no-such-program"]),
+        (126, &["/etc/passwd"]),
+    ] {
+        host.exec(agents, argv).ends_with(code);
+    }
+    // ours: no such machine, no such user
+    host.exec("nobody-made-this", &["true"]).ends_with(125);
+    host.sandbox(&["exec", agents, "--user", "nosuchuser", "--", "true"]).ends_with(125);
+}
+
+/// stdout, stderr and stdin are three things.
+pub fn streams_are_apart(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let output = host.exec(agents, &["sh", "-c", "echo to-out; echo to-err >&2"]);
+    output.ends_with(0);
+    assert_eq!((&*output.out, &*output.err), ("to-out\n", "to-err\n"));
+    let output = host.sandbox_on(&["exec", agents, "--", "cat"], "from-in\n");
+    assert_eq!((output.ok(), &*output.err), ("from-in", ""));
+    // nothing is a terminal unless one is asked for
+    let output = host.exec(agents, &["sh", "-c", "test -t 0 || test -t 1 || test -t 2"]);
+    output.ends_with(1);
+}
+
+/// Every byte passes both ways, more of them than any buffer holds.
+pub fn bytes_pass_unchanged(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let bytes: Vec<u8> = (0..1 << 21).map(|number: u32| (number ^ (number >> 8)) as u8).collect();
+    let digest: String = {
+        use sha2::Digest as _;
+        sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let output = host.sandbox_on(&["exec", agents, "--", "sha256sum"], bytes);
+    assert!(output.ok().starts_with(&digest), "{output:?}");
+    let output = host.exec(agents, &["sh", "-c", "head -c 2097152 /dev/zero | tr '\\0' x"]);
+    output.ends_with(0);
+    assert_eq!(output.out.len(), 2_097_152);
+}
+
+/// `--env`, `--cwd` and `--user`.
+pub fn environment_folder_and_user(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let script = "echo \"$WORD|$(pwd)|$(id -un)|$(id -gn)|$HOME|$USER\"";
+    let options = ["--env", "WORD=two words = one", "--cwd", "/usr/share", "--user", "agent"];
+    let output = host.sandbox(&[&["exec", agents][..], &options, &["--", "sh", "-c", script]].concat());
+    assert_eq!(output.ok(), "two words = one|/usr/share|agent|agent|/home/agent|agent");
+    let output = host.exec(agents, &["sh", "-c", "id -u; echo $HOME; env"]);
+    assert!(output.ok().starts_with("0\n/root\n"), "{output:?}");
+    assert!(!output.out.contains("SANDBOX_"), "nothing of the host's environment gets in: {output:?}");
+    let groups = host.sandbox(&["exec", agents, "--user", "agent", "--", "id", "-Gn"]);
+    for group in ["sudo", "docker"] {
+        assert!(groups.ok().split(' ').any(|word| word == group), "{groups:?}");
+    }
+}
+
+/// A client that is killed takes its payload with it.
+pub fn a_killed_client_leaves_no_payload(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let argv = ["exec", agents, "--", "sleep", "98765"];
+    let client = host.start(&argv);
+    let counted = |count: &str| {
+        let seen = host.exec(agents, &["sh", "-c", "pgrep -x -c -f 'sleep 98765' || true"]);
+        (seen.ok() == count).then_some(())
+    };
+    until("the payload is there", SOON, || counted("1"));
+    host.run(&["pkill", "-TERM", "-x", "-f", "/usr/local/bin/sandbox exec agents -- sleep 98765"]).ok();
+    until("the payload is gone", SOON, || counted("0"));
+    finish(client, &argv, Duration::from_secs(60)).ends_with(143);
+}

@@ -1,0 +1,74 @@
+//! Tests on real hosts: this machine with the backend `direct`, and a systemd host, made by the program
+//! itself, in which the rest of the product runs as its users run it.
+//!
+//! They need root and a network. They run in order, on shared machines, and the last one looks at what is
+//! left.
+
+mod create;
+mod direct;
+mod docker;
+mod exec;
+mod lab;
+mod life;
+mod network;
+mod process;
+mod runner;
+mod shell;
+mod show;
+mod terminal;
+mod traces;
+
+use std::process::ExitCode;
+
+use lab::Lab;
+use runner::{Choice, Test};
+
+const TESTS: &[Test<Lab>] = &[
+    ("direct::trixie_boots_and_runs_commands", direct::trixie_boots_and_runs_commands),
+    ("direct::bookworm_boots_and_runs_commands", direct::bookworm_boots_and_runs_commands),
+    ("direct::a_new_process_finds_the_machine", direct::a_new_process_finds_the_machine),
+    ("direct::shell_on_a_terminal", direct::shell_on_a_terminal),
+    (
+        "direct::network_reaches_the_mirror_and_not_this_machine",
+        direct::network_reaches_the_mirror_and_not_this_machine,
+    ),
+    ("direct::stop_and_start_keep_what_was_written", direct::stop_and_start_keep_what_was_written),
+    ("direct::a_killed_supervisor_leaves_it_stopped", direct::a_killed_supervisor_leaves_it_stopped),
+    ("direct::killed_create_leaves_nothing", direct::killed_create_leaves_nothing),
+    ("direct::remove_leaves_nothing", direct::remove_leaves_nothing),
+    ("create::the_test_host_is_running", create::the_test_host_is_running),
+    ("create::agents_is_running", create::agents_is_running),
+    ("create::a_taken_name_is_refused", create::a_taken_name_is_refused),
+    ("create::agents_of_npm_run_as_agent", create::agents_of_npm_run_as_agent),
+    ("exec::exit_codes_are_the_payloads", exec::exit_codes_are_the_payloads),
+    ("exec::streams_are_apart", exec::streams_are_apart),
+    ("exec::bytes_pass_unchanged", exec::bytes_pass_unchanged),
+    ("exec::environment_folder_and_user", exec::environment_folder_and_user),
+    ("exec::a_killed_client_leaves_no_payload", exec::a_killed_client_leaves_no_payload),
+    ("shell::is_a_login_shell_that_follows_the_window", shell::is_a_login_shell_that_follows_the_window),
+    ("show::list_and_status", show::list_and_status),
+    ("show::logs", show::logs),
+    ("docker::run_of_an_imported_tree", docker::run_of_an_imported_tree),
+    ("docker::build", docker::build),
+    ("docker::nested_user_namespaces", docker::nested_user_namespaces),
+    ("network::the_archive_is_reached", network::the_archive_is_reached),
+    ("network::the_host_is_not_reached", network::the_host_is_not_reached),
+    ("network::the_lan_is_not_reached", network::the_lan_is_not_reached),
+    ("network::another_machine_is_not_reached", network::another_machine_is_not_reached),
+    ("life::stop_start_and_restart", life::stop_start_and_restart),
+    ("life::of_two_creates_one_wins", life::of_two_creates_one_wins),
+    ("life::killed_create_leaves_nothing", life::killed_create_leaves_nothing),
+    ("life::remove_leaves_nothing", life::remove_leaves_nothing),
+];
+
+fn main() -> ExitCode {
+    let choice = Choice::of(std::env::args().skip(1), is_ci(), include_str!("../skips.txt"));
+    let lab = Lab::new();
+    let end = ("the_run_leaves_nothing", life::the_run_leaves_nothing as fn(&Lab));
+    if runner::run(&choice, TESTS, &lab, end) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::disallowed_methods, reason = "CI=true makes a skipped test a failure")]
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
