@@ -7,7 +7,7 @@ use sandbox_core::{
     archive::{Archive as Opened, ArchiveError, Options, Source, open},
     error::Cause as _,
     host::transport::{Http, HttpOptions},
-    report::Silent,
+    report::{Event, Reporter, Silent},
     store::Store,
 };
 use tempfile::TempDir;
@@ -330,6 +330,32 @@ fn offline_the_kept_release_is_verified_anew() {
     std::fs::write(&path, text.replace("13.7", "13.8")).unwrap();
     let problem = user.open_with(&offline, &[source]).unwrap_err();
     assert_eq!(problem.class(), Class::Untrusted);
+}
+
+#[test]
+fn a_mirror_that_goes_back_in_time_is_warned_of() {
+    #[derive(Default)]
+    struct Warnings(std::sync::Mutex<Vec<String>>);
+    impl Reporter for Warnings {
+        fn report(&self, event: Event) {
+            if let Event::Warning { text } = event {
+                self.0.lock().unwrap().push(text);
+            }
+        }
+    }
+    let mut archive = Archive::small();
+    let (server, user) = (Server::new(archive.root()), User::new());
+    let (store, warnings) = (Store::open(user.cache()).unwrap(), Warnings::default());
+    let http = Http::new(&HttpOptions::default()).unwrap();
+    let source = [archive.source(&[server.url()])];
+    let mut opened = |date: i64| {
+        archive.date = date;
+        archive.publish();
+        open(&source, &Options::default(), &store, &http, now(), &warnings).unwrap();
+        std::mem::take(&mut *warnings.0.lock().unwrap()).len()
+    };
+    let date = now() - 3600;
+    assert_eq!([opened(date), opened(date), opened(date - 60), opened(date + 60)], [0, 0, 1, 0]);
 }
 
 #[test]

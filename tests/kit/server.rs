@@ -29,6 +29,8 @@ pub enum Fault {
     Wrong,
     /// Appends bytes that do not belong.
     Long(u64),
+    /// Sends the client to another address.
+    Redirect(&'static str),
     /// Answers with the whole whatever part is asked for.
     NoRange,
 }
@@ -125,7 +127,12 @@ fn answer(root: &Path, state: &Mutex<State>, stream: TcpStream) {
 fn read(stream: &TcpStream) -> Option<Request> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next()?.ok()?;
-    let path = first.split(' ').nth(1)?.to_owned();
+    let target = first.split(' ').nth(1)?;
+    // A client that takes this server for its proxy names the host too.
+    let path = match target.strip_prefix("http://") {
+        Some(rest) => rest[rest.find('/')?..].to_owned(),
+        None => target.to_owned(),
+    };
     let mut offset = None;
     for line in lines.map_while(Result::ok) {
         if line.is_empty() {
@@ -142,6 +149,9 @@ fn read(stream: &TcpStream) -> Option<Request> {
 fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStream) -> std::io::Result<()> {
     if let Some(Fault::Status(status)) = fault {
         return head(&mut stream, &format!("{status} Told so"), 0, "");
+    }
+    if let Some(Fault::Redirect(target)) = fault {
+        return head(&mut stream, "302 Found", 0, &format!("Location: {target}\r\n"));
     }
     let file: PathBuf = root.join(request.path.trim_start_matches('/').replace("%3a", ":"));
     let Some(mut bytes) =
