@@ -6,7 +6,7 @@ use pgp::{
         SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey, SubkeyParamsBuilder,
     },
     crypto::hash::HashAlgorithm,
-    packet::{Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData},
+    packet::{KeyFlags, Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData},
     ser::Serialize as _,
     types::{Duration, KeyDetails as _, Password, SigningKey, Timestamp},
 };
@@ -107,6 +107,22 @@ impl Key {
         self.public.public_subkeys = other.public.public_subkeys.clone();
         self.secret.secret_subkeys = other.secret.secret_subkeys.clone();
         self
+    }
+
+    /// Makes a certificate that claims another's subkey as its own, which that subkey does not confirm.
+    pub fn adopting(self, other: &Self) -> Self {
+        let mut flags = KeyFlags::default();
+        flags.set_sign(true);
+        let mut mixed = self.with_foreign_subkey(other);
+        let primary = &mixed.secret.primary_key;
+        let config =
+            mixed.config(SignatureType::SubkeyBinding, primary, vec![SubpacketData::KeyFlags(flags)]);
+        let subkey = &mixed.public.public_subkeys[0].key;
+        let signature = config
+            .sign_subkey_binding(primary, &mixed.public.primary_key, &Password::empty(), subkey)
+            .unwrap();
+        mixed.public.public_subkeys[0].signatures = vec![signature];
+        mixed
     }
 
     fn about_itself(&self, typ: SignatureType, more: Vec<SubpacketData>) -> Signature {

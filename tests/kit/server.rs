@@ -29,6 +29,8 @@ pub enum Fault {
     Wrong,
     /// Appends bytes that do not belong.
     Long(u64),
+    /// Answers with another part than was asked for, and says so.
+    OtherRange,
     /// Sends the client to another address.
     Redirect(&'static str),
     /// Answers with the whole whatever part is asked for.
@@ -42,6 +44,8 @@ pub struct Request {
     pub path: String,
     /// The offset of `Range: bytes=N-`.
     pub offset: Option<u64>,
+    /// Whether it was asked as a proxy.
+    pub proxied: bool,
 }
 
 #[derive(Default)]
@@ -129,9 +133,9 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let first = lines.next()?.ok()?;
     let target = first.split(' ').nth(1)?;
     // A client that takes this server for its proxy names the host too.
-    let path = match target.strip_prefix("http://") {
-        Some(rest) => rest[rest.find('/')?..].to_owned(),
-        None => target.to_owned(),
+    let (path, proxied) = match target.strip_prefix("http://") {
+        Some(rest) => (rest[rest.find('/')?..].to_owned(), true),
+        None => (target.to_owned(), false),
     };
     let mut offset = None;
     for line in lines.map_while(Result::ok) {
@@ -143,7 +147,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
             offset = range.trim_end_matches('-').parse().ok();
         }
     }
-    Some(Request { path, offset })
+    Some(Request { path, offset, proxied })
 }
 
 fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStream) -> std::io::Result<()> {
@@ -174,7 +178,10 @@ fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStr
     }
     let total = content.len();
     let offset = request.offset.filter(|_| fault != Some(Fault::NoRange));
-    let start = usize::try_from(offset.unwrap_or(0)).unwrap();
+    let mut start = usize::try_from(offset.unwrap_or(0)).unwrap();
+    if fault == Some(Fault::OtherRange) {
+        start /= 2;
+    }
     if offset.is_some() && start >= total {
         return head(
             &mut stream,
