@@ -119,8 +119,11 @@ fn a_subkey_that_is_not_bound_signs_nothing() {
 #[test]
 fn a_subkey_that_another_certificate_claims_does_not_sign_for_it() {
     let archive = Key::new();
-    let thief = Key::new().adopting(&archive);
-    assert!(reason(inline(&ring(&thief), &[archive])).contains("does not confirm"));
+    for forged in [false, true] {
+        let thief = Key::new().adopting(&archive, forged);
+        let outcome = inline(&ring(&thief), std::slice::from_ref(&archive));
+        assert!(reason(outcome).contains("does not confirm"), "{forged}");
+    }
 }
 
 #[test]

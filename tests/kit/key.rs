@@ -109,14 +109,19 @@ impl Key {
         self
     }
 
-    /// Makes a certificate that claims another's subkey as its own, which that subkey does not confirm.
-    pub fn adopting(self, other: &Self) -> Self {
+    /// Makes a certificate that claims another's subkey as its own, which that subkey does not confirm; `forged`
+    /// puts a confirmation there that another subkey made.
+    pub fn adopting(self, other: &Self, forged: bool) -> Self {
         let mut flags = KeyFlags::default();
         flags.set_sign(true);
+        let mut about = vec![SubpacketData::KeyFlags(flags)];
+        let own = self.public.public_subkeys[0].signatures[0].embedded_signature().unwrap();
+        if forged {
+            about.push(SubpacketData::EmbeddedSignature(Box::new(own.clone())));
+        }
         let mut mixed = self.with_foreign_subkey(other);
         let primary = &mixed.secret.primary_key;
-        let config =
-            mixed.config(SignatureType::SubkeyBinding, primary, vec![SubpacketData::KeyFlags(flags)]);
+        let config = mixed.config(SignatureType::SubkeyBinding, primary, about);
         let subkey = &mixed.public.public_subkeys[0].key;
         let signature = config
             .sign_subkey_binding(primary, &mixed.public.primary_key, &Password::empty(), subkey)
