@@ -35,7 +35,7 @@ impl User {
     }
 
     fn open_with(&self, options: &Options, sources: &[Source]) -> Result<Opened, ArchiveError> {
-        let quick = HttpOptions { idle_timeout: Duration::from_millis(400), ..HttpOptions::default() };
+        let quick = HttpOptions { idle_timeout: Duration::from_secs(1), ..HttpOptions::default() };
         let store = Store::open(self.cache()).unwrap();
         open(sources, options, &store, &Http::new(&quick).unwrap(), now(), &Silent)
     }
@@ -289,7 +289,7 @@ fn a_second_mirror_serves_where_the_first_is_away_or_lies() {
 
 #[test]
 fn passing_faults_are_waited_out() {
-    for fault in [Fault::Status(503), Fault::Cut(100), Fault::Reset(100), Fault::Stall(100, 1500)] {
+    for fault in [Fault::Status(503), Fault::Cut(100), Fault::Reset(100), Fault::Stall(100, 2500)] {
         let archive = Archive::small();
         let (server, user) = (Server::new(archive.root()), User::new());
         server.fault("InRelease", fault, 1);

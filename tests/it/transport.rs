@@ -11,15 +11,11 @@ use tempfile::TempDir;
 
 use crate::kit::server::{Fault, Server};
 
-fn quick() -> HttpOptions {
-    HttpOptions { idle_timeout: Duration::from_millis(300), ..HttpOptions::default() }
-}
-
 fn served() -> (TempDir, Server, Http) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), b"0123456789").unwrap();
     let server = Server::new(folder.path());
-    (folder, server, Http::new(&quick()).unwrap())
+    (folder, server, Http::new(&HttpOptions::default()).unwrap())
 }
 
 #[test]
@@ -57,7 +53,9 @@ fn statuses_are_told_apart() {
 
 #[test]
 fn a_silence_ends_in_time() {
-    let (_folder, server, http) = served();
+    let (_folder, server, _) = served();
+    let quick = HttpOptions { idle_timeout: Duration::from_millis(300), ..HttpOptions::default() };
+    let http = Http::new(&quick).unwrap();
     server.fault("/file", Fault::Stall(3, 5000), 1);
     let started = Instant::now();
     let problem = read(&http, &format!("{}/file", server.url()), 10).unwrap_err();
@@ -98,7 +96,7 @@ fn a_proxy_is_a_value() {
     let options = HttpOptions {
         proxy: Some(server.url().to_owned()),
         no_proxy: Some("127.0.0.1".to_owned()),
-        ..quick()
+        ..HttpOptions::default()
     };
     let http = Http::new(&options).unwrap();
     assert_eq!(read(&http, "http://archive.example.invalid/file", 10).unwrap(), b"0123456789");
