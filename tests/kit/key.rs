@@ -150,6 +150,9 @@ impl Key {
         ];
         config.hashed_subpackets =
             usual.into_iter().chain(more).map(|data| Subpacket::regular(data).unwrap()).collect();
+        // gpgv before 2.4 and apt look for the short id as well.
+        let id = SubpacketData::IssuerKeyId(signer.legacy_key_id());
+        config.unhashed_subpackets = vec![Subpacket::regular(id).unwrap()];
         config
     }
 
