@@ -409,9 +409,7 @@ impl<'a> Package<'a> {
     /// [`Error::Stanza`] where it is absent or would lead out of the mirror.
     pub fn path(&self) -> Result<&'a str, Error> {
         let path = self.required("Filename")?;
-        let safe = path.split('/').all(|part| !matches!(part, "" | "." | ".."))
-            && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'));
-        if safe { Ok(path) } else { Err(self.malformed(Problem::Wrong("Filename"))) }
+        if is_path(path) { Ok(path) } else { Err(self.malformed(Problem::Wrong("Filename"))) }
     }
 
     /// Gives the bytes of its `.deb`.
@@ -453,6 +451,13 @@ impl<'a> Package<'a> {
             problem: Box::new(problem),
         }
     }
+}
+
+/// Tells whether a text may be a path below a mirror: it stays there, and needs no quoting in a URL.
+#[must_use]
+pub fn is_path(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'))
 }
 
 /// Finds the stanzas of one index that fit an architecture.
