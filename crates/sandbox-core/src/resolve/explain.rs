@@ -59,6 +59,14 @@ pub enum Error {
         /// The build's.
         native: String,
     },
+    /// The catalogue was read for another architecture than the request is for.
+    #[error("packages are wanted for {wanted}, and the indexes were read for {read}")]
+    Architecture {
+        /// The request's.
+        wanted: String,
+        /// The catalogue's.
+        read: String,
+    },
     /// A package that is both asked for and excluded.
     #[error("package `{name}` is wanted by {by}, and is excluded")]
     Excluded {
@@ -87,6 +95,7 @@ impl Cause for Error {
     fn class(&self) -> Class {
         match self {
             Self::Malformed { source } => source.class(),
+            Self::Architecture { .. } => Class::Bug,
             _ => Class::Unavailable,
         }
     }

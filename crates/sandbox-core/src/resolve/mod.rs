@@ -92,6 +92,8 @@ pub struct Wanted {
 /// What is asked of the archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
+    /// Debian architecture of the build; the catalogue must have been read for it.
+    pub architecture: String,
     /// Which packages to begin with.
     pub variant: Variant,
     /// Packages that must be there.
@@ -111,6 +113,12 @@ pub struct Request {
 /// # Errors
 /// [`Error`] says which wish cannot be met, and the chain of facts why.
 pub fn resolve(catalog: &Catalog, request: &Request) -> Result<Vec<LockedPackage>, Error> {
+    if request.architecture != catalog.architecture() {
+        return Err(Error::Architecture {
+            wanted: request.architecture.clone(),
+            read: catalog.architecture().to_owned(),
+        });
+    }
     let mut pool = pool::Pool::new(catalog, request)?;
     let seeds = seed::collect(&mut pool, request)?;
     let chosen = match greedy::choose(&mut pool, &seeds)? {

@@ -158,7 +158,7 @@ fn variants_take_what_their_manual_says() {
         "r: Priority: required",
         "s: Priority: standard",
     ]);
-    let of = |variant| shown(&resolve(&all, &Request { variant, ..Request::default() }).unwrap());
+    let of = |variant| shown(&resolve(&all, &Request { variant, ..request(&[]) }).unwrap());
     assert_eq!(of(Variant::Essential), "e");
     assert_eq!(of(Variant::Apt), "e apt");
     assert_eq!(of(Variant::Minbase), "e apt r");
