@@ -2,6 +2,10 @@ use super::*;
 
 /// A catalogue of packages written as `name version: Field: value; Field: value`.
 fn catalog(lines: &[&str]) -> Catalog {
+    Catalog::read(vec![("release".to_owned(), all_text(lines).into_bytes())], "amd64").unwrap()
+}
+
+fn all_text(lines: &[&str]) -> String {
     let sum = "0".repeat(64);
     let stanza = |line: &&str| {
         let (head, fields) = line.split_once(": ").unwrap_or((line, ""));
@@ -12,13 +16,13 @@ fn catalog(lines: &[&str]) -> Catalog {
              SHA256: {sum}\n{fields}\n"
         )
     };
-    let text: String = lines.iter().map(stanza).collect();
-    Catalog::read(vec![("release".to_owned(), text.into_bytes())], "amd64").unwrap()
+    lines.iter().map(stanza).collect()
 }
 
 fn request(install: &[&str]) -> Request {
     let wanted = |name: &&str| Wanted { name: (*name).to_owned(), by: "a test".to_owned() };
     Request {
+        architecture: "amd64".to_owned(),
         variant: Variant::Essential,
         install: install.iter().map(wanted).collect(),
         ..Request::default()
@@ -124,6 +128,17 @@ fn takes_the_version_asked_for() {
     assert_eq!(names(&all, &["b"]), "a=2 b");
     assert_eq!(names(&all, &["b", "a=1"]), "a b");
     assert!(failure(&all, &["a=3"]).contains("offers `a` 2 (release), 1 (release)"));
+}
+
+#[test]
+fn takes_from_a_pocket_that_is_not_automatic_only_what_nothing_else_has() {
+    let text = |lines: &[&str]| all_text(lines).into_bytes();
+    let release = text(&["a 1", "b 1: Depends: a", "c 1: Depends: a (>= 2)"]);
+    let indexes = vec![("backports".into(), text(&["a 2"])), ("release".into(), release)];
+    let all = Catalog::read_ranked(indexes, "amd64", &["backports".into()]).unwrap();
+    assert_eq!(names(&all, &["b"]), "a b");
+    assert_eq!(names(&all, &["c"]), "a=2 c");
+    assert_eq!(names(&all, &["b", "a=2"]), "a=2 b");
 }
 
 #[test]
