@@ -1,1 +1,146 @@
-//! TODO stage
+//! A mirror's signed set of indexes and packages: fetched, believed only once verified, decoded.
+//!
+//! For each source: the signed Release file (InRelease, or Release with Release.gpg) is verified against the
+//! source's keyring, its identity and dates are checked, and then each component's `Packages` index is fetched
+//! by the digest that the Release file lists, checked before it is decoded and again after.
+//!
+//! **Source**: <https://wiki.debian.org/DebianRepository/Format>.
+
+mod error;
+mod index;
+mod kept;
+mod release;
+mod source;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use error::ArchiveError;
+pub use index::Index;
+pub use source::{Options, Source};
+
+use crate::{
+    digest::Sha256,
+    host::transport::{self, Transport, TransportError},
+    report::{Event, Phase, Reporter, Unit},
+    store::Store,
+};
+
+/// What was opened: the releases in the order of the sources, and their indexes.
+#[derive(Debug)]
+pub struct Archive {
+    /// One for each source.
+    pub releases: Vec<Release>,
+    /// One or more for each source, in its components' order.
+    pub indexes: Vec<Index>,
+}
+
+/// A verified suite.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// The source's id.
+    pub source: String,
+    /// The source's mirrors.
+    pub mirrors: Vec<String>,
+    /// The folder below `dists/`.
+    pub suite: String,
+    /// The components that were read.
+    pub components: Vec<String>,
+    /// `Date`, in seconds since 1970.
+    pub date: i64,
+    /// The digest of the signed text.
+    pub digest: Sha256,
+    /// The primary fingerprint of the certificate that signed.
+    pub signer: String,
+    /// Whether it came from the cache instead of a mirror.
+    pub kept: bool,
+}
+
+/// Opens sources, all at once.
+///
+/// **Units**: `now` in seconds since 1970.
+///
+/// # Errors
+/// [`ArchiveError`] of the first source, in order, that fails.
+pub fn open(
+    sources: &[Source],
+    options: &Options,
+    store: &Store,
+    transport: &dyn Transport,
+    now: i64,
+    reporter: &dyn Reporter,
+) -> Result<Archive, ArchiveError> {
+    let started = Instant::now();
+    reporter.report(Event::Started { phase: Phase::Archive, unit: Unit::Bytes, total: 0 });
+    let opening = Opening { options, store, transport, now, reporter };
+    let opened: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = sources.iter().map(|source| scope.spawn(|| opening.one(source))).collect();
+        threads.into_iter().map(joined).collect()
+    });
+    let mut archive = Archive { releases: Vec::new(), indexes: Vec::new() };
+    for one in opened {
+        let (release, indexes) = one?;
+        archive.releases.push(release);
+        archive.indexes.extend(indexes);
+    }
+    reporter.report(Event::Finished {
+        phase: Phase::Archive,
+        elapsed: started.elapsed(),
+        summary: format!("{} suites, {} indexes", archive.releases.len(), archive.indexes.len()),
+    });
+    Ok(archive)
+}
+
+/// What all sources have in common while they are opened.
+struct Opening<'a> {
+    options: &'a Options,
+    store: &'a Store,
+    transport: &'a dyn Transport,
+    now: i64,
+    reporter: &'a dyn Reporter,
+}
+
+impl Opening<'_> {
+    fn one(&self, source: &Source) -> Result<(Release, Vec<Index>), ArchiveError> {
+        let subject = format!("{} {}", source.id, source.suite);
+        self.reporter.report(Event::At { phase: Phase::Archive, subject });
+        let verified = self.release(source)?;
+        let indexes = self.indexes(source, &verified)?;
+        let release = Release {
+            source: source.id.clone(),
+            mirrors: source.mirrors.clone(),
+            suite: source.suite.clone(),
+            components: source.components.clone(),
+            date: verified.release.date,
+            digest: verified.digest,
+            signer: verified.signer,
+            kept: verified.kept,
+        };
+        Ok((release, indexes))
+    }
+
+    /// Fetches a small file into memory, with a few tries.
+    fn read(&self, url: &str) -> Result<Vec<u8>, TransportError> {
+        const LIMIT: u64 = 32 << 20;
+        let mut pause = Duration::from_millis(250);
+        for _ in 0..2 {
+            match transport::read(self.transport, url, LIMIT) {
+                Err(problem) if problem.is_transient() => thread::sleep(pause),
+                other => return other,
+            }
+            pause *= 2;
+        }
+        transport::read(self.transport, url, LIMIT)
+    }
+
+    fn advanced(&self, delta: u64) {
+        self.reporter.report(Event::Advanced { phase: Phase::Archive, delta });
+    }
+}
+
+/// Waits for a thread; its panic goes on in this one.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

@@ -1,1 +1,8 @@
 //! Debian's formats: bytes to values and back.
+
+pub mod release;
+pub mod deb822;
+pub mod packages;
+pub mod relation;
+pub mod status;
+pub mod version;

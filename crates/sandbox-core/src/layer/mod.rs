@@ -1,1 +1,371 @@
-//! TODO stage
+//! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
+
+mod npm;
+mod pack;
+mod parts;
+
+use std::{collections::BTreeMap, path::Path, time::Instant};
+
+pub use npm::{NpmError, Tarball};
+pub use pack::{PackError, Packed, pack};
+pub use parts::PartError;
+
+use crate::{
+    Result, archive, configure,
+    error::{Cause, Class, Context as _, Hint},
+    host::{runner::Runner, transport::Transport},
+    keyring::{Fingerprint, Keyring, KeyringError, shipped},
+    lock::{Lock, LockedSource},
+    report::{Event, Phase, Reporter, Unit},
+    resolve,
+    spec::{Pocket, Spec, mirrors::Mirrors},
+    store::{self, Store},
+    unpack,
+};
+
+/// How many downloads run at once.
+const JOBS: usize = 8;
+
+/// What is to be built, and from where.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The image with its profiles.
+    pub spec: Spec,
+    /// Debian architecture.
+    pub architecture: String,
+    /// The package set at the bottom.
+    pub variant: resolve::Variant,
+    /// Packages asked for beside it.
+    pub include: Vec<String>,
+    /// Packages that must not be there.
+    pub exclude: Vec<String>,
+    /// Recommended packages too.
+    pub recommends: bool,
+    /// Mirrors that go before the image file's, by archive.
+    pub mirrors: Mirrors,
+    /// Pockets beside `release`; none takes those that the image file does not call optional.
+    pub pockets: Option<Vec<String>>,
+    /// Components; none takes the image file's.
+    pub components: Option<Vec<String>>,
+    /// Certificates trusted beside the suite's own.
+    pub keyrings: Vec<Vec<u8>>,
+    /// Indexes past their date are taken.
+    pub ignore_valid_until: bool,
+    /// The tree's host name.
+    pub hostname: String,
+    /// Where npm parts are asked for, without a trailing slash.
+    pub npm_registry: String,
+}
+
+/// The doors that building goes through.
+#[derive(Clone, Copy)]
+pub struct Doors<'a> {
+    /// Bytes behind URLs.
+    pub transport: &'a dyn Transport,
+    /// Programs.
+    pub runner: &'a dyn Runner,
+    /// What was fetched before.
+    pub store: &'a Store,
+    /// Who listens.
+    pub reporter: &'a dyn Reporter,
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
+/// A built tree.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What it is made of.
+    pub lock: Lock,
+    /// The mirrors that served it.
+    pub mirrors: Vec<String>,
+}
+
+/// What is wrong with an order.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The image is not for this architecture.
+    #[error("image `{image}` is for {}, not for {architecture}", known.join(" and "))]
+    Architecture {
+        /// The image.
+        image: String,
+        /// What was asked for.
+        architecture: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The image has no such pocket.
+    #[error("image `{image}` has no pocket `{pocket}`; it has {}", known.join(", "))]
+    Pocket {
+        /// The image.
+        image: String,
+        /// What was asked for.
+        pocket: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The program ships no such keyring.
+    #[error("there is no keyring `{name}` in this program")]
+    Keyring {
+        /// The name in the image file.
+        name: String,
+    },
+    /// A keyring cannot be read.
+    #[error("a keyring cannot be used")]
+    Certificates {
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
+    /// A signer is not a fingerprint.
+    #[error("pocket `{pocket}`: `{signer}` is not a fingerprint")]
+    Signer {
+        /// The pocket.
+        pocket: String,
+        /// What the image file says.
+        signer: String,
+    },
+}
+
+impl Cause for OrderError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Architecture { .. } => Class::Unavailable,
+            Self::Pocket { .. } => Class::Usage,
+            _ => Class::File,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        Vec::new()
+    }
+}
+
+/// Builds a tree in an empty folder.
+///
+/// # Errors
+/// Of the stage that failed; the folder is then of no use and the caller's to remove.
+pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
+    let spec = &order.spec;
+    let subject = || format!("suite `{}`", spec.image);
+    let sources = sources(order).during("open", subject())?;
+    let options = archive::Options { ignore_valid_until: order.ignore_valid_until, offline: false };
+    let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
+        .during("open", subject())?;
+
+    let lock = resolve_packages(order, archive, doors)?;
+    let filled = store::fill(&lock, doors.store, doors.transport, JOBS, doors.reporter)
+        .during("fetch the packages of", subject())?;
+    let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
+    let unpacked = unpack::unpack(&filled, tree, &unpack::Options { epoch: lock.epoch }, doors.reporter)
+        .during("unpack the packages of", subject())?;
+    let options = configure::Options {
+        hostname: order.hostname.clone(),
+        sources: configure::Sources {
+            file: spec.apt.sources.clone(),
+            text: apt_sources(&lock, &spec.apt.signed_by),
+        },
+        epoch: lock.epoch,
+    };
+    let rootfs = configure::configure(unpacked, doors.runner, &options, doors.reporter)
+        .during("configure the packages of", subject())?;
+    customize(order, &rootfs, &lock, doors)?;
+    configure::finish(&rootfs, doors.runner, &options).during("finish the tree of", subject())?;
+    Ok(Image { lock, mirrors })
+}
+
+/// Makes sources of the image's pockets.
+fn sources(order: &Order) -> Result<Vec<archive::Source>, OrderError> {
+    let layer = &order.spec.layer;
+    let image = || order.spec.image.clone();
+    if !layer.architectures.contains(&order.architecture) {
+        return Err(OrderError::Architecture {
+            image: image(),
+            architecture: order.architecture.clone(),
+            known: layer.architectures.clone(),
+        });
+    }
+    for pocket in order.pockets.iter().flatten() {
+        if !layer.pocket.iter().any(|known| known.name == *pocket) {
+            return Err(OrderError::Pocket {
+                image: image(),
+                pocket: pocket.clone(),
+                known: layer.pocket.iter().map(|known| known.name.clone()).collect(),
+            });
+        }
+    }
+    let name = &order.spec.keyring;
+    let bytes = shipped(name).ok_or_else(|| OrderError::Keyring { name: name.clone() })?;
+    let wanted = |pocket: &&Pocket| match &order.pockets {
+        Some(pockets) => pocket.name == "release" || pockets.contains(&pocket.name),
+        None => !pocket.optional,
+    };
+    layer.pocket.iter().filter(wanted).map(|pocket| source(order, pocket, bytes)).collect()
+}
+
+fn source(order: &Order, pocket: &Pocket, keyring: &[u8]) -> Result<archive::Source, OrderError> {
+    let layer = &order.spec.layer;
+    let certificates = |source| OrderError::Certificates { source };
+    let mut signers = Vec::new();
+    for signer in &pocket.signers {
+        let fingerprint: Fingerprint = signer
+            .parse()
+            .map_err(|_| OrderError::Signer { pocket: pocket.name.clone(), signer: signer.clone() })?;
+        signers.push(fingerprint);
+    }
+    let mut all = keyring.to_vec();
+    for bytes in &order.keyrings {
+        let added = Keyring::read(bytes).map_err(certificates)?;
+        signers.extend(added.fingerprints());
+        all.extend_from_slice(bytes);
+    }
+    let mut mirrors = order.mirrors.get(&pocket.archive).cloned().unwrap_or_default();
+    if mirrors.is_empty() {
+        mirrors.extend(layer.archive.get(&pocket.archive).map(|archive| archive.mirror.clone()));
+    }
+    Ok(archive::Source {
+        id: pocket.name.clone(),
+        mirrors,
+        suite: pocket.suite.clone(),
+        expect_codename: pocket.codename.clone(),
+        expect_suite: pocket.release_suite.clone(),
+        components: order.components.clone().unwrap_or_else(|| layer.components.clone()),
+        architecture: order.architecture.clone(),
+        keyring: Keyring::read(&all).and_then(|keyring| keyring.pinned(&signers)).map_err(certificates)?,
+    })
+}
+
+fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>) -> Result<Lock> {
+    let begun = Instant::now();
+    let spec = &order.spec;
+    let subject = || format!("image `{}`", spec.image);
+    let by: BTreeMap<&str, &str> =
+        spec.wanted_by.iter().map(|(package, file)| (package.as_str(), file.as_str())).collect();
+    let wanted = |package: &String, otherwise: &str| resolve::Wanted {
+        name: package.clone(),
+        by: by.get(package.as_str()).map_or_else(|| otherwise.to_owned(), |file| (*file).to_owned()),
+    };
+    let packages = &spec.layer.packages;
+    let request = resolve::Request {
+        architecture: order.architecture.clone(),
+        variant: order.variant,
+        install: packages
+            .install
+            .iter()
+            .chain(&order.include)
+            .map(|package| wanted(package, "--include"))
+            .collect(),
+        optional: packages.if_available.iter().map(|package| wanted(package, "a profile")).collect(),
+        exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
+        recommends: order.recommends,
+    };
+    let sources: Vec<LockedSource> = archive
+        .releases
+        .into_iter()
+        .map(|release| LockedSource {
+            id: release.source,
+            mirrors: release.mirrors,
+            suite: release.suite,
+            components: release.components,
+            date: release.date,
+            release: release.digest,
+            signed_by: release.signer,
+        })
+        .collect();
+    let indexes = archive.indexes.into_iter().map(|index| (index.source, index.bytes)).collect();
+    let catalog = crate::deb::packages::Catalog::read(indexes, &order.architecture).during("read", subject())?;
+    let packages = resolve::resolve(&catalog, &request).during("resolve", subject())?;
+    doors.reporter.report(Event::Finished {
+        phase: Phase::Resolve,
+        elapsed: begun.elapsed(),
+        summary: format!("{} packages", packages.len()),
+    });
+    Ok(Lock {
+        image: spec.image.clone(),
+        architecture: order.architecture.clone(),
+        epoch: sources.iter().map(|source| source.date).max().unwrap_or(0),
+        sources,
+        packages,
+    })
+}
+
+/// Writes the tree's own apt sources: a stanza for each archive, as the build used it.
+///
+/// **Source**: sources.list(5), deb822 style.
+fn apt_sources(lock: &Lock, signed_by: &Path) -> String {
+    let mut stanzas: Vec<(&[String], Vec<&str>, &[String])> = Vec::new();
+    for source in &lock.sources {
+        match stanzas.iter_mut().find(|(mirrors, _, components)| {
+            *mirrors == source.mirrors.as_slice() && *components == source.components.as_slice()
+        }) {
+            Some((_, suites, _)) => suites.push(&source.suite),
+            None => stanzas.push((&source.mirrors, vec![&source.suite], &source.components)),
+        }
+    }
+    let stanzas: Vec<_> = stanzas
+        .into_iter()
+        .map(|(mirrors, suites, components)| {
+            format!(
+                "Types: deb\nURIs: {}\nSuites: {}\nComponents: {}\nSigned-By: {}\n",
+                mirrors.join(" "),
+                suites.join(" "),
+                components.join(" "),
+                signed_by.display()
+            )
+        })
+        .collect();
+    stanzas.join("\n")
+}
+
+/// Puts in what profiles have beside packages.
+fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doors<'_>) -> Result<()> {
+    let layer = &order.spec.layer;
+    let total = parts::count(layer);
+    if total == 0 {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    doors.reporter.report(Event::Started { phase: Phase::Customize, unit: Unit::Steps, total });
+    parts::put(order, rootfs, lock.epoch, doors)?;
+    doors.reporter.report(Event::Finished {
+        phase: Phase::Customize,
+        elapsed: begun.elapsed(),
+        summary: format!("{total} parts of {} profiles", order.spec.profiles.len()),
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Sha256;
+
+    #[test]
+    fn suites_of_one_mirror_share_a_stanza() {
+        let source = |mirror: &str, suite: &str| LockedSource {
+            id: suite.to_owned(),
+            mirrors: vec![mirror.to_owned()],
+            suite: suite.to_owned(),
+            components: vec!["main".to_owned()],
+            date: 0,
+            release: Sha256::of(b""),
+            signed_by: String::new(),
+        };
+        let lock = Lock {
+            image: "trixie".to_owned(),
+            architecture: "amd64".to_owned(),
+            epoch: 0,
+            sources: vec![
+                source("http://m", "trixie"),
+                source("http://m", "trixie-updates"),
+                source("http://s", "trixie-security"),
+            ],
+            packages: Vec::new(),
+        };
+        assert_eq!(
+            apt_sources(&lock, Path::new("/k.gpg")),
+            "Types: deb\nURIs: http://m\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /k.gpg\n\n\
+             Types: deb\nURIs: http://s\nSuites: trixie-security\nComponents: main\nSigned-By: /k.gpg\n"
+        );
+    }
+}

@@ -105,3 +105,9 @@ fn unit_commands(layer: &Layer) -> Vec<(String, Vec<String>)> {
     };
     one("enable", &layer.units.enable).into_iter().chain(one("mask", &layer.units.mask)).collect()
 }
+
+/// Counts the parts of a layer, for progress.
+pub(super) fn count(layer: &Layer) -> u64 {
+    let units = usize::from(!layer.units.enable.is_empty()) + usize::from(!layer.units.mask.is_empty());
+    (users(layer).len() + layer.npm.len() + layer.files.len() + layer.links.len() + units) as u64
+}

@@ -1,5 +1,11 @@
 //! A startable machine and what runs it.
 
+pub mod direct;
+pub mod guest;
+pub mod life;
+pub mod nesting;
+pub mod network;
+pub mod nspawn;
 pub mod record;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};

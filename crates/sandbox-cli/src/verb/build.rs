@@ -1,0 +1,109 @@
+//! Arguments that say what a tree is built of, made into an order.
+
+use std::{collections::BTreeMap, fs};
+
+use sandbox_core::{
+    error::Context as _,
+    host::transport::Http,
+    layer::Order,
+    resolve::Variant,
+    spec::{self, Spec, mirrors},
+    store::Store,
+};
+
+use crate::{args::Build, catalogue::catalogue, exit::Exit, failure::Failure, settings::Settings};
+
+/// The architecture that this program was built for, in Debian's words.
+pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
+/// Makes an order of the arguments, a suite and profiles.
+///
+/// # Errors
+/// Where an argument or a file is wrong.
+pub fn order(
+    args: &Build,
+    suite: &str,
+    profiles: &[String],
+    hostname: &str,
+    settings: &Settings,
+) -> Result<Order, Failure> {
+    let spec = spec::stack(&catalogue(settings.home.as_ref()), suite, profiles)
+        .during("read", format!("image `{suite}` with its profiles"))?;
+    let variant: Variant = args.variant.parse().map_err(|_| {
+        Failure::said(
+            Exit::USAGE,
+            format!(
+                "`{}` is no variant; there are essential, apt, minbase, buildd, important, standard",
+                args.variant
+            ),
+        )
+    })?;
+    let keyrings = args
+        .keyring
+        .iter()
+        .map(|path| {
+            fs::read(path).map_err(|error| {
+                Failure::said(Exit::FILE, format!("keyring {} cannot be read: {error}", path.display()))
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Order {
+        architecture: ARCHITECTURE.to_owned(),
+        variant,
+        include: args.include.clone(),
+        exclude: args.exclude.clone(),
+        recommends: args.recommends,
+        mirrors: mirrors(args, &spec, settings)?,
+        pockets: match args.pocket.as_slice() {
+            [] => None,
+            [none] if none == "none" => Some(Vec::new()),
+            pockets => Some(pockets.to_vec()),
+        },
+        components: (!args.component.is_empty()).then(|| args.component.clone()),
+        keyrings,
+        ignore_valid_until: args.ignore_valid_until,
+        hostname: hostname.to_owned(),
+        npm_registry: settings.npm_registry(args.npm_registry.as_deref()),
+        spec,
+    })
+}
+
+/// Mirrors as asked for, then the host's own; the image file's are the core's to add.
+fn mirrors(args: &Build, spec: &Spec, settings: &Settings) -> Result<mirrors::Mirrors, Failure> {
+    let mut asked: mirrors::Mirrors = BTreeMap::new();
+    for mirror in &args.mirror {
+        let (archive, url) = match mirror.split_once('=') {
+            Some((archive, url)) if !archive.contains(['/', ':']) => (archive, url),
+            _ => ("main", mirror.as_str()),
+        };
+        if !spec.layer.archive.contains_key(archive) {
+            let known: Vec<_> = spec.layer.archive.keys().map(String::as_str).collect();
+            return Err(Failure::said(
+                Exit::USAGE,
+                format!("image `{}` has no archive `{archive}`; it has {}", spec.image, known.join(", ")),
+            ));
+        }
+        asked.entry(archive.to_owned()).or_default().push(url.trim_end_matches('/').to_owned());
+    }
+    let (os_release, sources) = settings.host_apt();
+    for (archive, urls) in mirrors::of_host(&os_release, &sources, &spec.distribution) {
+        asked.entry(archive).or_insert(urls);
+    }
+    Ok(asked)
+}
+
+/// Opens the cache.
+///
+/// # Errors
+/// Where the folder cannot be made.
+pub fn store(settings: &Settings) -> Result<Store, Failure> {
+    Ok(Store::open(&settings.cache).during("open", format!("the cache {}", settings.cache.display()))?)
+}
+
+/// Makes the transport.
+///
+/// # Errors
+/// Where TLS cannot be set up.
+pub fn transport() -> Result<Http, Failure> {
+    Ok(Http::new(&Default::default()).during("set up", "HTTP")?)
+}

@@ -1,0 +1,139 @@
+//! `sandbox create`: a machine, built, started and seen to run.
+
+use std::{
+    fs,
+    net::{IpAddr, ToSocketAddrs as _},
+    path::Path,
+    time::Duration,
+};
+
+use sandbox_core::{
+    host::runner::Processes,
+    layer::{self, Doors, Order},
+    machine::{Definition, Exception, Kind, Network, life, life::Plan, network},
+    name::MachineName,
+    report::Event,
+};
+
+use super::{
+    build, internal,
+    machine::{Host, holder, name, say_state},
+};
+use crate::{args, exit::Exit, failure::Failure, settings::Settings};
+
+/// Makes a machine.
+///
+/// # Errors
+/// What the user is to be told; then nothing of the machine is left.
+pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(&args.name)?;
+    let mut profiles = vec!["base".to_owned()];
+    profiles.extend(args.profile.iter().cloned());
+    let order = build::order(&args.build, &args.release, &profiles, name.as_str(), settings)?;
+    settings.need_root("create")?;
+    let host = Host::new(settings);
+    let machines = host.machines()?;
+    let kind = backend(args.backend, &host);
+    let reporter = host.reporter();
+    for cost in &order.spec.layer.costs {
+        reporter.report(Event::Notice { text: format!("costs: {cost}") });
+    }
+    let definition = definition(args, &name, kind, &order, &host, settings)?;
+    for exception in &definition.exceptions {
+        reporter.report(Event::Notice {
+            text: format!(
+                "the wall lets through {} port {}: {}",
+                exception.address, exception.port, exception.reason
+            ),
+        });
+    }
+    let plan = Plan {
+        definition,
+        image: order.spec.image.clone(),
+        profiles: order.spec.profiles.clone(),
+        now: settings.now,
+        boot: (!args.no_start).then(|| Duration::from_secs(args.timeout)),
+        holder: holder("create"),
+    };
+    let store = build::store(settings)?;
+    let transport = build::transport()?;
+    let runner = Processes::new();
+    let doors = Doors { transport: &transport, runner: &runner, store: &store, reporter, now: settings.now };
+    internal::clean_on_interrupt(settings, &[]);
+    let state = machines.create(&plan, |tree: &Path| {
+        layer::build(&order, tree, &doors).map(|image| image.lock.packages.len())
+    })?;
+    if let Some(state) = state {
+        say_state(&name, &state, settings);
+    }
+    Ok(Exit::OK)
+}
+
+/// Picks what runs the machine, and says so where nobody chose.
+fn backend(asked: args::Backend, host: &Host) -> Kind {
+    match asked {
+        args::Backend::Nspawn => Kind::Nspawn,
+        args::Backend::Direct => Kind::Direct,
+        args::Backend::Auto => {
+            let systemd = Path::new("/run/systemd/system").exists();
+            let machined = Path::new("/usr/lib/systemd/systemd-machined").exists();
+            let (kind, why) = match (systemd, machined) {
+                (true, true) => (Kind::Nspawn, "systemd-machined is here"),
+                (true, false) => (Kind::Direct, "systemd-machined is not installed"),
+                (false, _) => (Kind::Direct, "systemd is not PID 1 here"),
+            };
+            host.reporter()
+                .report(Event::Notice { text: format!("backend `{}`: {why}", life::word(kind)) });
+            kind
+        }
+    }
+}
+
+fn definition(
+    args: &args::Create,
+    name: &MachineName,
+    kind: Kind,
+    order: &Order,
+    host: &Host,
+    settings: &Settings,
+) -> Result<Definition, Failure> {
+    use sandbox_core::error::Context as _;
+    let machines = host.as_they_are();
+    let backend = machines.backend(kind).during("use", format!("backend `{}`", life::word(kind)))?;
+    let network = match args.network {
+        args::Network::Internet => Network::Internet,
+        args::Network::Open => Network::Open,
+        args::Network::Host => Network::Host,
+        args::Network::None => Network::None,
+    };
+    let exceptions = if network == Network::Internet { exceptions(order) } else { Vec::new() };
+    Ok(Definition {
+        name: name.clone(),
+        backend: kind,
+        tree: backend.tree(name),
+        needs: order.spec.layer.machine.clone(),
+        network,
+        exceptions,
+        privileged: args.privileged,
+        program: settings.program.clone(),
+    })
+}
+
+/// Private addresses of mirrors and resolvers, which the wall must let through.
+fn exceptions(order: &Order) -> Vec<Exception> {
+    let mut mirrors: Vec<String> = order.mirrors.values().flatten().cloned().collect();
+    for (archive, file) in &order.spec.layer.archive {
+        if !order.mirrors.contains_key(archive) {
+            mirrors.push(file.mirror.clone());
+        }
+    }
+    let resolv_conf = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"]
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok())
+        .unwrap_or_default();
+    network::exceptions(&mirrors, &resolv_conf, &addresses)
+}
+
+fn addresses(host: &str) -> Vec<IpAddr> {
+    (host, 0_u16).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
+}

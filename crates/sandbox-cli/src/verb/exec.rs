@@ -1,0 +1,62 @@
+//! `sandbox exec` and `sandbox shell`.
+
+use sandbox_core::{
+    error::Context as _,
+    machine::{Leader, life::LifeError},
+    name::MachineName,
+    session,
+};
+
+use super::machine::{Host, name};
+use crate::{args, exit::Exit, failure::Failure, settings::Settings};
+
+/// Runs a command in a machine and ends as it ended.
+///
+/// # Errors
+/// What the user is to be told; exit 125.
+pub fn exec(args: args::Exec, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(&args.name)?;
+    settings.need_root("exec")?;
+    let env = args.env.iter().map(|pair| variable(pair)).collect::<Result<Vec<_>, _>>()?;
+    let leader = leader(&name, settings)?;
+    let request = session::Request {
+        argv: args.command,
+        user: args.user,
+        env,
+        cwd: args.cwd,
+        terminal: args.terminal,
+        term: settings.term.clone(),
+    };
+    let ended = session::exec(&leader, &request).during("run a command in", format!("machine `{name}`"))?;
+    Ok(Exit(ended.code()))
+}
+
+/// Opens a login shell in a machine.
+///
+/// # Errors
+/// What the user is to be told; exit 125.
+pub fn shell(args: args::Shell, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(&args.name)?;
+    settings.need_root("shell")?;
+    let leader = leader(&name, settings)?;
+    let ended = session::shell(&leader, args.user.as_deref(), &settings.term)
+        .during("open a shell in", format!("machine `{name}`"))?;
+    Ok(Exit(ended.code()))
+}
+
+fn leader(name: &MachineName, settings: &Settings) -> Result<Leader, Failure> {
+    let host = Host::new(settings);
+    let machines = host.as_they_are();
+    let subject = || format!("machine `{name}`");
+    let record = machines.records.read(name).during("enter", subject())?;
+    let backend = machines.backend(record.definition.backend).during("enter", subject())?;
+    let leader = backend.leader(name)?;
+    Ok(leader.ok_or_else(|| LifeError::Stopped { name: name.clone() }).during("enter", subject())?)
+}
+
+fn variable(pair: &str) -> Result<(String, String), Failure> {
+    match pair.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Failure::said(Exit::USAGE, format!("`--env {pair}` is not KEY=VALUE"))),
+    }
+}

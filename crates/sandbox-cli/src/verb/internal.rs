@@ -1,0 +1,97 @@
+//! What units and supervisors call, and what Ctrl-C does.
+
+use std::{
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use sandbox_core::{
+    error::Context as _,
+    machine::{Backend as _, direct, nesting, network, record::Records},
+};
+
+use super::machine::{Host, name};
+use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
+
+/// Runs an internal verb.
+///
+/// # Errors
+/// What the log is to be told.
+pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
+    settings.need_root("internal")?;
+    match verb {
+        Internal::Recover { paths } => recover(&paths, settings),
+        Internal::Supervise { name: text } => {
+            let name = name(&text)?;
+            let definition = Records::new(&settings.state)
+                .definition(&name)
+                .during("supervise", format!("machine `{name}`"))?;
+            direct::supervise(&definition, &settings.state)?;
+            Ok(Exit::OK)
+        }
+        Internal::WallUp { name: text } => {
+            let name = name(&text)?;
+            let subject = format!("machine `{name}`");
+            let definition = Records::new(&settings.state).definition(&name).during("wall in", subject.clone())?;
+            network::wall_up(&definition, None).during("wall in", subject)?;
+            Ok(Exit::OK)
+        }
+        Internal::Nesting { name: text } => {
+            let name = name(&text)?;
+            let subject = format!("machine `{name}`");
+            let host = Host::new(settings);
+            let machines = host.as_they_are();
+            let definition = machines.records.definition(&name).during("prepare", subject.clone())?;
+            let backend = machines.backend(definition.backend).during("prepare", subject.clone())?;
+            if let Some(leader) = backend.leader(&name)? {
+                nesting::cure(leader.pid).during("prepare", subject)?;
+            }
+            Ok(Exit::OK)
+        }
+    }
+}
+
+/// Undoes what makers left that died, and removes what is named.
+fn recover(paths: &[PathBuf], settings: &Settings) -> Result<Exit, Failure> {
+    for path in paths {
+        // only places that we name ourselves
+        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".sandbox-partial")) {
+            super::bootstrap::remove(path).map_err(|error| {
+                Failure::said(Exit::HOST, format!("{} cannot be removed: {error}", path.display()))
+            })?;
+        }
+    }
+    Host::new(settings).machines()?;
+    Ok(Exit::INTERRUPTED)
+}
+
+/// From here on SIGINT, SIGTERM and SIGHUP replace this process by one that undoes its work.
+///
+/// What runs below it has asked to die with it, and its locks fall with its threads: the new program finds
+/// what any later command would find after a crash, and cleans it up at once.
+pub fn clean_on_interrupt(settings: &Settings, paths: &[PathBuf]) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    let (program, state, cache) = (settings.program.clone(), settings.state.clone(), settings.cache.clone());
+    let paths = paths.to_vec();
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            become_recovery(&program, &state, &cache, &paths);
+        }
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "this process is replaced; there is no output to wait for")]
+fn become_recovery(program: &Path, state: &Path, cache: &Path, paths: &[PathBuf]) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), b"\ninterrupted: cleaning up\n");
+    let error = std::process::Command::new(program)
+        .args(["--quiet", "--state-dir"])
+        .arg(state)
+        .arg("--cache-dir")
+        .arg(cache)
+        .args(["internal", "recover"])
+        .args(paths)
+        .exec();
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("cannot clean up: {error}\n").as_bytes());
+}

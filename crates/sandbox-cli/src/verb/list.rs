@@ -1,0 +1,94 @@
+//! `sandbox list` and `sandbox status`.
+
+use sandbox_core::machine::{State, life, life::Status};
+
+use super::machine::{Host, name};
+use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
+
+/// Lists the machines.
+///
+/// # Errors
+/// What the user is to be told.
+pub fn list(settings: &Settings) -> Result<Exit, Failure> {
+    settings.need_root("list")?;
+    let host = Host::new(settings);
+    let machines = host.machines()?.list()?;
+    if settings.json() {
+        ui::json(&machines);
+        return Ok(Exit::OK);
+    }
+    if machines.is_empty() {
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"no machines\n\nhint: make one:  sandbox create agents --release trixie --profile docker,claude,codex\n",
+        );
+        return Ok(Exit::OK);
+    }
+    let rows: Vec<_> = machines
+        .iter()
+        .map(|machine| {
+            vec![
+                machine.name.to_string(),
+                word(machine.state).to_owned(),
+                life::word(machine.backend).to_owned(),
+                machine.image.clone(),
+                machine.profiles.join(","),
+                machine.addresses.first().map_or_else(|| "-".to_owned(), ToString::to_string),
+            ]
+        })
+        .collect();
+    ui::table(&["NAME", "STATE", "BACKEND", "IMAGE", "PROFILES", "ADDRESS"], &rows);
+    Ok(Exit::OK)
+}
+
+/// Shows one machine.
+///
+/// # Errors
+/// What the user is to be told.
+pub fn status(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(&args.name)?;
+    settings.need_root("status")?;
+    let host = Host::new(settings);
+    let machine = host.machines()?.status(&name)?;
+    if settings.json() {
+        ui::json(&machine);
+    } else {
+        for (key, value) in rows(&machine) {
+            ui::line(&format!("{key:>10}: {value}"));
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn rows(machine: &Status) -> Vec<(&'static str, String)> {
+    let addresses: Vec<_> = machine.addresses.iter().map(ToString::to_string).collect();
+    let mut rows = vec![
+        ("name", machine.name.to_string()),
+        ("state", word(machine.state).to_owned()),
+        ("backend", life::word(machine.backend).to_owned()),
+        ("image", machine.image.clone()),
+        ("profiles", machine.profiles.join(", ")),
+        ("packages", machine.packages.to_string()),
+        ("network", format!("{:?}", machine.network).to_lowercase()),
+        ("tree", machine.tree.display().to_string()),
+    ];
+    if let Some(leader) = machine.leader {
+        rows.push(("leader", leader.to_string()));
+        rows.push(("addresses", addresses.join(", ")));
+    }
+    if !machine.failed_units.is_empty() {
+        rows.push(("failed", machine.failed_units.join(", ")));
+    }
+    rows
+}
+
+/// Gives a state's word.
+pub const fn word(state: State) -> &'static str {
+    match state {
+        State::Stopped => "stopped",
+        State::Starting => "starting",
+        State::Running => "running",
+        State::Degraded => "degraded",
+        State::Stopping => "stopping",
+    }
+}

@@ -1,0 +1,139 @@
+//! What the verbs of machines share, and those that are one call: start, stop, restart.
+
+use std::time::Duration;
+
+use sandbox_core::{
+    machine::{
+        Backend,
+        direct::Direct,
+        guest::GuestState,
+        life::Machines,
+        nspawn::Nspawn,
+        record::Records,
+    },
+    name::MachineName,
+    report::Reporter,
+};
+
+use crate::{
+    args::{Named, Stop},
+    exit::Exit,
+    failure::Failure,
+    progress::Progress,
+    settings::Settings,
+    ui,
+};
+
+/// How long a machine may take to boot where nobody says otherwise.
+const BOOT: Duration = Duration::from_secs(120);
+
+/// The backends of this program, and who listens.
+pub struct Host {
+    nspawn: Nspawn,
+    direct: Direct,
+    progress: Progress,
+    records: Records,
+}
+
+impl Host {
+    /// Makes the backends of the settings; nothing is asked of the host yet.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            nspawn: Nspawn::new(settings.interactive),
+            direct: Direct::new(&settings.state, &settings.program),
+            progress: Progress::new(settings.display),
+            records: Records::new(&settings.state),
+        }
+    }
+
+    /// Gives the machines, after cleaning up what dead makers left.
+    ///
+    /// # Errors
+    /// Where something half-made cannot be cleaned up.
+    pub fn machines(&self) -> Result<Machines<'_>, Failure> {
+        let machines = self.as_they_are();
+        machines.recover()?;
+        Ok(machines)
+    }
+
+    /// Gives the machines as they are.
+    pub fn as_they_are(&self) -> Machines<'_> {
+        let backends: Vec<&dyn Backend> = vec![&self.nspawn, &self.direct];
+        Machines { records: self.records.clone(), backends, reporter: &self.progress }
+    }
+
+    /// Gives who listens.
+    pub fn reporter(&self) -> &dyn Reporter {
+        &self.progress
+    }
+}
+
+/// Checks a machine's name.
+///
+/// # Errors
+/// Exit 2 with what is wrong.
+pub fn name(text: &str) -> Result<MachineName, Failure> {
+    MachineName::new(text).map_err(|invalid| Failure::said(Exit::USAGE, invalid.to_string()))
+}
+
+/// Says who holds a machine, for others who want it.
+pub fn holder(verb: &str) -> String {
+    format!("process {} (sandbox {verb})", std::process::id())
+}
+
+/// Tells how a boot ended.
+pub fn say_state(name: &MachineName, state: &GuestState, settings: &Settings) {
+    if settings.json() {
+        ui::line(&serde_json::json!({"event": "booted", "name": name.as_str(), "state": state.to_string()}).to_string());
+    } else if let GuestState::Degraded { failed } = state {
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!(
+                "warning: machine `{name}` is degraded: {} failed\n\nhint: see why:  sandbox exec {name} -- systemctl status {}\n",
+                failed.join(", "),
+                failed.join(" ")
+            )
+            .as_bytes(),
+        );
+    }
+}
+
+/// `sandbox start`.
+///
+/// # Errors
+/// What the user is to be told.
+pub fn start(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(&args.name)?;
+    settings.need_root("start")?;
+    let host = Host::new(settings);
+    let state = host.machines()?.start(&name, BOOT, &holder("start"))?;
+    say_state(&name, &state, settings);
+    Ok(Exit::OK)
+}
+
+/// `sandbox stop`.
+///
+/// # Errors
+/// What the user is to be told.
+pub fn stop(args: &Stop, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(&args.name)?;
+    settings.need_root("stop")?;
+    let host = Host::new(settings);
+    host.machines()?.stop(&name, Duration::from_secs(args.timeout), &holder("stop"))?;
+    Ok(Exit::OK)
+}
+
+/// `sandbox restart`.
+///
+/// # Errors
+/// What the user is to be told.
+pub fn restart(args: &Stop, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(&args.name)?;
+    settings.need_root("restart")?;
+    let host = Host::new(settings);
+    let machines = host.machines()?;
+    machines.stop(&name, Duration::from_secs(args.timeout), &holder("restart"))?;
+    let state = machines.start(&name, BOOT, &holder("restart"))?;
+    say_state(&name, &state, settings);
+    Ok(Exit::OK)
+}

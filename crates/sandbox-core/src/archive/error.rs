@@ -1,0 +1,194 @@
+//! Why an archive is not opened.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    deb::release::Malformed,
+    digest::Sha256,
+    error::{Cause, Class, Hint},
+    host::transport::TransportError,
+    keyring::KeyringError,
+    store::StoreError,
+};
+
+/// Why an archive could not be opened. Every variant names the source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// The source has no mirror.
+    #[error("source `{id}` has no mirror")]
+    NoMirror {
+        /// The source.
+        id: String,
+    },
+    /// No mirror gave the Release file.
+    #[error("no mirror of source `{id}` gave the Release file of `{suite}`")]
+    Unreachable {
+        /// The source.
+        id: String,
+        /// The suite.
+        suite: String,
+        /// The last mirror's problem.
+        #[source]
+        source: TransportError,
+    },
+    /// Without a network: the cache has no Release file of it.
+    #[error("the cache keeps no Release file of source `{id}`, suite `{suite}`")]
+    NotKept {
+        /// The source.
+        id: String,
+        /// The suite.
+        suite: String,
+    },
+    /// The Release file is not signed by a key that may.
+    #[error("the signature of {url} is not to be trusted")]
+    Signature {
+        /// The file.
+        url: String,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
+    /// The Release file is signed but cannot be read.
+    #[error("{url} is signed but malformed")]
+    Malformed {
+        /// The file.
+        url: String,
+        /// What is wrong.
+        #[source]
+        source: Malformed,
+    },
+    /// The Release file is of another suite.
+    #[error("{url} is of {field} `{found}` where `{expected}` is wanted")]
+    Identity {
+        /// The file.
+        url: String,
+        /// `Suite`, `Codename`, or both.
+        field: &'static str,
+        /// What the source wants.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// `Valid-Until` is over.
+    #[error("{url} is expired since {since}")]
+    Expired {
+        /// The file.
+        url: String,
+        /// The `Valid-Until` moment, RFC 3339.
+        since: String,
+    },
+    /// `Date` is in the future.
+    #[error("{url} is dated {date}, which is in the future")]
+    Future {
+        /// The file.
+        url: String,
+        /// The `Date` moment, RFC 3339.
+        date: String,
+    },
+    /// The Release file lists no index of a component and architecture.
+    #[error(
+        "source `{id}`, suite `{suite}`, has no packages of component `{component}` for `{architecture}`"
+    )]
+    NoIndex {
+        /// The source.
+        id: String,
+        /// The suite.
+        suite: String,
+        /// The component.
+        component: String,
+        /// The architecture.
+        architecture: String,
+    },
+    /// An index could not be fetched, or is not what the Release file lists.
+    #[error("index `{path}` of source `{id}` could not be had")]
+    Index {
+        /// The source.
+        id: String,
+        /// Its path below the suite's folder.
+        path: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// An index cannot be decompressed.
+    #[error("index `{path}` of source `{id}` cannot be decompressed")]
+    Decode {
+        /// The source.
+        id: String,
+        /// Its path below the suite's folder.
+        path: String,
+        /// What the decoder says.
+        #[source]
+        source: io::Error,
+    },
+    /// An index decompresses to something other than what the Release file lists.
+    #[error(
+        "index `{path}` of source `{id}` decompresses to {found_size} bytes ({found}), listed are {size} ({expected})"
+    )]
+    Content {
+        /// The source.
+        id: String,
+        /// Its path below the suite's folder.
+        path: String,
+        /// Listed bytes.
+        size: u64,
+        /// Bytes that came, or the limit where there were more.
+        found_size: u64,
+        /// Listed digest.
+        expected: Box<Sha256>,
+        /// Digest of what came.
+        found: Box<Sha256>,
+    },
+    /// The Release file could not be kept for use without a network, or read back.
+    #[error("the kept Release file {} fails", .path.display())]
+    Kept {
+        /// Where it is kept.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Cause for ArchiveError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoMirror { .. } => Class::File,
+            Self::Unreachable { source, .. } => source.class(),
+            Self::NotKept { .. } | Self::NoIndex { .. } => Class::Unavailable,
+            Self::Signature { source, .. } => source.class(),
+            Self::Malformed { .. }
+            | Self::Identity { .. }
+            | Self::Expired { .. }
+            | Self::Future { .. }
+            | Self::Decode { .. }
+            | Self::Content { .. } => Class::Untrusted,
+            Self::Index { source, .. } => source.class(),
+            Self::Kept { .. } => Class::State,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let note = |text: &str| vec![Hint::Note(text.to_owned())];
+        match self {
+            Self::Unreachable { source: TransportError::Missing { .. }, .. } => note(
+                "check the suite's name and the mirror: releases at their end of life move to another host",
+            ),
+            Self::Unreachable { source, .. } => source.hints(),
+            Self::NotKept { .. } => note("run it once with the network"),
+            Self::Signature { source, .. } => source.hints(),
+            Self::Expired { .. } => note(
+                "the mirror is stale or replays an old state: try another --mirror; \
+                 --ignore-valid-until takes it all the same, for snapshots",
+            ),
+            Self::Future { .. } => note("the clock of this host is probably wrong: set it"),
+            Self::Identity { .. } => {
+                note("the mirror serves another suite under this name: try another --mirror")
+            }
+            Self::Index { source, .. } => source.hints(),
+            Self::Content { .. } | Self::Decode { .. } => note("try another --mirror"),
+            _ => Vec::new(),
+        }
+    }
+}

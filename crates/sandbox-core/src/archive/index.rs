@@ -1,0 +1,225 @@
+//! The `Packages` indexes of a verified suite.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::Path,
+    thread,
+};
+
+use super::{ArchiveError, Opening, Source, joined, release::Verified};
+use crate::{
+    deb::release::Listed,
+    digest::Sha256,
+    store::{Checksum, StoreError, Wanted},
+};
+
+/// The most bytes of a decoded index whose size the Release file does not list.
+const LIMIT: u64 = 1 << 30;
+
+/// A decoded `Packages` index.
+#[derive(Debug)]
+pub struct Index {
+    /// The source's id.
+    pub source: String,
+    /// The component.
+    pub component: String,
+    /// The whole text.
+    pub bytes: Vec<u8>,
+}
+
+/// How an index may be compressed: by file name suffix, the fastest to decode first.
+const FORMATS: [&str; 4] = [".zst", ".xz", ".gz", ""];
+
+impl Opening<'_> {
+    /// Fetches and decodes all indexes of a source, side by side.
+    pub(super) fn indexes(&self, source: &Source, verified: &Verified) -> Result<Vec<Index>, ArchiveError> {
+        let mut wanted = Vec::new();
+        for component in &source.components {
+            let base = format!("{component}/binary-{}/Packages", source.architecture);
+            if !FORMATS.iter().any(|format| verified.release.files.contains_key(&format!("{base}{format}"))) {
+                return Err(ArchiveError::NoIndex {
+                    id: source.id.clone(),
+                    suite: source.suite.clone(),
+                    component: component.clone(),
+                    architecture: source.architecture.clone(),
+                });
+            }
+            wanted.push((component, base));
+            let all = format!("{component}/binary-all/Packages");
+            if verified.release.separate_all && verified.release.files.contains_key(&all) {
+                wanted.push((component, all));
+            }
+        }
+        thread::scope(|scope| {
+            let threads: Vec<_> = wanted
+                .into_iter()
+                .map(|(component, base)| {
+                    scope.spawn(move || {
+                        let bytes = self.index(source, verified, &base)?;
+                        Ok(Index { source: source.id.clone(), component: component.clone(), bytes })
+                    })
+                })
+                .collect();
+            threads.into_iter().map(joined).collect()
+        })
+    }
+
+    fn index(&self, source: &Source, verified: &Verified, base: &str) -> Result<Vec<u8>, ArchiveError> {
+        let plain = verified.release.files.get(base).copied();
+        if let Some(bytes) = self.kept(source, base, plain)? {
+            return Ok(bytes);
+        }
+        let mut missing = None;
+        for format in FORMATS {
+            let path = format!("{base}{format}");
+            let Some(listed) = verified.release.files.get(&path) else { continue };
+            let urls = urls(verified, &source.suite, &path, listed);
+            let wanted = Wanted {
+                urls: &urls,
+                checksum: Checksum::Sha256(listed.sha256),
+                size: Some(listed.size),
+                limit: listed.size,
+            };
+            match self.store.fetch(&wanted, self.transport, &|delta| self.advanced(delta)) {
+                Ok(entry) => {
+                    let bytes = decoded(entry.path(), format, plain, &source.id, &path)?;
+                    if !format.is_empty() {
+                        self.keep(source, base, plain, &bytes)?;
+                    }
+                    return Ok(bytes);
+                }
+                // Archives list formats that they do not keep; the next one may be there.
+                Err(problem) if problem.is_missing() || matches!(problem, StoreError::NoAddress { .. }) => {
+                    missing.get_or_insert((path, problem));
+                }
+                Err(problem) => return Err(failed(source, path, problem)),
+            }
+        }
+        let (path, problem) = missing.unwrap_or_else(|| {
+            let checksum = Checksum::Sha256(plain.map_or_else(|| Sha256::of(b""), |plain| plain.sha256));
+            (base.to_owned(), StoreError::NoAddress { checksum: Box::new(checksum) })
+        });
+        Err(failed(source, path, problem))
+    }
+}
+
+impl Opening<'_> {
+    /// Gives a decoded index that an earlier run kept: xz takes ten times as long as reading it back.
+    fn kept(
+        &self,
+        source: &Source,
+        base: &str,
+        plain: Option<Listed>,
+    ) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let Some(plain) = plain else { return Ok(None) };
+        let read = self.store.read(&Checksum::Sha256(plain.sha256), plain.size);
+        read.map_err(|problem| failed(source, base.to_owned(), problem))
+    }
+
+    fn keep(
+        &self,
+        source: &Source,
+        base: &str,
+        plain: Option<Listed>,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        let Some(plain) = plain else { return Ok(()) };
+        let kept = self.store.keep(&Checksum::Sha256(plain.sha256), bytes);
+        kept.map_err(|problem| failed(source, base.to_owned(), problem))
+    }
+}
+
+fn failed(source: &Source, path: String, problem: StoreError) -> ArchiveError {
+    ArchiveError::Index { id: source.id.clone(), path, source: problem }
+}
+
+/// Lists the addresses of an index: by hash first, which an update of the mirror cannot change under us.
+fn urls(verified: &Verified, suite: &str, path: &str, listed: &Listed) -> Vec<String> {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _name)| folder);
+    let mut urls = Vec::new();
+    for mirror in &verified.mirrors {
+        if verified.release.by_hash {
+            urls.push(format!("{mirror}/dists/{suite}/{folder}/by-hash/SHA256/{}", listed.sha256));
+        }
+        urls.push(format!("{mirror}/dists/{suite}/{path}"));
+    }
+    urls
+}
+
+/// Decodes a file whose digest was checked, and checks what comes out.
+fn decoded(
+    file: &Path,
+    format: &str,
+    plain: Option<Listed>,
+    id: &str,
+    path: &str,
+) -> Result<Vec<u8>, ArchiveError> {
+    let limit = plain.map_or(LIMIT, |plain| plain.size);
+    let bytes = decode(file, format, limit).map_err(|source| ArchiveError::Decode {
+        id: id.to_owned(),
+        path: path.to_owned(),
+        source,
+    })?;
+    let Some(plain) = plain else { return Ok(bytes) };
+    let found = Sha256::of(&bytes);
+    if bytes.len() as u64 == plain.size && found == plain.sha256 {
+        return Ok(bytes);
+    }
+    Err(ArchiveError::Content {
+        id: id.to_owned(),
+        path: path.to_owned(),
+        size: plain.size,
+        found_size: bytes.len() as u64,
+        expected: Box::new(plain.sha256),
+        found: Box::new(found),
+    })
+}
+
+/// Decodes at most one byte more than `limit`: enough to see that there is too much.
+fn decode(file: &Path, format: &str, limit: u64) -> io::Result<Vec<u8>> {
+    let file = BufReader::with_capacity(256 << 10, File::open(file)?);
+    let reader: Box<dyn Read> = match format {
+        ".zst" => Box::new(zstd::Decoder::with_buffer(file)?),
+        ".xz" => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file)),
+        ".gz" => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        _ => Box::new(file),
+    };
+    // The listed size is a signed statement, but memory is only taken as bytes really come.
+    let mut bytes = Vec::with_capacity(usize::try_from(limit.min(128 << 20)).unwrap_or_default());
+    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it decompresses to more than 1 GiB"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_bomb_stops_at_one_byte_beyond_the_listed_size() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&vec![0; 8 << 20]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bomb");
+        std::fs::write(&path, encoder.finish().unwrap()).unwrap();
+        assert_eq!(decode(&path, ".gz", 100).unwrap().len(), 101);
+        let listed = Listed { size: 100, sha256: Sha256::of(&[0; 100]) };
+        let problem = decoded(&path, ".gz", Some(listed), "a", "b").unwrap_err();
+        assert!(matches!(problem, ArchiveError::Content { found_size: 101, .. }));
+    }
+
+    #[test]
+    fn broken_compression_is_an_error_in_every_format() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("noise");
+        std::fs::write(&path, b"this is no compressed file").unwrap();
+        for format in [".zst", ".xz", ".gz"] {
+            assert!(decode(&path, format, 100).is_err(), "{format}");
+        }
+    }
+}

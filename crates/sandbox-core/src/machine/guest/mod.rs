@@ -1,0 +1,9 @@
+//! The inside of a running machine: its namespaces entered, its systemd asked.
+
+mod enter;
+mod passwd;
+mod state;
+
+pub use enter::{EnterError, Entry, Payload, Standard, Started, Terminal};
+pub use passwd::{Account, account};
+pub use state::{GuestState, addresses, state, wait_ready};

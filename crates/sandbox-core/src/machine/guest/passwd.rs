@@ -1,0 +1,103 @@
+//! Users of the guest, read from its own files, which are never followed out of its tree.
+
+use std::{fs::File, io::Read as _, os::fd::OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use super::enter::EnterError;
+use crate::machine::Leader;
+
+/// The most bytes that are read of a guest's file.
+const LIMIT: u64 = 1 << 20;
+
+/// A user of the guest.
+///
+/// **Source**: passwd(5), group(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its number in the guest.
+    pub uid: u32,
+    /// Its own group's number.
+    pub gid: u32,
+    /// The numbers of its other groups.
+    pub groups: Vec<u32>,
+    /// Its home.
+    pub home: String,
+    /// Its login shell.
+    pub shell: String,
+}
+
+/// Finds a user by name or number; none where the guest has no such user.
+///
+/// # Errors
+/// Where the guest's files cannot be read.
+pub fn account(leader: &Leader, user: &str) -> Result<Option<Account>, EnterError> {
+    let root = format!("/proc/{}/root", leader.pid);
+    let io = |doing| move |errno: rustix::io::Errno| EnterError::Step { step: doing, source: errno.into() };
+    let root = openat(CWD, &root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(io("opening the guest's root"))?;
+    let read = |path: &str| -> Result<String, EnterError> {
+        let file: OwnedFd = match openat2(
+            &root,
+            path,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        ) {
+            Ok(file) => file,
+            Err(rustix::io::Errno::NOENT) => return Ok(String::new()),
+            Err(errno) => return Err(io("reading the guest's users")(errno)),
+        };
+        let mut bytes = Vec::new();
+        File::from(file)
+            .take(LIMIT)
+            .read_to_end(&mut bytes)
+            .map_err(|source| EnterError::Step { step: "reading the guest's users", source })?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok(find(&read("etc/passwd")?, &read("etc/group")?, user))
+}
+
+fn find(passwd: &str, group: &str, user: &str) -> Option<Account> {
+    let number: Option<u32> = user.parse().ok();
+    let mut account = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, uid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        if name != user && Some(uid) != number {
+            return None;
+        }
+        let gid = fields.next()?.parse().ok()?;
+        let home = fields.nth(1)?.to_owned();
+        let shell = fields.next().filter(|shell| !shell.is_empty()).unwrap_or("/bin/sh").to_owned();
+        Some(Account { name: name.to_owned(), uid, gid, groups: Vec::new(), home, shell })
+    })?;
+    account.groups = group
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            let gid: u32 = fields.nth(2)?.parse().ok()?;
+            let member = fields.next()?.split(',').any(|member| member == account.name);
+            (member || gid == account.gid).then_some(gid)
+        })
+        .collect();
+    Some(account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_name_and_number_with_its_groups() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nagent:x:1000:1000::/home/agent:\nbroken\n";
+        let group = "root:x:0:\nsudo:x:27:agent\nagent:x:1000:\ndocker:x:109:other,agent\nx:x:5:agents\n";
+        let agent = find(passwd, group, "agent").unwrap();
+        assert_eq!(agent.groups, [27, 1000, 109]);
+        assert_eq!((agent.uid, agent.shell.as_str(), agent.home.as_str()), (1000, "/bin/sh", "/home/agent"));
+        assert_eq!(find(passwd, group, "1000"), Some(agent));
+        assert_eq!(find(passwd, group, "nobody"), None);
+        assert_eq!(find(passwd, group, "broken"), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! What the guest's systemd says of itself, and its addresses.
+
+use std::{
+    fmt,
+    fs::File,
+    io::Read as _,
+    net::IpAddr,
+    os::fd::{AsRawFd as _, OwnedFd},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::enter::{EnterError, Entry, Payload, Standard, Terminal};
+use crate::{
+    machine::{Leader, guest::Account},
+    report::{Event, Phase, Reporter},
+};
+
+/// How often a booting guest is asked.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Where a guest's systemd is.
+///
+/// **Source**: systemctl(1), is-system-running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuestState {
+    /// It has not finished booting.
+    Starting,
+    /// All is well.
+    Running,
+    /// Some units failed.
+    Degraded {
+        /// Which.
+        failed: Vec<String>,
+    },
+    /// It is shutting down.
+    Stopping,
+    /// Anything else it says, such as `maintenance`.
+    Other(String),
+}
+
+impl fmt::Display for GuestState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("starting"),
+            Self::Running => f.write_str("running"),
+            Self::Degraded { failed } => write!(f, "degraded ({})", failed.join(", ")),
+            Self::Stopping => f.write_str("stopping"),
+            Self::Other(word) => f.write_str(word),
+        }
+    }
+}
+
+/// Asks a guest's systemd for its state. Needs no D-Bus in the guest.
+///
+/// # Errors
+/// Where the guest cannot be entered.
+pub fn state(leader: &Leader) -> Result<GuestState, EnterError> {
+    let word = ask(leader, &["systemctl", "is-system-running"])?;
+    Ok(match word.trim() {
+        "running" => GuestState::Running,
+        "degraded" => GuestState::Degraded { failed: failed(leader)? },
+        "stopping" => GuestState::Stopping,
+        // no answer yet: its private socket is not there
+        "initializing" | "starting" | "offline" | "unknown" | "" => GuestState::Starting,
+        other => GuestState::Other(other.to_owned()),
+    })
+}
+
+fn failed(leader: &Leader) -> Result<Vec<String>, EnterError> {
+    let argv = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"];
+    let list = ask(leader, &argv)?;
+    Ok(list.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
+
+/// Waits until a guest's systemd says anything but starting, or the deadline is over.
+///
+/// # Errors
+/// Where the guest cannot be entered: it died.
+pub fn wait_ready(
+    leader: &Leader,
+    deadline: Duration,
+    reporter: &dyn Reporter,
+) -> Result<GuestState, EnterError> {
+    let begun = Instant::now();
+    loop {
+        let state = state(leader)?;
+        if state != GuestState::Starting || begun.elapsed() >= deadline {
+            return Ok(state);
+        }
+        reporter.report(Event::At { phase: Phase::Boot, subject: state.to_string() });
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Runs a command as the guest's root and gives what it writes; its status is not looked at.
+fn ask(leader: &Leader, argv: &[&str]) -> Result<String, EnterError> {
+    let payload = Payload {
+        argv: argv.iter().map(|&word| word.to_owned()).collect(),
+        env: vec![
+            ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+            ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),
+        ],
+        cwd: "/".to_owned(),
+        account: Account {
+            name: "root".to_owned(),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            home: "/root".to_owned(),
+            shell: "/bin/sh".to_owned(),
+        },
+    };
+    let io = |step| move |source| EnterError::Step { step, source };
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(io("opening /dev/null"))?;
+    let (answer, answer_in) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|errno| io("making a pipe")(errno.into()))?;
+    let files = Standard {
+        input: null.as_raw_fd(),
+        output: answer_in.as_raw_fd(),
+        error: null.as_raw_fd(),
+    };
+    let started = match Entry::open(leader)?.start(&payload, Terminal::Files(files)) {
+        // early in its life the guest has not mounted all yet
+        Err(EnterError::NotFound { .. } | EnterError::NotExecutable { .. }) => return Ok(String::new()),
+        other => other?,
+    };
+    drop::<OwnedFd>(answer_in);
+    let mut bytes = Vec::new();
+    File::from(answer)
+        .take(1 << 20)
+        .read_to_end(&mut bytes)
+        .map_err(io("reading the guest's answer"))?;
+    let _ = started.wait();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Lists a guest's addresses, loopback and link-local ones left out.
+///
+/// # Errors
+/// Where the guest's network namespace cannot be entered.
+pub fn addresses(leader: &Leader) -> Result<Vec<IpAddr>, EnterError> {
+    let path = format!("/proc/{}/ns/net", leader.pid);
+    let io = |step| move |source| EnterError::Step { step, source };
+    let namespace = File::open(path).map_err(io("opening the machine's network namespace"))?;
+    let own = std::fs::read_link("/proc/self/ns/net").ok();
+    if own == std::fs::read_link(format!("/proc/{}/ns/net", leader.pid)).ok() {
+        return Ok(Vec::new());
+    }
+    // a thread of its own: the namespace is a thread's, and it ends with it
+    let listed = thread::spawn(move || {
+        nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+        nix::ifaddrs::getifaddrs().map(Iterator::collect::<Vec<_>>)
+    });
+    let listed = listed
+        .join()
+        .unwrap_or(Err(nix::errno::Errno::EIO))
+        .map_err(|errno| io("listing the machine's addresses")(errno.into()))?;
+    let mut addresses: Vec<IpAddr> = listed
+        .into_iter()
+        // Docker's own bridges in the guest lead nowhere from outside
+        .filter(|interface| interface.interface_name == "host0")
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        })
+        .filter(|address| match address {
+            IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+            IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+        })
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}

@@ -1,0 +1,104 @@
+//! The wall around machines: one table of the host's packet filter, where the guest's root cannot reach.
+//!
+//! A link between guest and host puts every service of the host, and the local network behind it, within
+//! the guest's reach. The table lets a machine reach the internet and nothing else: not the host (but for
+//! DHCP, DNS and ICMP), no private address but the definition's exceptions, no other machine. What comes
+//! from a link of ours that the table does not know is dropped.
+
+mod error;
+mod exception;
+mod forwarding;
+mod nft;
+mod range;
+mod ruleset;
+
+use sha2::{Digest, Sha256};
+
+pub use self::{
+    error::Error,
+    exception::{UPLINK_RESOLVERS, exceptions},
+    range::{Subnet, is_private},
+};
+use super::{Definition, Network};
+use crate::{
+    name::MachineName,
+    report::{Event, Reporter},
+};
+
+/// How the host's side of every machine's link begins; networkd serves `ve-*` without further ado.
+pub const PREFIX: &str = "ve-sb";
+
+/// Names the host's side of a machine's link, known before the machine starts.
+///
+/// **Shape**: `ve-sb` and eight hex digits of the name's SHA-256: 13 bytes, the kernel takes 15.
+#[must_use]
+pub fn interface(name: &MachineName) -> String {
+    let digest = Sha256::digest(name.as_str());
+    digest.iter().take(4).fold(PREFIX.to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// Tells whether a machine has a link to the host.
+#[must_use]
+pub const fn has_link(network: Network) -> bool {
+    matches!(network, Network::Internet | Network::Open)
+}
+
+/// Puts a machine's wall up, in one transaction, before its link exists. May be repeated.
+///
+/// With `masquerade`, what leaves the subnet for the world gets the host's address; on a host where
+/// networkd serves the link, networkd does that.
+///
+/// # Errors
+/// Where the host has no packet filter, refuses the rules, or does not forward packets and cannot be made
+/// to: then the machine must not start.
+pub fn wall_up(
+    definition: &Definition,
+    masquerade: Option<Subnet>,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
+    if !has_link(definition.network) {
+        return wall_down(&definition.name);
+    }
+    let rules = ruleset::up(definition, masquerade);
+    nft::with_lock(|| nft::apply(&rules))?;
+    if forwarding::enable()? {
+        let text = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned();
+        reporter.report(Event::Notice { text });
+    }
+    if nft::forward_is_dropped() {
+        reporter.report(Event::Warning { text: forwarding::blocked() });
+    }
+    Ok(())
+}
+
+/// Takes a machine's wall down, and the table with the last one. May be repeated.
+///
+/// # Errors
+/// Where the rules are still there.
+pub fn wall_down(name: &MachineName) -> Result<(), Error> {
+    if !nft::is_installed() {
+        return Ok(());
+    }
+    nft::with_lock(|| {
+        if !nft::has_table()? {
+            return Ok(());
+        }
+        nft::apply(&ruleset::down(&interface(name)))?;
+        if nft::is_deserted()? { nft::apply(&ruleset::gone()) } else { Ok(()) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_has_a_name_that_the_kernel_and_networkd_take() {
+        for name in ["a", "agents", &"x".repeat(63)] {
+            let link = interface(&MachineName::new(name).unwrap());
+            assert!(link.starts_with("ve-sb") && link.len() == 13, "{link}");
+        }
+        let [a, b] = ["agents", "agent"].map(|name| interface(&MachineName::new(name).unwrap()));
+        assert_ne!(a, b);
+    }
+}

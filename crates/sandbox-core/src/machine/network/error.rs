@@ -1,0 +1,60 @@
+//! Why a wall could not be put up or taken down.
+
+use std::{io, path::PathBuf};
+
+use crate::error::{Cause, Class, Hint};
+
+/// Why the packet filter did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The tool is not there.
+    #[error("`nft` cannot be run")]
+    Tool {
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The packet filter refused.
+    #[error("`nft` ended with {status}: {stderr}")]
+    Refused {
+        /// How it ended.
+        status: String,
+        /// The first lines of what it said.
+        stderr: String,
+    },
+    /// Another change holds the lock's file, or it cannot be made.
+    #[error("{} cannot be locked", .path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The host passes no packets on and cannot be made to.
+    #[error("IPv4 forwarding is off and cannot be turned on")]
+    Forwarding {
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Cause for Error {
+    fn class(&self) -> Class {
+        Class::Host
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Tool { .. } => vec![Hint::run("install the packet filter's tool", "apt install nftables")],
+            Self::Refused { .. } => {
+                vec![Hint::Note("a wall needs root and nf_tables in the kernel".into())]
+            }
+            Self::Forwarding { .. } => {
+                vec![Hint::run("turn forwarding on", "sysctl -w net.ipv4.ip_forward=1")]
+            }
+            Self::Lock { .. } => Vec::new(),
+        }
+    }
+}

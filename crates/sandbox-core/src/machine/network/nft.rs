@@ -1,0 +1,96 @@
+//! `nft`, the packet filter's tool: a whole file of commands is one transaction.
+//!
+//! **Source**: nft(8), "Input file formats": all of a file is applied, or nothing.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use super::{Error, ruleset};
+
+/// Held over the question whether a machine is the last one and the answer's consequence.
+const LOCK: &str = "/run/sandbox/wall.lock";
+
+/// Runs `work` while no other process changes the table.
+pub(super) fn with_lock<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let path = Path::new(LOCK);
+    let _lock = lock(path).map_err(|source| Error::Lock { path: PathBuf::from(path), source })?;
+    work()
+}
+
+fn lock(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    }
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let file = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+/// Tells whether there is an `nft`: a host without one has no rules of ours.
+pub(super) fn is_installed() -> bool {
+    run(&["--version"], "").is_ok()
+}
+
+/// Applies a file of commands as one transaction.
+pub(super) fn apply(commands: &str) -> Result<(), Error> {
+    let output = run(&["-f", "-"], commands)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = stderr.lines().take(6).collect::<Vec<_>>().join("\n");
+    Err(Error::Refused { status: output.status.to_string(), stderr })
+}
+
+/// Tells whether the table is there.
+pub(super) fn has_table() -> Result<bool, Error> {
+    Ok(run(&["list", "table", "inet", ruleset::TABLE], "")?.status.success())
+}
+
+/// Tells whether no machine is in the table.
+pub(super) fn is_deserted() -> Result<bool, Error> {
+    let output = run(&["list", "map", "inet", ruleset::TABLE, ruleset::MACHINES], "")?;
+    Ok(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains(super::PREFIX))
+}
+
+/// Tells whether another firewall drops what is passed on unless it says otherwise, as Docker's does.
+pub(super) fn forward_is_dropped() -> bool {
+    let listed = run(&["list", "chain", "ip", "filter", "FORWARD"], "");
+    listed.is_ok_and(|output| {
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.contains("policy drop") && !text.contains(super::PREFIX) && !is_let_through()
+    })
+}
+
+fn is_let_through() -> bool {
+    let listed = run(&["list", "chain", "ip", "filter", "DOCKER-USER"], "");
+    listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(super::PREFIX))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the packet filter's one door")]
+fn run(arguments: &[&str], input: &str) -> Result<Output, Error> {
+    let failed = |source| Error::Tool { source };
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // It reads all of its input before it writes; where it ended early its status says why.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    child.wait_with_output().map_err(failed)
+}

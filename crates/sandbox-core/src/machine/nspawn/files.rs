@@ -1,0 +1,113 @@
+//! The machine's files on the host: where they stand, written whole or not at all, and removed.
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::{error::Error, unit};
+use crate::name::MachineName;
+
+/// Where machined looks for trees.
+pub(super) const TREES: &str = "/var/lib/machines";
+
+/// The settings file.
+pub(super) fn settings(name: &MachineName) -> PathBuf {
+    PathBuf::from(format!("/etc/systemd/nspawn/{name}.nspawn"))
+}
+
+/// The folder of the unit's drop-ins.
+pub(super) fn drop_ins(name: &MachineName) -> PathBuf {
+    PathBuf::from(format!("/etc/systemd/system/{}.d", unit::name(name)))
+}
+
+/// The drop-in.
+pub(super) fn drop_in(name: &MachineName) -> PathBuf {
+    drop_ins(name).join("50-sandbox.conf")
+}
+
+/// What systemd, machined and networkd may leave of a machine that is gone.
+pub(super) fn remains(name: &MachineName, link: &str) -> Vec<PathBuf> {
+    [
+        format!("/etc/systemd/system/machines.target.wants/{}", unit::name(name)),
+        format!("{TREES}/.#{name}.lck"),
+        format!("/run/systemd/nspawn/propagate/{name}"),
+        format!("/run/systemd/nspawn/unix-export/{name}"),
+        format!("/var/lib/systemd/network/dhcp-server-lease/{link}"),
+        format!("/run/systemd/netif/dhcp-server-lease/{link}"),
+    ]
+    .into_iter()
+    .map(PathBuf::from)
+    .collect()
+}
+
+/// Writes a file under a temporary name, syncs it and renames it into place.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    replace(path, text).map_err(|source| Error::File { path: path.to_owned(), done: "written", source })
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new().prefix(".sandbox-").tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Removes the folder of the unit's drop-ins with what the user put there: it names a machine that is gone.
+pub(super) fn remove_drop_ins(name: &MachineName) -> Result<(), Error> {
+    let path = drop_ins(name);
+    match fs::remove_dir_all(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::File { path, done: "removed", source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file or an empty folder; one that is not there is no error.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::File { path: path.to_owned(), done: "removed", source })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/x.nspawn");
+        write(&path, "one\n").unwrap();
+        write(&path, "two\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn removing_may_be_repeated_and_follows_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("kept"), folder.path().join("link"));
+        fs::create_dir(&target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        remove(&link).unwrap();
+        remove(&link).unwrap();
+        assert!(target.is_dir() && !link.exists());
+    }
+}

@@ -1,0 +1,277 @@
+//! The two services that run machines, over the system bus: machined and systemd itself.
+//!
+//! Properties are read from the service each time, never from a cache. Waiting means asking for the state
+//! until a deadline; a signal only makes the next question come sooner.
+
+use std::time::{Duration, Instant};
+
+use futures_lite::{StreamExt, future};
+use zbus::{
+    Connection, OwnedObjectPath, connection::Builder, fdo::Error as Standard, proxy::CacheProperties,
+};
+
+use super::error::Error;
+
+/// Where systemd's system bus listens, whatever the environment says.
+pub(super) const BUS: &str = "/run/dbus/system_bus_socket";
+
+const MACHINED: &str = "systemd-machined";
+const SYSTEMD: &str = "systemd";
+const NO_MACHINE: &str = "org.freedesktop.machine1.NoSuchMachine";
+const NO_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
+/// How long a state is not asked for again unless a signal came.
+const PERIOD: Duration = Duration::from_millis(200);
+
+#[zbus::proxy(
+    interface = "org.freedesktop.machine1.Manager",
+    default_service = "org.freedesktop.machine1",
+    default_path = "/org/freedesktop/machine1"
+)]
+trait Machines {
+    fn get_machine(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn kill_machine(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
+    fn terminate_machine(&self, name: &str) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(interface = "org.freedesktop.machine1.Machine", default_service = "org.freedesktop.machine1")]
+trait Machine {
+    #[zbus(property)]
+    fn leader(&self) -> zbus::Result<u32>;
+    #[zbus(property)]
+    fn unit(&self) -> zbus::Result<String>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Systemd {
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    fn reload(&self) -> zbus::Result<()>;
+    fn subscribe(&self) -> zbus::Result<()>;
+    #[zbus(signal)]
+    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(interface = "org.freedesktop.systemd1.Unit", default_service = "org.freedesktop.systemd1")]
+trait Unit {
+    #[zbus(property)]
+    fn active_state(&self) -> zbus::Result<String>;
+    #[zbus(property)]
+    fn job(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
+}
+
+#[zbus::proxy(interface = "org.freedesktop.systemd1.Service", default_service = "org.freedesktop.systemd1")]
+trait Service {
+    #[zbus(property)]
+    fn result(&self) -> zbus::Result<String>;
+    #[zbus(property)]
+    fn status_text(&self) -> zbus::Result<String>;
+}
+
+/// A machine as machined knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Registered {
+    /// Its first process, in the host's numbers.
+    pub(super) leader: u32,
+    /// The unit that holds it.
+    pub(super) unit: String,
+}
+
+/// A unit's state, as systemd last told it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Status {
+    /// systemd's word: `active`, `inactive`, `failed`, `activating`, `deactivating`.
+    pub(super) active: String,
+    /// A job of it is queued or runs.
+    pub(super) busy: bool,
+}
+
+impl Status {
+    /// Tells that nothing of it runs and nothing is about to.
+    pub(super) fn is_down(&self) -> bool {
+        !self.busy && matches!(self.active.as_str(), "inactive" | "failed")
+    }
+}
+
+/// Both services on one connection.
+pub(super) struct Host {
+    connection: Connection,
+    machines: MachinesProxy<'static>,
+    systemd: SystemdProxy<'static>,
+}
+
+impl Host {
+    /// Connects to the system bus.
+    pub(super) async fn connect() -> Result<Self, Error> {
+        let bus = |source| Error::Bus { path: BUS, source };
+        let address = format!("unix:path={BUS}");
+        let connection = Builder::address(address.as_str()).build().await.map_err(bus)?;
+        let machines = MachinesProxy::builder(&connection)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await
+            .map_err(bus)?;
+        let systemd = SystemdProxy::builder(&connection)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await
+            .map_err(bus)?;
+        Ok(Self { connection, machines, systemd })
+    }
+
+    /// Gives the machine of a name, none where machined has none.
+    pub(super) async fn machine(&self, name: &str) -> Result<Option<Registered>, Error> {
+        let path = match self.machines.get_machine(name).await {
+            Ok(path) => path,
+            Err(error) if is(&error, NO_MACHINE) => return Ok(None),
+            Err(error) => return Err(classify(MACHINED, "look a machine up", error)),
+        };
+        let found = async {
+            let machine = MachineProxy::builder(&self.connection)
+                .path(path)
+                .cache_properties(CacheProperties::No)
+                .build()
+                .await?;
+            zbus::Result::Ok(Registered { leader: machine.leader().await?, unit: machine.unit().await? })
+        };
+        match found.await {
+            Ok(registered) => Ok(Some(registered)),
+            // It went between the two questions.
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(classify(MACHINED, "look at a machine", error)),
+        }
+    }
+
+    /// Sends a signal to the machine's first process; a machine that is gone is no error.
+    pub(super) async fn kill_leader(&self, name: &str, signal: i32) -> Result<(), Error> {
+        present(self.machines.kill_machine(name, "leader", signal).await, "signal a machine")
+    }
+
+    /// Ends the machine's processes; a machine that is gone is no error.
+    pub(super) async fn terminate(&self, name: &str) -> Result<(), Error> {
+        present(self.machines.terminate_machine(name).await, "terminate a machine")
+    }
+
+    /// Gives a unit's state.
+    pub(super) async fn status(&self, unit: &str) -> Result<Status, Error> {
+        let asked = async {
+            let unit = UnitProxy::builder(&self.connection)
+                .path(self.systemd.load_unit(unit).await?)
+                .cache_properties(CacheProperties::No)
+                .build()
+                .await?;
+            zbus::Result::Ok(Status { active: unit.active_state().await?, busy: unit.job().await?.0 != 0 })
+        };
+        asked.await.map_err(|error| classify(SYSTEMD, "look at a unit", error))
+    }
+
+    /// Tells why a unit is down.
+    pub(super) async fn failure(&self, unit: &str) -> Error {
+        let asked = async {
+            let service = ServiceProxy::builder(&self.connection)
+                .path(self.systemd.load_unit(unit).await?)
+                .cache_properties(CacheProperties::No)
+                .build()
+                .await?;
+            zbus::Result::Ok((service.result().await?, service.status_text().await?))
+        };
+        match asked.await {
+            Ok((result, status)) => Error::Failed { unit: unit.to_owned(), result, status },
+            Err(error) => classify(SYSTEMD, "look at a unit", error),
+        }
+    }
+
+    /// Queues the unit's start. A job that is in the way is an error.
+    pub(super) async fn start(&self, unit: &str) -> Result<(), Error> {
+        let started = self.systemd.start_unit(unit, "fail").await;
+        started.map(|_| ()).map_err(|error| classify(SYSTEMD, "start the machine's unit", error))
+    }
+
+    /// Queues the unit's stop, in place of any other job of it.
+    pub(super) async fn stop(&self, unit: &str) -> Result<(), Error> {
+        let stopped = self.systemd.stop_unit(unit, "replace").await;
+        match stopped {
+            Err(error) if is(&error, NO_UNIT) => Ok(()),
+            other => other.map(|_| ()).map_err(|error| classify(SYSTEMD, "stop the machine's unit", error)),
+        }
+    }
+
+    /// Forgets that a unit failed; one that is not loaded is no error.
+    pub(super) async fn reset(&self, unit: &str) -> Result<(), Error> {
+        match self.systemd.reset_failed_unit(unit).await {
+            Err(error) if is(&error, NO_UNIT) => Ok(()),
+            other => other.map_err(|error| classify(SYSTEMD, "reset the machine's unit", error)),
+        }
+    }
+
+    /// Makes systemd read its unit files again.
+    pub(super) async fn reload(&self) -> Result<(), Error> {
+        self.systemd.reload().await.map_err(|error| classify(SYSTEMD, "read its unit files again", error))
+    }
+
+    /// Asks until `reached` says so or the deadline is over, and tells which; asks anew when a job ended.
+    pub(super) async fn wait<F>(&self, deadline: Instant, mut reached: F) -> Result<bool, Error>
+    where
+        F: AsyncFnMut(&Self) -> Result<bool, Error>,
+    {
+        let failed = |error| classify(SYSTEMD, "say when a job ends", error);
+        let mut jobs = self.systemd.receive_job_removed().await.map_err(failed)?;
+        self.systemd.subscribe().await.map_err(failed)?;
+        loop {
+            if reached(self).await? {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let signal = async {
+                if jobs.next().await.is_none() {
+                    future::pending().await
+                }
+            };
+            let tick = async {
+                async_io::Timer::after(PERIOD.min(left)).await;
+            };
+            future::or(signal, tick).await;
+        }
+    }
+}
+
+/// Tells whether an error of a service's own has this name.
+fn is(error: &zbus::Error, name: &str) -> bool {
+    matches!(error, zbus::Error::MethodError(found, _, _) if found.as_str() == name)
+}
+
+fn is_gone(error: &zbus::Error) -> bool {
+    is(error, NO_MACHINE)
+        || matches!(error, zbus::Error::FDO(inner) if matches!(**inner, Standard::UnknownObject(_)))
+}
+
+fn present(result: zbus::Result<()>, action: &'static str) -> Result<(), Error> {
+    match result {
+        Err(error) if is(&error, NO_MACHINE) => Ok(()),
+        other => other.map_err(|error| classify(MACHINED, action, error)),
+    }
+}
+
+/// Tells apart what the user can do something about.
+fn classify(service: &'static str, action: &'static str, source: zbus::Error) -> Error {
+    let standard = match &source {
+        zbus::Error::FDO(inner) => Some(&**inner),
+        _ => None,
+    };
+    match standard {
+        Some(Standard::ServiceUnknown(_) | Standard::NameHasNoOwner(_)) => Error::Absent { service },
+        Some(Standard::AccessDenied(_) | Standard::InteractiveAuthorizationRequired(_)) => {
+            Error::Denied { action, source }
+        }
+        _ => Error::Call { service, action, source },
+    }
+}

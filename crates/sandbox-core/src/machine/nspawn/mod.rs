@@ -1,0 +1,218 @@
+//! Machines run by systemd-nspawn under systemd-machined.
+//!
+//! **Shape**: a settings file in `/etc/systemd/nspawn`, a drop-in of the unit `systemd-nspawn@NAME.service`
+//! and a tree in `/var/lib/machines`; everything else is asked of systemd and machined over the system bus.
+
+mod error;
+mod files;
+mod machined;
+pub mod settings;
+pub mod unit;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use futures_lite::future::block_on;
+
+pub use self::error::Error;
+use self::machined::Host;
+use super::{Backend, Definition, Kind, Leader, network};
+use crate::{
+    Result,
+    error::Context,
+    name::MachineName,
+    report::{Event, Phase, Reporter},
+};
+
+/// `SIGRTMIN+4` as systemd counts it: to a machine's first process, an orderly power-off.
+///
+/// **Source**: systemd(1), "Signals". The C library keeps 32 and 33, so `SIGRTMIN` is 34.
+const POWER_OFF: i32 = 34 + 4;
+
+/// How long a machine has to go after each harder request.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The backend.
+#[derive(Clone, Debug)]
+pub struct Nspawn {
+    state: PathBuf,
+}
+
+impl Nspawn {
+    /// Makes the backend. `state` is the state directory, which the units that call the program name.
+    #[must_use]
+    pub fn new(state: impl Into<PathBuf>) -> Self {
+        Self { state: state.into() }
+    }
+
+    /// Tells whether the host has what this backend needs: a system bus and machined on it.
+    ///
+    /// # Errors
+    /// What is missing, with a hint.
+    pub fn probe(&self) -> Result<(), Error> {
+        // A name that no machine can have: the answer shows that machined is there, and starts it.
+        block_on(async { Host::connect().await?.machine("-").await.map(|_| ()) })
+    }
+}
+
+impl Backend for Nspawn {
+    fn kind(&self) -> Kind {
+        Kind::Nspawn
+    }
+
+    fn tree(&self, name: &MachineName) -> PathBuf {
+        Path::new(files::TREES).join(name)
+    }
+
+    fn define(&self, definition: &Definition) -> Result<()> {
+        let name = &definition.name;
+        block_on(async {
+            // Asked first, so that a host that cannot run the machine gets no files of it.
+            let host = Host::connect().await?;
+            files::write(&files::settings(name), &settings::settings(definition))?;
+            files::write(&files::drop_in(name), &unit::drop_in(definition, &self.state))?;
+            host.reload().await
+        })
+        .during("define machine", name.to_string())
+    }
+
+    fn start(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
+        let name = definition.name.to_string();
+        reporter.report(Event::At { phase: Phase::Boot, subject: unit::name(&definition.name) });
+        block_on(start(definition, deadline)).during("start machine", name)
+    }
+
+    fn stop(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
+        block_on(stop(&definition.name, deadline, reporter))
+            .during("stop machine", definition.name.to_string())
+    }
+
+    fn undefine(&self, definition: &Definition) -> Result<()> {
+        block_on(undefine(&definition.name)).during("remove machine", definition.name.to_string())
+    }
+
+    fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {
+        let machine = block_on(async { Host::connect().await?.machine(name.as_str()).await })
+            .during("look up machine", name.to_string())?;
+        Ok(machine.and_then(|found| i32::try_from(found.leader).ok()).map(|pid| Leader { pid }))
+    }
+}
+
+async fn start(definition: &Definition, deadline: Duration) -> Result<(), Error> {
+    let host = Host::connect().await?;
+    let unit = unit::name(&definition.name);
+    let until = Instant::now() + deadline;
+    if network::has_link(definition.network) && host.status("systemd-networkd.service").await?.is_down() {
+        return Err(Error::Networkd);
+    }
+    if host.status(&unit).await?.active == "active" && host.machine(definition.name.as_str()).await?.is_some()
+    {
+        return Ok(());
+    }
+    forget(&host, &definition.name).await?;
+    host.reset(&unit).await?;
+    match launch(&host, &definition.name, until, deadline).await {
+        // machined was restarted (by needrestart, by an upgrade) and holds a machine that is gone.
+        Err(Error::Failed { .. }) if forget(&host, &definition.name).await? => {
+            host.reset(&unit).await?;
+            launch(&host, &definition.name, until, deadline).await
+        }
+        other => other,
+    }
+}
+
+/// Starts the unit and waits until it is up and machined knows the machine.
+async fn launch(host: &Host, name: &MachineName, until: Instant, waited: Duration) -> Result<(), Error> {
+    let unit = unit::name(name);
+    host.start(&unit).await?;
+    let mut down = false;
+    let reached = host.wait(until, async |host| {
+        let status = host.status(&unit).await?;
+        down = status.is_down();
+        Ok(down || (status.active == "active" && host.machine(name.as_str()).await?.is_some()))
+    });
+    match reached.await? {
+        _ if down => Err(host.failure(&unit).await),
+        true => Ok(()),
+        false => Err(Error::Late { unit, state: "up", waited }),
+    }
+}
+
+/// Makes machined forget a machine whose unit is down, and tells whether there was one.
+async fn forget(host: &Host, name: &MachineName) -> Result<bool, Error> {
+    let unit = unit::name(name);
+    let Some(machine) = host.machine(name.as_str()).await? else { return Ok(false) };
+    if machine.unit != unit {
+        return Err(Error::Taken { unit: machine.unit });
+    }
+    if !host.status(&unit).await?.is_down() {
+        return Ok(false);
+    }
+    host.terminate(name.as_str()).await?;
+    let until = Instant::now() + GRACE;
+    host.wait(until, async |host| Ok(host.machine(name.as_str()).await?.is_none())).await
+}
+
+/// Asks ever harder until unit and machine are gone.
+async fn stop(name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -> Result<(), Error> {
+    let host = Host::connect().await?;
+    let unit = unit::name(name);
+    if is_gone(&host, name).await? {
+        return Ok(());
+    }
+    host.kill_leader(name.as_str(), POWER_OFF).await?;
+    if host.wait(Instant::now() + deadline, async |host| is_gone(host, name).await).await? {
+        return Ok(());
+    }
+    let text = format!("{name} did not shut down within {} s and is ended by force", deadline.as_secs());
+    reporter.report(Event::Warning { text });
+    host.terminate(name.as_str()).await?;
+    if host.wait(Instant::now() + GRACE, async |host| is_gone(host, name).await).await? {
+        return Ok(());
+    }
+    host.stop(&unit).await?;
+    match host.wait(Instant::now() + GRACE, async |host| is_gone(host, name).await).await? {
+        true => Ok(()),
+        false => Err(Error::Late { unit, state: "gone", waited: deadline + GRACE * 2 }),
+    }
+}
+
+async fn is_gone(host: &Host, name: &MachineName) -> Result<bool, Error> {
+    Ok(host.status(&unit::name(name)).await?.is_down() && host.machine(name.as_str()).await?.is_none())
+}
+
+async fn undefine(name: &MachineName) -> Result<(), Error> {
+    let host = Host::connect().await?;
+    files::remove(&files::settings(name))?;
+    files::remove_drop_ins(name)?;
+    for path in files::remains(name, &network::interface(name)) {
+        files::remove(&path)?;
+    }
+    network::wall_down(name).map_err(Error::Wall)?;
+    host.reset(&unit::name(name)).await?;
+    host.reload().await
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::{
+        machine::{Definition, Kind, Needs, Network},
+        name::MachineName,
+    };
+
+    /// A machine that asks for nothing.
+    pub(crate) fn definition(name: &str) -> Definition {
+        Definition {
+            name: MachineName::new(name).unwrap(),
+            backend: Kind::Nspawn,
+            tree: format!("/var/lib/machines/{name}").into(),
+            needs: Needs::default(),
+            network: Network::Internet,
+            exceptions: Vec::new(),
+            privileged: false,
+            program: "/usr/bin/sandbox".into(),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The caller's terminal joined to one of the guest's.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    stdio,
+    termios::{OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+
+use super::Exit;
+use crate::machine::guest::Started;
+
+/// `^]`, as machinectl(1) and telnet have it.
+const ESCAPE: u8 = 0x1d;
+
+/// How often it must be typed within a second to leave.
+const TIMES: usize = 3;
+
+/// Tells whether the caller has a terminal on both sides.
+pub fn is_terminal() -> bool {
+    isatty(stdio::stdin()) && isatty(stdio::stdout())
+}
+
+/// Gives the caller's window as rows and columns; 24 by 80 where there is none.
+pub fn size() -> (u16, u16) {
+    match tcgetwinsize(stdio::stdout()) {
+        Ok(Winsize { ws_row, ws_col, .. }) if ws_row > 0 && ws_col > 0 => (ws_row, ws_col),
+        _ => (24, 80),
+    }
+}
+
+/// The caller's terminal as it was, put back however this ends.
+struct Raw(Arc<Mutex<Option<Termios>>>);
+
+impl Raw {
+    fn new() -> Self {
+        let before = tcgetattr(stdio::stdin()).ok().filter(|_| is_terminal());
+        if let Some(before) = &before {
+            let mut raw = before.clone();
+            raw.make_raw();
+            let _ = tcsetattr(stdio::stdin(), OptionalActions::Drain, &raw);
+        }
+        Self(Arc::new(Mutex::new(before)))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let before = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(before) = before {
+            let _ = tcsetattr(stdio::stdin(), OptionalActions::Drain, &before);
+        }
+    }
+}
+
+/// Joins the terminals until the payload ends or the caller leaves.
+///
+/// # Errors
+/// Where signals cannot be listened to.
+pub fn join(terminal: OwnedFd, started: Started) -> io::Result<Exit> {
+    let terminal = Arc::new(terminal);
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
+    let handle = signals.handle();
+    let left = Arc::new(AtomicBool::new(false));
+    let raw = Raw::new();
+    let resized = Arc::clone(&terminal);
+    let pid = started.pid;
+    let gone = Arc::clone(&left);
+    let listener = thread::spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGWINCH {
+                let (ws_row, ws_col) = size();
+                let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+                let _ = tcsetwinsize(&*resized, size);
+            } else {
+                // the caller is being ended: hang the payload up, as a terminal that goes away would
+                gone.store(true, Ordering::Relaxed);
+                hang_up(pid);
+            }
+        }
+    });
+    let typed = Arc::clone(&terminal);
+    let leaver = Arc::clone(&left);
+    // not waited for: it may wait for a key that never comes
+    thread::spawn(move || type_in(&typed, &leaver, pid));
+
+    let output = Arc::clone(&terminal);
+    show(&output, &left);
+    let ended = if left.load(Ordering::Relaxed) {
+        hang_up(pid);
+        Exit::Detached
+    } else {
+        started.wait().map_or(Exit::Signal(1), Exit::of)
+    };
+    handle.close();
+    let _ = listener.join();
+    drop(raw);
+    Ok(ended)
+}
+
+fn hang_up(pid: i32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::HUP);
+    }
+}
+
+/// Copies what the guest writes, until its side is closed or the caller has left.
+fn show(terminal: &OwnedFd, left: &AtomicBool) {
+    let Ok(mut from) = terminal.try_clone().map(File::from) else { return };
+    let mut to = io::stdout();
+    let mut buffer = [0; 16 << 10];
+    while !left.load(Ordering::Relaxed) {
+        let mut ready = [PollFd::new(terminal, PollFlags::IN)];
+        let patience = rustix::time::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        match poll(&mut ready, Some(&patience)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(_) => return,
+        }
+        match from.read(&mut buffer) {
+            // EIO: the last process on the other side closed it
+            Ok(0) | Err(_) => return,
+            Ok(read) => {
+                if to.write_all(&buffer[..read]).and_then(|()| to.flush()).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Copies what the caller types. Its end does not end the session.
+fn type_in(terminal: &OwnedFd, left: &AtomicBool, pid: i32) {
+    let Ok(mut to) = terminal.as_fd().try_clone_to_owned().map(File::from) else { return };
+    let mut from = io::stdin();
+    let mut escapes = Escapes::default();
+    let mut buffer = [0; 4 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) | Err(_) => {
+                if !is_terminal() {
+                    // what was piped in is over: say so as a terminal would
+                    let _ = to.write_all(&[4]);
+                }
+                return;
+            }
+            Ok(read) => {
+                if isatty(stdio::stdin()) && escapes.seen(&buffer[..read], Instant::now()) {
+                    left.store(true, Ordering::Relaxed);
+                    hang_up(pid);
+                    return;
+                }
+                if to.write_all(&buffer[..read]).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Counts escapes within a second.
+#[derive(Default)]
+struct Escapes(Vec<Instant>);
+
+impl Escapes {
+    fn seen(&mut self, typed: &[u8], now: Instant) -> bool {
+        for byte in typed {
+            if *byte == ESCAPE {
+                self.0.retain(|at| now.duration_since(*at) < Duration::from_secs(1));
+                self.0.push(now);
+            } else {
+                self.0.clear();
+            }
+        }
+        self.0.len() >= TIMES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_escapes_within_a_second_leave() {
+        let now = Instant::now();
+        assert!(Escapes::default().seen(&[ESCAPE; 3], now));
+        let mut slow = Escapes::default();
+        assert!(!slow.seen(&[ESCAPE, ESCAPE], now));
+        assert!(!slow.seen(&[ESCAPE], now + Duration::from_secs(2)));
+        let mut broken = Escapes::default();
+        assert!(!broken.seen(&[ESCAPE, ESCAPE, b'a', ESCAPE], now));
+    }
+}

@@ -1,0 +1,22 @@
+//! What the tests are made of: OpenPGP keys, packages, a signed archive made on the fly, and a server with faults.
+//!
+//! Nothing here chooses an implementation in the product: the archive is a real one, only small.
+
+#![allow(dead_code, reason = "each test program uses its part of the kit")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub mod archive;
+pub mod cache;
+pub mod compress;
+pub mod deb;
+pub mod key;
+pub mod server;
+pub mod tar;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The present, in seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "a test is where time comes from")]
+pub fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}

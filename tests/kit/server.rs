@@ -1,0 +1,203 @@
+//! A small HTTP server on the loopback that can be told to misbehave.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// A way to misbehave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Answers with this status and nothing else.
+    Status(u16),
+    /// Promises the whole and closes the connection after so many bytes.
+    Cut(u64),
+    /// Gives the first so many bytes as if they were the whole.
+    Short(u64),
+    /// Sends so many bytes and then nothing for the given milliseconds.
+    Stall(u64, u64),
+    /// Sends so many bytes and resets the connection.
+    Reset(u64),
+    /// Changes the last byte.
+    Wrong,
+    /// Appends bytes that do not belong.
+    Long(u64),
+    /// Answers with the whole whatever part is asked for.
+    NoRange,
+}
+
+/// A request that came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The path with its leading slash.
+    pub path: String,
+    /// The offset of `Range: bytes=N-`.
+    pub offset: Option<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    faults: Vec<(String, Fault, u32)>,
+    log: Vec<Request>,
+}
+
+/// The server; it ends when dropped.
+pub struct Server {
+    url: String,
+    state: Arc<Mutex<State>>,
+    end: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Serves a folder.
+    pub fn new(root: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(State::default()));
+        let end = Arc::new(AtomicBool::new(false));
+        let (root, shared, ended) = (root.to_path_buf(), Arc::clone(&state), Arc::clone(&end));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
+                let (root, state) = (root.clone(), Arc::clone(&shared));
+                thread::spawn(move || answer(&root, &state, stream));
+            }
+        });
+        Self { url, state, end }
+    }
+
+    /// Gives its address, without a trailing slash.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Misbehaves for the next `times` requests whose path contains `part`.
+    pub fn fault(&self, part: &str, fault: Fault, times: u32) {
+        self.state.lock().unwrap().faults.push((part.to_owned(), fault, times));
+    }
+
+    /// Behaves again.
+    pub fn heal(&self) {
+        self.state.lock().unwrap().faults.clear();
+    }
+
+    /// Takes the log of requests.
+    pub fn log(&self) -> Vec<Request> {
+        std::mem::take(&mut self.state.lock().unwrap().log)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        // Wakes the listener, so that its port is free again.
+        let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
+    }
+}
+
+fn answer(root: &Path, state: &Mutex<State>, stream: TcpStream) {
+    let Some(request) = read(&stream) else { return };
+    let fault = {
+        let mut state = state.lock().unwrap();
+        state.log.push(request.clone());
+        let hit = state
+            .faults
+            .iter_mut()
+            .find(|(part, _, times)| *times > 0 && request.path.contains(part.as_str()));
+        hit.map(|(_, fault, times)| {
+            *times -= 1;
+            *fault
+        })
+    };
+    // A client that gave up is no problem of the server's.
+    let _ = send(root, &request, fault, stream);
+}
+
+fn read(stream: &TcpStream) -> Option<Request> {
+    let mut lines = BufReader::new(stream).lines();
+    let first = lines.next()?.ok()?;
+    let path = first.split(' ').nth(1)?.to_owned();
+    let mut offset = None;
+    for line in lines.map_while(Result::ok) {
+        if line.is_empty() {
+            break;
+        }
+        let lower = line.to_ascii_lowercase();
+        if let Some(range) = lower.strip_prefix("range: bytes=") {
+            offset = range.trim_end_matches('-').parse().ok();
+        }
+    }
+    Some(Request { path, offset })
+}
+
+fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStream) -> std::io::Result<()> {
+    if let Some(Fault::Status(status)) = fault {
+        return head(&mut stream, &format!("{status} Told so"), 0, "");
+    }
+    let file: PathBuf = root.join(request.path.trim_start_matches('/').replace("%3a", ":"));
+    let Some(mut bytes) =
+        std::fs::File::open(file).ok().filter(|file| file.metadata().is_ok_and(|of| of.is_file()))
+    else {
+        return head(&mut stream, "404 Not Found", 0, "");
+    };
+    let mut content = Vec::new();
+    bytes.seek(SeekFrom::Start(0))?;
+    bytes.read_to_end(&mut content)?;
+    match fault {
+        Some(Fault::Short(length)) => content.truncate(usize::try_from(length).unwrap()),
+        Some(Fault::Wrong) => {
+            if let Some(last) = content.last_mut() {
+                *last ^= 1;
+            }
+        }
+        Some(Fault::Long(more)) => content.resize(content.len() + usize::try_from(more).unwrap(), 0),
+        _ => {}
+    }
+    let total = content.len();
+    let offset = request.offset.filter(|_| fault != Some(Fault::NoRange));
+    let start = usize::try_from(offset.unwrap_or(0)).unwrap();
+    if offset.is_some() && start >= total {
+        return head(
+            &mut stream,
+            "416 Range Not Satisfiable",
+            0,
+            &format!("Content-Range: bytes */{total}\r\n"),
+        );
+    }
+    let body = &content[start..];
+    match offset {
+        None => head(&mut stream, "200 OK", total, "Accept-Ranges: bytes\r\n")?,
+        Some(_) => {
+            let range = format!("Content-Range: bytes {start}-{}/{total}\r\n", total - 1);
+            head(&mut stream, "206 Partial Content", body.len(), &range)?;
+        }
+    }
+    let part = |length: u64| &body[..body.len().min(usize::try_from(length).unwrap())];
+    match fault {
+        Some(Fault::Cut(length)) => stream.write_all(part(length)),
+        Some(Fault::Stall(length, pause)) => {
+            stream.write_all(part(length))?;
+            thread::sleep(Duration::from_millis(pause));
+            stream.write_all(&body[part(length).len()..])
+        }
+        Some(Fault::Reset(length)) => {
+            stream.write_all(part(length))?;
+            thread::sleep(Duration::from_millis(50));
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).map_err(Into::into)
+        }
+        _ => stream.write_all(body),
+    }
+}
+
+fn head(stream: &mut TcpStream, status: &str, length: usize, more: &str) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{more}\r\n")
+}
