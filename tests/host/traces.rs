@@ -33,7 +33,7 @@ impl Traces {
 const EVERYTHING: &str = r#"
 for place in /etc/systemd/nspawn /etc/systemd/system /run/systemd/system /run/systemd/nspawn-root \
   /etc/systemd/network /run/systemd/network /run/systemd/machines /run/sandbox /var/lib/sandbox/machines; do
-  find "$place" -mindepth 1 2>/dev/null | grep -v -e /run/systemd/system/listener -e transient
+  find "$place" -mindepth 1 2>/dev/null | grep -v -e /run/systemd/system/listener -e "/run/sandbox/.*lock$"
 done
 find /var/lib/machines -mindepth 1 -maxdepth 1 2>/dev/null
 nft -s list ruleset | sed 's/^/nft /'
