@@ -46,14 +46,14 @@ pub enum Error {
         source: zbus::Error,
     },
     /// The machine's unit did not come up.
-    #[error("{unit} ended with result `{result}`{}", status_of(.status))]
+    #[error("{unit} ended with result `{result}`, status {status}")]
     Failed {
         /// The unit.
         unit: String,
         /// systemd's word for how it ended: `exit-code`, `timeout`, `start-limit-hit`.
         result: String,
-        /// What the unit last said of itself; may be empty.
-        status: String,
+        /// The exit status or signal of its main process.
+        status: i32,
     },
     /// Another machine holds the name.
     #[error("machined has a machine of this name that is no unit of ours ({unit})")]
@@ -88,10 +88,6 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-}
-
-fn status_of(status: &str) -> String {
-    if status.is_empty() { String::new() } else { format!(" ({status})") }
 }
 
 impl Cause for Error {

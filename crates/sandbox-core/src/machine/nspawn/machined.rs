@@ -71,7 +71,7 @@ trait Service {
     #[zbus(property)]
     fn result(&self) -> zbus::Result<String>;
     #[zbus(property)]
-    fn status_text(&self) -> zbus::Result<String>;
+    fn exec_main_status(&self) -> zbus::Result<i32>;
 }
 
 /// A machine as machined knows it.
@@ -179,7 +179,7 @@ impl Host {
                 .cache_properties(CacheProperties::No)
                 .build()
                 .await?;
-            zbus::Result::Ok((service.result().await?, service.status_text().await?))
+            zbus::Result::Ok((service.result().await?, service.exec_main_status().await?))
         };
         match asked.await {
             Ok((result, status)) => Error::Failed { unit: unit.to_owned(), result, status },

@@ -113,6 +113,9 @@ async fn start(definition: &Definition, deadline: Duration) -> Result<(), Error>
     }
     forget(&host, &definition.name).await?;
     host.reset(&unit).await?;
+    if host.status(&unit).await?.is_down() {
+        files::sweep(&definition.name)?;
+    }
     match launch(&host, &definition.name, until, deadline).await {
         // machined was restarted (by needrestart, by an upgrade) and holds a machine that is gone.
         Err(Error::Failed { .. }) if forget(&host, &definition.name).await? => {
@@ -187,6 +190,7 @@ async fn undefine(name: &MachineName) -> Result<(), Error> {
     let host = Host::connect().await?;
     files::remove(&files::settings(name))?;
     files::remove_drop_ins(name)?;
+    files::sweep(name)?;
     for path in files::remains(name, &network::interface(name)) {
         files::remove(&path)?;
     }
