@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::{
     error::Error,
-    exception::{UPLINK_RESOLVERS, exceptions},
+    exception::{UPLINK_RESOLVERS, exceptions, nameservers},
     range::{Subnet, is_private},
 };
 use super::{Definition, Network};
@@ -71,16 +71,21 @@ pub fn wall_up(
     Ok(())
 }
 
+/// Tells whether the table is there, so that some machine has a wall.
+///
+/// # Errors
+/// Where the packet filter cannot be asked.
+pub fn stands() -> Result<bool, Error> {
+    Ok(nft::is_installed() && nft::has_table()?)
+}
+
 /// Takes a machine's wall down, and the table with the last one. May be repeated.
 ///
 /// # Errors
 /// Where the rules are still there.
 pub fn wall_down(name: &MachineName) -> Result<(), Error> {
-    if !nft::is_installed() {
-        return Ok(());
-    }
     nft::with_lock(|| {
-        if !nft::has_table()? {
+        if !stands()? {
             return Ok(());
         }
         nft::apply(&ruleset::down(&interface(name)))?;

@@ -74,15 +74,15 @@ pub enum Error {
     /// networkd, which gives both ends of the machine's link their addresses, does not run.
     #[error("systemd-networkd, which gives the machine its address, does not run on this host")]
     Networkd,
-    /// The wall did not come down.
-    #[error("the machine's firewall rules could not be removed")]
+    /// The wall was not put up or taken down.
+    #[error("the machine's firewall rules could not be changed")]
     Wall(#[source] network::Error),
-    /// A file cannot be written or removed.
+    /// A file cannot be read, written or removed.
     #[error("{} cannot be {done}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// `written` or `removed`.
+        /// `read`, `written` or `removed`.
         done: &'static str,
         /// What the kernel said.
         #[source]

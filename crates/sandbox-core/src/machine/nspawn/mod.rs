@@ -8,6 +8,7 @@ mod files;
 mod machined;
 pub mod settings;
 pub mod unit;
+mod uplink;
 
 use std::{
     path::{Path, PathBuf},
@@ -57,6 +58,26 @@ impl Nspawn {
     }
 }
 
+/// Prepares a machine's link before the machine starts: the wall, and networkd's file for the host's end.
+///
+/// The machine's unit calls it on every start, so that what the host's resolvers are now counts, not what
+/// they were when the machine was made.
+///
+/// # Errors
+/// Where either cannot be had: then the machine must not start.
+pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
+    let prepared = || {
+        let mut definition = definition.clone();
+        definition.exceptions.extend(network::exceptions(&[], &uplink::resolver_file()?, &|_| Vec::new()));
+        network::wall_up(&definition, None, reporter).map_err(Error::Wall)?;
+        if !network::has_link(definition.network) {
+            return Ok(());
+        }
+        block_on(async { uplink::serve(&Host::connect().await?, &uplink::resolvers()?).await })
+    };
+    prepared().during("prepare the network of machine", definition.name.to_string())
+}
+
 impl Backend for Nspawn {
     fn kind(&self) -> Kind {
         Kind::Nspawn
@@ -104,7 +125,7 @@ async fn start(definition: &Definition, deadline: Duration) -> Result<(), Error>
     let host = Host::connect().await?;
     let unit = unit::name(&definition.name);
     let until = Instant::now() + deadline;
-    if network::has_link(definition.network) && host.status("systemd-networkd.service").await?.is_down() {
+    if network::has_link(definition.network) && host.status(machined::NETWORKD).await?.is_down() {
         return Err(Error::Networkd);
     }
     if host.status(&unit).await?.active == "active" && host.machine(definition.name.as_str()).await?.is_some()
@@ -195,6 +216,9 @@ async fn undefine(name: &MachineName) -> Result<(), Error> {
         files::remove(&path)?;
     }
     network::wall_down(name).map_err(Error::Wall)?;
+    if !network::stands().map_err(Error::Wall)? {
+        uplink::withdraw(&host).await?;
+    }
     host.reset(&unit::name(name)).await?;
     host.reload().await
 }
