@@ -65,8 +65,8 @@ pub fn wall_up(
         let text = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned();
         reporter.report(Event::Notice { text });
     }
-    if nft::forward_is_dropped() {
-        reporter.report(Event::Warning { text: forwarding::blocked() });
+    for text in forwarding::obstacles(&nft::foreign_table()) {
+        reporter.report(Event::Warning { text });
     }
     Ok(())
 }

@@ -35,6 +35,9 @@ const POWER_OFF: i32 = 34 + 4;
 /// How long a machine has to go after each harder request.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long a machine has to begin its shutdown before it is asked again.
+const REPEAT: Duration = Duration::from_secs(3);
+
 /// The backend.
 #[derive(Clone, Debug)]
 pub struct Nspawn {
@@ -186,8 +189,7 @@ async fn stop(name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -
     if is_gone(&host, name).await? {
         return Ok(());
     }
-    host.kill_leader(name.as_str(), POWER_OFF).await?;
-    if host.wait(Instant::now() + deadline, async |host| is_gone(host, name).await).await? {
+    if power_off(&host, name, Instant::now() + deadline).await? {
         return Ok(());
     }
     let text = format!("{name} did not shut down within {} s and is ended by force", deadline.as_secs());
@@ -200,6 +202,22 @@ async fn stop(name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -
     match host.wait(Instant::now() + GRACE, async |host| is_gone(host, name).await).await? {
         true => Ok(()),
         false => Err(Error::Late { unit, state: "gone", waited: deadline + GRACE * 2 }),
+    }
+}
+
+/// Asks the first process to shut down until it is gone, and tells whether it went in time.
+///
+/// A first process that has not come so far as to handle the signal drops it, so it is sent again.
+async fn power_off(host: &Host, name: &MachineName, until: Instant) -> Result<bool, Error> {
+    loop {
+        host.kill_leader(name.as_str(), POWER_OFF).await?;
+        let round = until.min(Instant::now() + REPEAT);
+        if host.wait(round, async |host| is_gone(host, name).await).await? {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
     }
 }
 
