@@ -133,17 +133,24 @@ impl<'a> Pool<'a> {
     /// Of equal providers apt takes the one whose name it met last while it read the archive, be it in another
     /// package's relations. To find that takes milliseconds, so it is asked only where it decides.
     pub fn preferred(&self, requirement: &Requirement<'a>) -> Vec<PackageId> {
+        if requirement.targets.len() < 2 {
+            return requirement.targets.iter().copied().filter(|&id| self.is_candidate(id)).collect();
+        }
         let mut all: Vec<PackageId> = Vec::new();
         for relation in &requirement.group {
             let own = self.catalog.name(relation.name);
             let mut found = self.satisfying(relation);
             found.retain(|id| requirement.targets.contains(id) && self.is_candidate(*id));
-            if found.len() > 1 {
-                found.sort_by_cached_key(|&id| {
-                    let package = self.package(id);
-                    let mention = Reverse(self.catalog.first_mention(package.name_id()));
-                    (Some(package.name_id()) != own, !package.is_essential(), package.priority(), mention)
-                });
+            let rank = |id: &PackageId| {
+                let package = self.package(*id);
+                (Some(package.name_id()) != own, !package.is_essential(), package.priority())
+            };
+            found.sort_by_key(rank);
+            if found.len() > 1 && rank(&found[0]) == rank(&found[1]) {
+                let first = rank(&found[0]);
+                let tied = found.partition_point(|id| rank(id) == first);
+                let mention = |id: &PackageId| self.catalog.first_mention(self.package(*id).name_id());
+                found[..tied].sort_by_cached_key(|id| Reverse(mention(id)));
             }
             all.extend(found);
         }
