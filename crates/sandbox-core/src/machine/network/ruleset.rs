@@ -132,8 +132,8 @@ const GUARDED: [&str; 6] = [
     "ct state established,related accept",
     "udp dport { 53, 67, 547 } accept",
     "tcp dport 53 accept",
-    "icmp type { destination-unreachable, echo-request, parameter-problem, time-exceeded } accept",
-    "icmpv6 type { destination-unreachable, echo-request, nd-neighbor-advert, nd-neighbor-solicit, \
+    "icmp type { destination-unreachable, parameter-problem, time-exceeded } accept",
+    "icmpv6 type { destination-unreachable, nd-neighbor-advert, nd-neighbor-solicit, \
      nd-router-solicit, packet-too-big, parameter-problem, time-exceeded } accept",
     "drop",
 ];
