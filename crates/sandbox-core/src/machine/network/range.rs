@@ -42,7 +42,7 @@ pub(super) const PRIVATE6: [&str; 13] = [
 ];
 
 /// A range of addresses: an address and the number of leading bits that count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subnet {
     address: IpAddr,
     bits: u8,
@@ -70,6 +70,12 @@ impl Subnet {
             }
             _ => false,
         }
+    }
+
+    /// Gives its first address, as it was made.
+    #[must_use]
+    pub const fn address(self) -> IpAddr {
+        self.address
     }
 
     /// Tells whether it is a range of IPv4.

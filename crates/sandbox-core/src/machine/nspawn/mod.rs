@@ -72,6 +72,8 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
     let prepared = || {
         let mut definition = definition.clone();
         definition.exceptions.extend(network::exceptions(&[], &uplink::resolver_file()?, &|_| Vec::new()));
+        definition.exceptions.sort();
+        definition.exceptions.dedup_by(|a, b| (a.address, a.port) == (b.address, b.port));
         network::wall_up(&definition, None, reporter).map_err(Error::Wall)?;
         if !network::has_link(definition.network) {
             return Ok(());
@@ -130,6 +132,10 @@ async fn start(definition: &Definition, deadline: Duration) -> Result<(), Error>
     let until = Instant::now() + deadline;
     if network::has_link(definition.network) && host.status(machined::NETWORKD).await?.is_down() {
         return Err(Error::Networkd);
+    }
+    // A start or a stop that is under way ends first, whoever asked for it.
+    if !host.wait(until, async |host| Ok(!host.status(&unit).await?.is_moving())).await? {
+        return Err(Error::Late { unit, state: "at rest", waited: deadline });
     }
     if host.status(&unit).await?.active == "active" && host.machine(definition.name.as_str()).await?.is_some()
     {
