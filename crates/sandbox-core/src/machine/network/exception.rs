@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_mirror_beside_the_host_is_named_though_its_address_is_public() {
-        assert_eq!(found(&["http://203.0.113.80/debian"], ""), [("203.0.113.80".into(), 80)]);
+        assert_eq!(found(&["http://203.0.113.7/debian"], ""), [("203.0.113.7".into(), 80)]);
     }
 
     #[test]

@@ -97,9 +97,7 @@ impl Backend for Nspawn {
         block_on(async {
             // Asked first, so that a host that cannot run the machine gets no files of it.
             let host = Host::connect().await?;
-            files::write(&files::settings(name), &settings::settings(definition))?;
-            files::write(&files::drop_in(name), &unit::drop_in(definition, &self.state))?;
-            host.reload().await
+            write(&host, definition, &self.state).await
         })
         .during("define machine", name.to_string())
     }
@@ -107,7 +105,7 @@ impl Backend for Nspawn {
     fn start(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
         let name = definition.name.to_string();
         reporter.report(Event::At { phase: Phase::Boot, subject: unit::name(&definition.name) });
-        block_on(start(definition, deadline)).during("start machine", name)
+        block_on(start(definition, &self.state, deadline)).during("start machine", name)
     }
 
     fn stop(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
@@ -126,7 +124,15 @@ impl Backend for Nspawn {
     }
 }
 
-async fn start(definition: &Definition, deadline: Duration) -> Result<(), Error> {
+/// Writes the machine's files where they are not so already, and has systemd read them.
+async fn write(host: &Host, definition: &Definition, state: &Path) -> Result<(), Error> {
+    let name = &definition.name;
+    let settings = files::ensure(&files::settings(name), &settings::settings(definition))?;
+    let drop_in = files::ensure(&files::drop_in(name), &unit::drop_in(definition, state))?;
+    if settings || drop_in { host.reload().await } else { Ok(()) }
+}
+
+async fn start(definition: &Definition, state: &Path, deadline: Duration) -> Result<(), Error> {
     let host = Host::connect().await?;
     let unit = unit::name(&definition.name);
     let until = Instant::now() + deadline;
@@ -141,6 +147,8 @@ async fn start(definition: &Definition, deadline: Duration) -> Result<(), Error>
     {
         return Ok(());
     }
+    // Without its files systemd would start the tree all the same, with no wall around it.
+    write(&host, definition, state).await?;
     forget(&host, &definition.name).await?;
     host.reset(&unit).await?;
     if host.status(&unit).await?.is_down() {
