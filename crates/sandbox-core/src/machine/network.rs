@@ -2,12 +2,14 @@
 //!
 //! A link between guest and host puts every service of the host, and the local network behind it, within
 //! the guest's reach. The table lets a machine reach the internet and nothing else: not the host (but for
-//! DHCP, DNS and ICMP), no private address but the definition's exceptions, no other machine. What comes
+//! DHCP, DNS and ICMP), no private address and no network that the host is on but for the definition's
+//! exceptions, no other machine. What comes
 //! from a link of ours that the table does not know is dropped.
 
 mod error;
 mod exception;
 mod forwarding;
+mod neighbour;
 mod nft;
 mod range;
 mod ruleset;
@@ -59,7 +61,7 @@ pub fn wall_up(
     if !has_link(definition.network) {
         return wall_down(&definition.name);
     }
-    let rules = ruleset::up(definition, masquerade);
+    let rules = ruleset::up(definition, masquerade, &neighbour::on_link());
     nft::with_lock(|| nft::apply(&rules))?;
     if forwarding::enable()? {
         let text = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned();

@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 
-use super::is_private;
+use super::{Subnet, is_private, neighbour};
 use crate::machine::Exception;
 
 /// Files that may name the resolvers that a guest is told of, best first: behind the stub of
 /// systemd-resolved the first has the addresses that count.
 pub const UPLINK_RESOLVERS: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
 
-/// Finds out which mirrors and resolvers have private addresses, and gives exactly those, in order.
+/// Finds out which mirrors and resolvers are private or on a network of the host's, and gives exactly those,
+/// in order.
 ///
 /// `resolver_file` is the text of the first file of [`UPLINK_RESOLVERS`] that exists; `resolve` turns a
 /// host's name into addresses.
@@ -18,6 +19,16 @@ pub fn exceptions(
     resolver_file: &str,
     resolve: &dyn Fn(&str) -> Vec<IpAddr>,
 ) -> Vec<Exception> {
+    behind(mirrors, resolver_file, resolve, &neighbour::on_link())
+}
+
+fn behind(
+    mirrors: &[String],
+    resolver_file: &str,
+    resolve: &dyn Fn(&str) -> Vec<IpAddr>,
+    neighbours: &[Subnet],
+) -> Vec<Exception> {
+    let is_walled = |address| is_private(address) || neighbours.iter().any(|subnet| subnet.contains(address));
     let mirrors = mirrors.iter().filter_map(|url| endpoint(url).map(|at| (url, at)));
     let mirrors = mirrors.flat_map(|(url, (host, port))| {
         let reason = format!("mirror {}", without_secret(url));
@@ -29,7 +40,7 @@ pub fn exceptions(
     let mut found: Vec<_> = mirrors
         .chain(resolvers)
         // The host's own loopback is another one in the guest.
-        .filter(|exception| is_private(exception.address) && !exception.address.is_loopback())
+        .filter(|exception| is_walled(exception.address) && !exception.address.is_loopback())
         .filter(|exception| !exception.address.is_unspecified() && !exception.address.is_multicast())
         .collect();
     found.sort();
@@ -85,7 +96,7 @@ mod tests {
                 _ => vec!["151.101.2.132".parse().unwrap()],
             }
         };
-        exceptions(&mirrors, resolver_file, &resolve)
+        behind(&mirrors, resolver_file, &resolve, &["203.0.113.0/24".parse().unwrap()])
             .into_iter()
             .map(|exception| (exception.address.to_string(), exception.port))
             .collect()
@@ -110,6 +121,11 @@ mod tests {
                 ("fd00::7".into(), 3142)
             ]
         );
+    }
+
+    #[test]
+    fn a_mirror_beside_the_host_is_named_though_its_address_is_public() {
+        assert_eq!(found(&["http://203.0.113.7/debian"], ""), [("203.0.113.7".into(), 80)]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) const PRIVATE6: [&str; 13] = [
 ];
 
 /// A range of addresses: an address and the number of leading bits that count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subnet {
     address: IpAddr,
     bits: u8,
@@ -70,6 +70,12 @@ impl Subnet {
             }
             _ => false,
         }
+    }
+
+    /// Gives its first address, as it was made.
+    #[must_use]
+    pub const fn address(self) -> IpAddr {
+        self.address
     }
 
     /// Tells whether it is a range of IPv4.
@@ -141,7 +147,7 @@ mod tests {
             "1.1.1.1",
             "172.32.0.1",
             "100.128.0.1",
-            "203.0.113.80",
+            "203.0.113.7",
             "198.20.0.1",
             "223.255.255.255",
             "2606:4700::1111",

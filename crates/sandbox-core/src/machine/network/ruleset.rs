@@ -10,7 +10,7 @@
 //!
 //! **Source**: nft(8).
 
-use std::{fmt::Write, net::IpAddr};
+use std::fmt::Write;
 
 use super::{
     PREFIX, Subnet, interface,
@@ -25,7 +25,7 @@ pub(super) const TABLE: &str = "sandbox";
 pub(super) const MACHINES: &str = "hosts";
 
 /// Writes the commands that put a machine's wall up, and the table where it is missing.
-pub(super) fn up(definition: &Definition, masquerade: Option<Subnet>) -> String {
+pub(super) fn up(definition: &Definition, masquerade: Option<Subnet>, neighbours: &[Subnet]) -> String {
     let link = interface(&definition.name);
     let mut text = shared();
     text.push_str(&membership(&link));
@@ -39,15 +39,19 @@ pub(super) fn up(definition: &Definition, masquerade: Option<Subnet>) -> String 
     };
     rule(&mut text, "host", host);
     if definition.network == Network::Internet {
+        rule(&mut text, "world", "ct state established,related accept");
         for exception in &definition.exceptions {
             for matched in matches(exception) {
                 rule(&mut text, "world", &format!("{matched} accept"));
             }
         }
+        for subnet in neighbours {
+            rule(&mut text, "world", &format!("{} daddr {subnet} drop", family(subnet.is_ipv4())));
+        }
     }
     rule(&mut text, "world", world);
     if let Some(subnet) = masquerade {
-        let family = if subnet.is_ipv4() { "ip" } else { "ip6" };
+        let family = family(subnet.is_ipv4());
         rule(&mut text, "nat", &format!("{family} saddr {subnet} oifname != \"{PREFIX}*\" masquerade"));
     }
     text
@@ -87,12 +91,13 @@ fn membership(link: &str) -> String {
     text
 }
 
+const fn family(is_ipv4: bool) -> &'static str {
+    if is_ipv4 { "ip" } else { "ip6" }
+}
+
 /// What an exception's packets look like: exactly its address and port.
 fn matches(exception: &Exception) -> Vec<String> {
-    let family = match exception.address {
-        IpAddr::V4(_) => "ip",
-        IpAddr::V6(_) => "ip6",
-    };
+    let family = family(exception.address.is_ipv4());
     let protocols: &[&str] = if exception.port == 53 { &["tcp", "udp"] } else { &["tcp"] };
     let (address, port) = (exception.address, exception.port);
     let one = |protocol: &&str| format!("{family} daddr {address} {protocol} dport {port}");
@@ -149,9 +154,8 @@ fn forward() -> [String; 5] {
     ]
 }
 
-fn internet() -> [String; 5] {
+fn internet() -> [String; 4] {
     [
-        "ct state established,related accept".into(),
         format!("ip daddr {{ {} }} drop", PRIVATE4.join(", ")),
         format!("ip6 daddr {{ {} }} drop", PRIVATE6.join(", ")),
         "fib daddr type != unicast drop".into(),
@@ -177,14 +181,16 @@ mod tests {
             Exception { address: "10.0.0.53".parse().unwrap(), port: 53, reason: "resolver".into() },
             Exception { address: "fd00::7".parse().unwrap(), port: 3142, reason: "mirror".into() },
         ];
-        let text = up(&definition, None);
+        let text = up(&definition, None, &["192.0.2.0/24".parse().unwrap()]);
         assert_eq!(rules(&text, &format!("host-{link}")), ["goto guarded"]);
         assert_eq!(
             rules(&text, &format!("world-{link}")),
             [
+                "ct state established,related accept",
                 "ip daddr 10.0.0.53 tcp dport 53 accept",
                 "ip daddr 10.0.0.53 udp dport 53 accept",
                 "ip6 daddr fd00::7 tcp dport 3142 accept",
+                "ip daddr 192.0.2.0/24 drop",
                 "goto internet"
             ]
         );
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_is_in_no_map_is_dropped() {
-        let text = up(&definition("agents"), None);
+        let text = up(&definition("agents"), None, &[]);
         assert_eq!(rules(&text, "input").last().unwrap(), "iifname \"ve-sb*\" drop");
         assert_eq!(rules(&text, "guarded").last().unwrap(), "drop");
         assert!(rules(&text, "forward").contains(&"iifname \"ve-sb*\" drop".to_owned()));
@@ -204,7 +210,7 @@ mod tests {
         let mut definition = definition("agents");
         definition.network = Network::Open;
         let link = interface(&definition.name);
-        let text = up(&definition, "10.214.7.0/30".parse().ok());
+        let text = up(&definition, "10.214.7.0/30".parse().ok(), &[]);
         assert_eq!(rules(&text, &format!("host-{link}")), ["accept"]);
         assert_eq!(rules(&text, &format!("world-{link}")), ["accept"]);
         assert_eq!(

@@ -46,7 +46,7 @@ pub enum Error {
         source: zbus::Error,
     },
     /// The machine's unit did not come up.
-    #[error("{unit} ended with result `{result}`, status {status}")]
+    #[error("{unit} ended with result `{result}`{}", status_of(*.status))]
     Failed {
         /// The unit.
         unit: String,
@@ -88,6 +88,11 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+/// The main process has no status of its own where a command before it failed.
+fn status_of(status: i32) -> String {
+    if status == 0 { String::new() } else { format!(", status {status}") }
 }
 
 impl Cause for Error {

@@ -55,6 +55,14 @@ pub(super) fn sweep(name: &MachineName) -> Result<(), Error> {
     Ok(())
 }
 
+/// Writes a file unless it has this text already, and tells whether it had to.
+pub(super) fn ensure(path: &Path, text: &str) -> Result<bool, Error> {
+    if fs::read_to_string(path).is_ok_and(|present| present == text) {
+        return Ok(false);
+    }
+    write(path, text).map(|()| true)
+}
+
 /// Writes a file under a temporary name, syncs it and renames it into place.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     replace(path, text).map_err(|source| Error::File { path: path.to_owned(), done: "written", source })
@@ -106,7 +114,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/x.nspawn");
         write(&path, "one\n").unwrap();
-        write(&path, "two\n").unwrap();
+        assert!(ensure(&path, "two\n").unwrap());
+        assert!(!ensure(&path, "two\n").unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);

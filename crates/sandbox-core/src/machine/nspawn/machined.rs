@@ -21,6 +21,7 @@ pub(super) const NETWORKD: &str = "systemd-networkd.service";
 const MACHINED: &str = "systemd-machined";
 const SYSTEMD: &str = "systemd";
 const NO_MACHINE: &str = "org.freedesktop.machine1.NoSuchMachine";
+const SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const NO_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// How long a state is not asked for again unless a signal came.
@@ -105,6 +106,11 @@ pub(super) struct Status {
 }
 
 impl Status {
+    /// Tells that it is on its way up or down.
+    pub(super) fn is_moving(&self) -> bool {
+        self.busy || matches!(self.active.as_str(), "activating" | "deactivating" | "reloading")
+    }
+
     /// Tells that nothing of it runs and nothing is about to.
     pub(super) fn is_down(&self) -> bool {
         !self.busy && matches!(self.active.as_str(), "inactive" | "failed")
@@ -249,7 +255,10 @@ impl Host {
     {
         let failed = |error| classify(SYSTEMD, "say when a job ends", error);
         let mut jobs = self.systemd.receive_job_removed().await.map_err(failed)?;
-        self.systemd.subscribe().await.map_err(failed)?;
+        match self.systemd.subscribe().await {
+            Err(error) if is(&error, SUBSCRIBED) => {}
+            other => other.map_err(failed)?,
+        }
         loop {
             if reached(self).await? {
                 return Ok(true);

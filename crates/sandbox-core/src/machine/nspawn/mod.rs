@@ -73,6 +73,8 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
     let prepared = || {
         let mut definition = definition.clone();
         definition.exceptions.extend(network::exceptions(&[], &uplink::resolver_file()?, &|_| Vec::new()));
+        definition.exceptions.sort();
+        definition.exceptions.dedup_by(|a, b| (a.address, a.port) == (b.address, b.port));
         network::wall_up(&definition, None, reporter).map_err(Error::Wall)?;
         if !network::has_link(definition.network) {
             return Ok(());
@@ -96,9 +98,7 @@ impl Backend for Nspawn {
         block_on(async {
             // Asked first, so that a host that cannot run the machine gets no files of it.
             let host = Host::connect().await?;
-            files::write(&files::settings(name), &settings::settings(definition))?;
-            files::write(&files::drop_in(name), &unit::drop_in(definition, &self.state))?;
-            host.reload().await
+            write(&host, definition, &self.state).await
         })
         .during("define machine", name.to_string())
     }
@@ -106,7 +106,7 @@ impl Backend for Nspawn {
     fn start(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
         let name = definition.name.to_string();
         reporter.report(Event::At { phase: Phase::Boot, subject: unit::name(&definition.name) });
-        block_on(start(definition, deadline)).during("start machine", name)
+        block_on(start(definition, &self.state, deadline)).during("start machine", name)
     }
 
     fn stop(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
@@ -125,17 +125,31 @@ impl Backend for Nspawn {
     }
 }
 
-async fn start(definition: &Definition, deadline: Duration) -> Result<(), Error> {
+/// Writes the machine's files where they are not so already, and has systemd read them.
+async fn write(host: &Host, definition: &Definition, state: &Path) -> Result<(), Error> {
+    let name = &definition.name;
+    let settings = files::ensure(&files::settings(name), &settings::settings(definition))?;
+    let drop_in = files::ensure(&files::drop_in(name), &unit::drop_in(definition, state))?;
+    if settings || drop_in { host.reload().await } else { Ok(()) }
+}
+
+async fn start(definition: &Definition, state: &Path, deadline: Duration) -> Result<(), Error> {
     let host = Host::connect().await?;
     let unit = unit::name(&definition.name);
     let until = Instant::now() + deadline;
     if network::has_link(definition.network) && host.status(machined::NETWORKD).await?.is_down() {
         return Err(Error::Networkd);
     }
+    // A start or a stop that is under way ends first, whoever asked for it.
+    if !host.wait(until, async |host| Ok(!host.status(&unit).await?.is_moving())).await? {
+        return Err(Error::Late { unit, state: "at rest", waited: deadline });
+    }
     if host.status(&unit).await?.active == "active" && host.machine(definition.name.as_str()).await?.is_some()
     {
         return Ok(());
     }
+    // Without its files systemd would start the tree all the same, with no wall around it.
+    write(&host, definition, state).await?;
     forget(&host, &definition.name).await?;
     host.reset(&unit).await?;
     if host.status(&unit).await?.is_down() {
