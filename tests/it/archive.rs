@@ -7,7 +7,7 @@ use sandbox_core::{
     archive::{Archive as Opened, ArchiveError, Options, Source, open},
     error::Cause as _,
     host::transport::{Http, HttpOptions},
-    report::Silent,
+    report::{Event, Reporter, Silent},
     store::Store,
 };
 use tempfile::TempDir;
@@ -35,7 +35,7 @@ impl User {
     }
 
     fn open_with(&self, options: &Options, sources: &[Source]) -> Result<Opened, ArchiveError> {
-        let quick = HttpOptions { idle_timeout: Duration::from_millis(400), ..HttpOptions::default() };
+        let quick = HttpOptions { idle_timeout: Duration::from_secs(1), ..HttpOptions::default() };
         let store = Store::open(self.cache()).unwrap();
         open(sources, options, &store, &Http::new(&quick).unwrap(), now(), &Silent)
     }
@@ -289,7 +289,7 @@ fn a_second_mirror_serves_where_the_first_is_away_or_lies() {
 
 #[test]
 fn passing_faults_are_waited_out() {
-    for fault in [Fault::Status(503), Fault::Cut(100), Fault::Reset(100), Fault::Stall(100, 1500)] {
+    for fault in [Fault::Status(503), Fault::Cut(100), Fault::Reset(100), Fault::Stall(100, 2500)] {
         let archive = Archive::small();
         let (server, user) = (Server::new(archive.root()), User::new());
         server.fault("InRelease", fault, 1);
@@ -330,6 +330,32 @@ fn offline_the_kept_release_is_verified_anew() {
     std::fs::write(&path, text.replace("13.7", "13.8")).unwrap();
     let problem = user.open_with(&offline, &[source]).unwrap_err();
     assert_eq!(problem.class(), Class::Untrusted);
+}
+
+#[test]
+fn a_mirror_that_goes_back_in_time_is_warned_of() {
+    #[derive(Default)]
+    struct Warnings(std::sync::Mutex<Vec<String>>);
+    impl Reporter for Warnings {
+        fn report(&self, event: Event) {
+            if let Event::Warning { text } = event {
+                self.0.lock().unwrap().push(text);
+            }
+        }
+    }
+    let mut archive = Archive::small();
+    let (server, user) = (Server::new(archive.root()), User::new());
+    let (store, warnings) = (Store::open(user.cache()).unwrap(), Warnings::default());
+    let http = Http::new(&HttpOptions::default()).unwrap();
+    let source = [archive.source(&[server.url()])];
+    let mut opened = |date: i64| {
+        archive.date = date;
+        archive.publish();
+        open(&source, &Options::default(), &store, &http, now(), &warnings).unwrap();
+        std::mem::take(&mut *warnings.0.lock().unwrap()).len()
+    };
+    let date = now() - 3600;
+    assert_eq!([opened(date), opened(date), opened(date - 60), opened(date + 60)], [0, 0, 1, 0]);
 }
 
 #[test]

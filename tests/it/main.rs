@@ -8,3 +8,4 @@ mod kit;
 mod archive;
 mod signature;
 mod store;
+mod transport;

@@ -117,6 +117,16 @@ fn a_subkey_that_is_not_bound_signs_nothing() {
 }
 
 #[test]
+fn a_subkey_that_another_certificate_claims_does_not_sign_for_it() {
+    let archive = Key::new();
+    for forged in [false, true] {
+        let thief = Key::new().adopting(&archive, forged);
+        let outcome = inline(&ring(&thief), std::slice::from_ref(&archive));
+        assert!(reason(outcome).contains("does not confirm"), "{forged}");
+    }
+}
+
+#[test]
 fn a_primary_key_that_only_certifies_signs_nothing() {
     let mut key = Key::new();
     key.by_primary = true;

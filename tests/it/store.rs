@@ -26,7 +26,7 @@ use crate::kit::{
 };
 
 fn transport() -> Http {
-    Http::new(&HttpOptions { idle_timeout: Duration::from_millis(400), ..HttpOptions::default() }).unwrap()
+    Http::new(&HttpOptions { idle_timeout: Duration::from_secs(1), ..HttpOptions::default() }).unwrap()
 }
 
 /// Locks every package of the archive's index, as a resolver would that wants them all.
@@ -162,7 +162,7 @@ fn a_wrong_size_in_the_index_refuses_the_package() {
 
 #[test]
 fn a_transfer_that_breaks_off_is_resumed_where_it_was() {
-    for fault in [Fault::Cut(100_000), Fault::Reset(100_000), Fault::Stall(100_000, 1500)] {
+    for fault in [Fault::Cut(100_000), Fault::Reset(100_000), Fault::Stall(100_000, 2500)] {
         let case = Case::new();
         let lock = case.lock();
         case.server.fault("/big_", fault, 1);

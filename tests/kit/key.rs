@@ -6,7 +6,7 @@ use pgp::{
         SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey, SubkeyParamsBuilder,
     },
     crypto::hash::HashAlgorithm,
-    packet::{Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData},
+    packet::{KeyFlags, Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData},
     ser::Serialize as _,
     types::{Duration, KeyDetails as _, Password, SigningKey, Timestamp},
 };
@@ -109,6 +109,27 @@ impl Key {
         self
     }
 
+    /// Makes a certificate that claims another's subkey as its own, which that subkey does not confirm; `forged`
+    /// puts a confirmation there that another subkey made.
+    pub fn adopting(self, other: &Self, forged: bool) -> Self {
+        let mut flags = KeyFlags::default();
+        flags.set_sign(true);
+        let mut about = vec![SubpacketData::KeyFlags(flags)];
+        let own = self.public.public_subkeys[0].signatures[0].embedded_signature().unwrap();
+        if forged {
+            about.push(SubpacketData::EmbeddedSignature(Box::new(own.clone())));
+        }
+        let mut mixed = self.with_foreign_subkey(other);
+        let primary = &mixed.secret.primary_key;
+        let config = mixed.config(SignatureType::SubkeyBinding, primary, about);
+        let subkey = &mixed.public.public_subkeys[0].key;
+        let signature = config
+            .sign_subkey_binding(primary, &mixed.public.primary_key, &Password::empty(), subkey)
+            .unwrap();
+        mixed.public.public_subkeys[0].signatures = vec![signature];
+        mixed
+    }
+
     fn about_itself(&self, typ: SignatureType, more: Vec<SubpacketData>) -> Signature {
         let primary = &self.secret.primary_key;
         let config = self.config(typ, primary, more);
@@ -129,6 +150,9 @@ impl Key {
         ];
         config.hashed_subpackets =
             usual.into_iter().chain(more).map(|data| Subpacket::regular(data).unwrap()).collect();
+        // gpgv before 2.4 and apt look for the short id as well.
+        let id = SubpacketData::IssuerKeyId(signer.legacy_key_id());
+        config.unhashed_subpackets = vec![Subpacket::regular(id).unwrap()];
         config
     }
 

@@ -29,6 +29,10 @@ pub enum Fault {
     Wrong,
     /// Appends bytes that do not belong.
     Long(u64),
+    /// Answers with another part than was asked for, and says so.
+    OtherRange,
+    /// Sends the client to another address.
+    Redirect(&'static str),
     /// Answers with the whole whatever part is asked for.
     NoRange,
 }
@@ -40,6 +44,8 @@ pub struct Request {
     pub path: String,
     /// The offset of `Range: bytes=N-`.
     pub offset: Option<u64>,
+    /// Whether it was asked as a proxy.
+    pub proxied: bool,
 }
 
 #[derive(Default)]
@@ -125,7 +131,12 @@ fn answer(root: &Path, state: &Mutex<State>, stream: TcpStream) {
 fn read(stream: &TcpStream) -> Option<Request> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next()?.ok()?;
-    let path = first.split(' ').nth(1)?.to_owned();
+    let target = first.split(' ').nth(1)?;
+    // A client that takes this server for its proxy names the host too.
+    let (path, proxied) = match target.strip_prefix("http://") {
+        Some(rest) => (rest[rest.find('/')?..].to_owned(), true),
+        None => (target.to_owned(), false),
+    };
     let mut offset = None;
     for line in lines.map_while(Result::ok) {
         if line.is_empty() {
@@ -136,12 +147,15 @@ fn read(stream: &TcpStream) -> Option<Request> {
             offset = range.trim_end_matches('-').parse().ok();
         }
     }
-    Some(Request { path, offset })
+    Some(Request { path, offset, proxied })
 }
 
 fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStream) -> std::io::Result<()> {
     if let Some(Fault::Status(status)) = fault {
         return head(&mut stream, &format!("{status} Told so"), 0, "");
+    }
+    if let Some(Fault::Redirect(target)) = fault {
+        return head(&mut stream, "302 Found", 0, &format!("Location: {target}\r\n"));
     }
     let file: PathBuf = root.join(request.path.trim_start_matches('/').replace("%3a", ":"));
     let Some(mut bytes) =
@@ -164,7 +178,10 @@ fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStr
     }
     let total = content.len();
     let offset = request.offset.filter(|_| fault != Some(Fault::NoRange));
-    let start = usize::try_from(offset.unwrap_or(0)).unwrap();
+    let mut start = usize::try_from(offset.unwrap_or(0)).unwrap();
+    if fault == Some(Fault::OtherRange) {
+        start /= 2;
+    }
     if offset.is_some() && start >= total {
         return head(
             &mut stream,

@@ -67,7 +67,7 @@ impl Opening<'_> {
 
     fn index(&self, source: &Source, verified: &Verified, base: &str) -> Result<Vec<u8>, ArchiveError> {
         let plain = verified.release.files.get(base).copied();
-        if let Some(bytes) = self.kept(source, base, plain)? {
+        if let Some(bytes) = self.kept_decoded(source, base, plain)? {
             return Ok(bytes);
         }
         let mut missing = None;
@@ -85,7 +85,7 @@ impl Opening<'_> {
                 Ok(entry) => {
                     let bytes = decoded(entry.path(), format, plain, &source.id, &path)?;
                     if !format.is_empty() {
-                        self.keep(source, base, plain, &bytes)?;
+                        self.keep_decoded(source, base, plain, &bytes)?;
                     }
                     return Ok(bytes);
                 }
@@ -106,7 +106,7 @@ impl Opening<'_> {
 
 impl Opening<'_> {
     /// Gives a decoded index that an earlier run kept: xz takes ten times as long as reading it back.
-    fn kept(
+    fn kept_decoded(
         &self,
         source: &Source,
         base: &str,
@@ -117,7 +117,7 @@ impl Opening<'_> {
         read.map_err(|problem| failed(source, base.to_owned(), problem))
     }
 
-    fn keep(
+    fn keep_decoded(
         &self,
         source: &Source,
         base: &str,

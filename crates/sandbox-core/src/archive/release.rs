@@ -4,7 +4,7 @@ use super::{
     ArchiveError, Opening, Source,
     kept::{self, Raw},
 };
-use crate::{deb::release::Release, digest::Sha256, host::transport::TransportError};
+use crate::{deb::release::Release, digest::Sha256, host::transport::TransportError, report::Event};
 
 /// How far a Release file's `Date` may lie in the future, for clocks that differ.
 ///
@@ -31,7 +31,7 @@ impl Opening<'_> {
         for (at, mirror) in source.mirrors.iter().enumerate() {
             match self.ask(source, mirror) {
                 Ok((mut verified, raw)) => {
-                    kept::keep(self.store, source, &raw)?;
+                    self.keep(source, &verified, &raw)?;
                     verified.mirrors.clone_from(&source.mirrors);
                     verified.mirrors[..=at].rotate_right(1);
                     return Ok(verified);
@@ -64,6 +64,26 @@ impl Opening<'_> {
         };
         let verified = self.verified(source, &raw, &base)?;
         Ok((verified, raw))
+    }
+
+    /// Keeps the newest Release file that was seen, and says so when a mirror goes back behind it: stable suites
+    /// have no `Valid-Until`, and a replayed one would withhold security updates unseen.
+    fn keep(&self, source: &Source, verified: &Verified, raw: &Raw) -> Result<(), ArchiveError> {
+        let before = kept::recall(self.store, source)?;
+        let newest = before.and_then(|before| self.verified(source, &before, "cache:").ok());
+        match newest {
+            Some(newest) if newest.release.date > verified.release.date => {
+                let text = format!(
+                    "the mirror of {} is behind: its Release file is of {}, one of {} was seen before",
+                    source.suite,
+                    moment(verified.release.date),
+                    moment(newest.release.date),
+                );
+                self.reporter.report(Event::Warning { text });
+                Ok(())
+            }
+            _ => kept::keep(self.store, source, raw),
+        }
     }
 
     fn recalled(&self, source: &Source) -> Result<Verified, ArchiveError> {

@@ -1,1 +1,234 @@
-//! TODO stage
+//! The tree's own dpkg runs every package's scripts, once, cut off from the host.
+
+mod identity;
+mod normalise;
+mod preinst;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use crate::{
+    error::{Cause, Class, Hint},
+    host::{
+        root::{Links, Meta, Root},
+        runner::{Command, Runner, RunnerError},
+    },
+    report::{Event, Phase, Reporter, Unit},
+    unpack::Unpacked,
+};
+
+/// What is particular to a tree.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its host name.
+    pub hostname: String,
+    /// Its own apt sources.
+    pub sources: Sources,
+    /// SOURCE_DATE_EPOCH, in seconds since 1970.
+    pub epoch: i64,
+}
+
+/// apt's sources of a tree.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The file below `/etc/apt/sources.list.d/`.
+    pub file: String,
+    /// Its text, deb822.
+    pub text: String,
+}
+
+/// A tree whose packages are all configured.
+#[derive(Debug)]
+pub struct Rootfs {
+    root: Root,
+}
+
+impl Rootfs {
+    /// Gives the tree, whose links are now to be taken as after chroot(2).
+    #[must_use]
+    pub const fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Gives the tree's path on the host.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+}
+
+/// Why a tree is not configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// A script of a package failed.
+    #[error("the {script} of package `{package}` failed")]
+    Script {
+        /// The package.
+        package: String,
+        /// `preinst`.
+        script: &'static str,
+        /// Its story.
+        #[source]
+        source: RunnerError,
+    },
+    /// dpkg failed.
+    #[error("dpkg could not {doing} the packages")]
+    Dpkg {
+        /// `unpack`, `configure`.
+        doing: &'static str,
+        /// Its story.
+        #[source]
+        source: RunnerError,
+    },
+    /// dpkg finds something wrong with the result.
+    #[error("dpkg --audit finds:\n{found}")]
+    Audit {
+        /// What it says.
+        found: String,
+    },
+    /// A file of the tree cannot be changed.
+    #[error("{path} in the tree cannot be written", path = path.display())]
+    Tree {
+        /// The path in the tree.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Cause for ConfigureError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Script { source, .. } | Self::Dpkg { source, .. } => source.class(),
+            Self::Audit { .. } => Class::Unavailable,
+            Self::Tree { .. } => Class::Host,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Script { source, .. } | Self::Dpkg { source, .. } => source.hints(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn tree(path: &Path) -> impl FnOnce(io::Error) -> ConfigureError + use<> {
+    let path = path.to_owned();
+    move |source| ConfigureError::Tree { path, source }
+}
+
+/// The environment of maintainer scripts.
+///
+/// **Source**: Debian Policy §6.4, debconf(7), deb-src-rules(5) for SOURCE_DATE_EPOCH.
+pub(crate) fn environment(mut command: Command, epoch: i64) -> Command {
+    for (key, value) in [
+        ("DEBIAN_FRONTEND", "noninteractive"),
+        ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+        ("LC_ALL", "C.UTF-8"),
+        ("LANGUAGE", "C.UTF-8"),
+        ("LANG", "C.UTF-8"),
+        ("HOME", "/root"),
+        ("PAGER", "cat"),
+    ] {
+        command = command.env(key, value);
+    }
+    command.unsynced = true;
+    command.env("SOURCE_DATE_EPOCH", epoch.to_string())
+}
+
+/// Configures every package of an unpacked tree.
+///
+/// # Errors
+/// Of the first script that fails, with its story.
+pub fn configure(
+    unpacked: Unpacked,
+    runner: &dyn Runner,
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Rootfs, ConfigureError> {
+    let begun = Instant::now();
+    let total = unpacked.packages.len();
+    reporter.report(Event::Started { phase: Phase::Configure, unit: Unit::Packages, total: 0 });
+    let root = Root::open(&unpacked.tree, Links::InTree).map_err(tree(&unpacked.tree))?;
+    let in_tree = |command: Command| environment(command.in_tree(&unpacked.tree), options.epoch);
+    identity::before(&root, options)?;
+    no_services(&root, options.epoch)?;
+    for package in &unpacked.preinsts {
+        reporter.report(Event::At { phase: Phase::Configure, subject: package.name.clone() });
+        preinst::run(&root, package, runner, options.epoch, &in_tree)?;
+    }
+    if !unpacked.deferred.is_empty() {
+        by_dpkg(&root, &unpacked, runner, options.epoch, &in_tree)?;
+    }
+    reporter.report(Event::At { phase: Phase::Configure, subject: "dpkg --configure".to_owned() });
+    dpkg(runner, "configure", in_tree(Command::new(["dpkg", "--force-unsafe-io", "--configure", "-a"])))?;
+    services_again(&root)?;
+    let audit = dpkg(runner, "audit", in_tree(Command::new(["dpkg", "--audit"])))?;
+    if !audit.trim().is_empty() {
+        return Err(ConfigureError::Audit { found: audit });
+    }
+    reporter.report(Event::Finished {
+        phase: Phase::Configure,
+        elapsed: begun.elapsed(),
+        summary: format!("{total} packages"),
+    });
+    Ok(Rootfs { root })
+}
+
+/// Gives a configured tree its identity, takes away what no two builds share, and syncs it.
+///
+/// # Errors
+/// Where the tree cannot be written.
+pub fn finish(rootfs: &Rootfs, _runner: &dyn Runner, options: &Options) -> Result<(), ConfigureError> {
+    identity::after(&rootfs.root, options)?;
+    normalise::all(&rootfs.root, options.epoch)?;
+    let folder = std::fs::File::open(rootfs.path()).map_err(tree(rootfs.path()))?;
+    rustix::fs::syncfs(&folder).map_err(|errno| tree(rootfs.path())(errno.into()))
+}
+
+fn dpkg(runner: &dyn Runner, doing: &'static str, command: Command) -> Result<String, ConfigureError> {
+    match runner.run(&command) {
+        Ok(output) => Ok(output.text),
+        Err(source) => Err(ConfigureError::Dpkg { doing, source }),
+    }
+}
+
+/// The script that keeps services from being started (invoke-rc.d(8), policy-rc.d).
+const POLICY: &str = "usr/sbin/policy-rc.d";
+
+fn no_services(root: &Root, epoch: i64) -> Result<(), ConfigureError> {
+    let path = Path::new(POLICY);
+    root.write(path, b"#!/bin/sh\nexit 101\n", Meta::of_root(0o755, epoch)).map_err(tree(path))
+}
+
+fn services_again(root: &Root) -> Result<(), ConfigureError> {
+    root.remove(Path::new(POLICY)).map_err(tree(Path::new(POLICY)))
+}
+
+/// Has dpkg unpack what shares paths with others, after their scripts could divert them.
+fn by_dpkg(
+    root: &Root,
+    unpacked: &Unpacked,
+    runner: &dyn Runner,
+    epoch: i64,
+    in_tree: &dyn Fn(Command) -> Command,
+) -> Result<(), ConfigureError> {
+    let folder = Path::new("var/cache/sandbox-unpack");
+    root.make_folders(folder, Meta::of_root(0o700, epoch)).map_err(tree(folder))?;
+    let mut argv = vec!["dpkg".to_owned(), "--force-unsafe-io".to_owned(), "--unpack".to_owned()];
+    for (number, package) in unpacked.deferred.iter().enumerate() {
+        let path = folder.join(format!("{number}.deb"));
+        let bytes = std::fs::read(package).map_err(tree(&path))?;
+        root.write(&path, &bytes, Meta::of_root(0o600, epoch)).map_err(tree(&path))?;
+        argv.push(format!("/{}", path.display()));
+    }
+    dpkg(runner, "unpack", in_tree(Command::new(argv)))?;
+    root.empty(folder).map_err(tree(folder))?;
+    let (parent, name) = root.parent(folder).map_err(tree(folder))?;
+    rustix::fs::unlinkat(&parent, &name, rustix::fs::AtFlags::REMOVEDIR)
+        .map_err(|errno| tree(folder)(errno.into()))
+}

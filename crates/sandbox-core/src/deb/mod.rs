@@ -1,6 +1,7 @@
 //! Debian's formats: bytes to values and back.
 
 pub mod release;
+pub mod archive;
 pub mod deb822;
 pub mod packages;
 pub mod relation;

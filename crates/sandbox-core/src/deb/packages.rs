@@ -120,6 +120,7 @@ struct Span {
 #[derive(Clone, Debug)]
 struct Index {
     id: String,
+    automatic: bool,
     bytes: Vec<u8>,
 }
 
@@ -166,13 +167,29 @@ impl Catalog {
     /// # Errors
     /// [`Error`] with the first stanza that is wrong.
     pub fn read(indexes: Vec<(String, Vec<u8>)>, architecture: &str) -> Result<Self, Error> {
+        Self::read_ranked(indexes, architecture, &[])
+    }
+
+    /// Reads as [`Self::read`] does, with sources that are `NotAutomatic: yes`, such as backports: their
+    /// versions stand after all others, so that they are taken only for want of another or when asked for.
+    ///
+    /// **Source**: apt_preferences(5).
+    ///
+    /// # Errors
+    /// [`Error`] with the first stanza that is wrong.
+    pub fn read_ranked(
+        indexes: Vec<(String, Vec<u8>)>,
+        architecture: &str,
+        not_automatic: &[String],
+    ) -> Result<Self, Error> {
         let mut catalog = Self { architecture: architecture.to_owned(), ..Self::default() };
         for (id, bytes) in indexes {
             if u32::try_from(bytes.len()).is_err() {
                 return Err(Error::Large { pocket: id });
             }
             deb822::check(&bytes).map_err(|source| Error::File { pocket: id.clone(), source })?;
-            catalog.indexes.push(Index { id, bytes });
+            let automatic = !not_automatic.contains(&id);
+            catalog.indexes.push(Index { id, automatic, bytes });
         }
         for at in 0..catalog.indexes.len() {
             catalog.records.extend(scan(&catalog.indexes[at], at, architecture)?);
@@ -283,9 +300,11 @@ impl Catalog {
         Version::parse(self.text(record.index, record.version)).ok()
     }
 
-    /// By name, then the newest first, then by the order of the files.
+    /// By name, then automatic sources, then the newest first, then by the order of the files.
     fn compare(&self, a: &Record, b: &Record) -> Ordering {
         let names = self.text(a.index, a.name).cmp(self.text(b.index, b.name));
+        let automatic = |record: &Record| self.indexes[usize::from(record.index)].automatic;
+        let names = names.then_with(|| automatic(b).cmp(&automatic(a)));
         names.then_with(|| self.parsed(b).cmp(&self.parsed(a))).then(a.index.cmp(&b.index))
     }
 
@@ -409,9 +428,7 @@ impl<'a> Package<'a> {
     /// [`Error::Stanza`] where it is absent or would lead out of the mirror.
     pub fn path(&self) -> Result<&'a str, Error> {
         let path = self.required("Filename")?;
-        let safe = path.split('/').all(|part| !matches!(part, "" | "." | ".."))
-            && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'));
-        if safe { Ok(path) } else { Err(self.malformed(Problem::Wrong("Filename"))) }
+        if is_path(path) { Ok(path) } else { Err(self.malformed(Problem::Wrong("Filename"))) }
     }
 
     /// Gives the bytes of its `.deb`.
@@ -453,6 +470,13 @@ impl<'a> Package<'a> {
             problem: Box::new(problem),
         }
     }
+}
+
+/// Tells whether a text may be a path below a mirror: it stays there, and needs no quoting in a URL.
+#[must_use]
+pub fn is_path(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'))
 }
 
 /// Finds the stanzas of one index that fit an architecture.

@@ -1,7 +1,6 @@
 //! The only doors to the world: transport, programs, mounts, directory trees, capabilities.
 
 pub mod caps;
-pub mod mounts;
 pub mod root;
 pub mod runner;
 pub mod transport;

@@ -1,5 +1,9 @@
 //! What a build is made of, exactly: every package with its version and digest, in install order.
 
+mod format;
+
+pub use format::{Error, VERSION, read, write};
+
 use crate::digest::Sha256;
 
 /// All that a build needs to know to fetch the same packages again.
@@ -19,6 +23,7 @@ pub struct Lock {
 
 /// A suite of an archive as it was when the lock was made.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LockedSource {
     /// The pocket's name in the image file: `release`, `updates`, `security`.
     pub id: String,

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::{
     error::Error,
-    exception::{UPLINK_RESOLVERS, exceptions},
+    exception::{UPLINK_RESOLVERS, exceptions, nameservers},
     range::{Subnet, is_private},
 };
 use super::{Definition, Network};
@@ -65,10 +65,18 @@ pub fn wall_up(
         let text = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned();
         reporter.report(Event::Notice { text });
     }
-    if nft::forward_is_dropped() {
-        reporter.report(Event::Warning { text: forwarding::blocked() });
+    for text in forwarding::obstacles(&nft::foreign_table()) {
+        reporter.report(Event::Warning { text });
     }
     Ok(())
+}
+
+/// Tells whether the table is there, so that some machine has a wall.
+///
+/// # Errors
+/// Where the packet filter cannot be asked.
+pub fn stands() -> Result<bool, Error> {
+    Ok(nft::is_installed() && nft::has_table()?)
 }
 
 /// Takes a machine's wall down, and the table with the last one. May be repeated.
@@ -76,11 +84,8 @@ pub fn wall_up(
 /// # Errors
 /// Where the rules are still there.
 pub fn wall_down(name: &MachineName) -> Result<(), Error> {
-    if !nft::is_installed() {
-        return Ok(());
-    }
     nft::with_lock(|| {
-        if !nft::has_table()? {
+        if !stands()? {
             return Ok(());
         }
         nft::apply(&ruleset::down(&interface(name)))?;

@@ -1,1 +1,148 @@
-//! TODO stage
+//! Chooses the packages of a build: pure, from a catalogue and a request to a list in install order.
+//!
+//! Two ways, tried in turn. [`greedy`] walks dependencies depth-first and takes the first alternative that
+//! can be had, as apt does, so that people get the set that they know. Where it runs into a conflict,
+//! [`search`] looks through every version and every alternative with clause learning: it finds a set if there
+//! is one, and otherwise says which facts of the archive contradict each other. The search is our own because
+//! it expands only packages that are chosen, prefers apt's order, and keeps for each learned clause what it
+//! was learned from, which is what the explanation is made of.
+
+mod explain;
+mod greedy;
+mod order;
+mod pool;
+mod search;
+mod seed;
+
+use std::{fmt, str::FromStr};
+
+pub use explain::{Chain, Error, Fact};
+
+use crate::{
+    deb::packages::{Catalog, PackageId},
+    lock::{LockedPackage, Reason},
+};
+
+/// Which packages a build begins with, before any are asked for by name.
+///
+/// **Source**: mmdebstrap(1), VARIANTS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variant {
+    /// `Essential: yes` and nothing else.
+    Essential,
+    /// Essential packages and apt.
+    Apt,
+    /// Also those of priority required; also called `required`.
+    #[default]
+    #[serde(alias = "required")]
+    Minbase,
+    /// Essential packages, apt and build-essential.
+    Buildd,
+    /// As minbase, and those of priority important; also called `debootstrap`.
+    #[serde(alias = "debootstrap")]
+    Important,
+    /// As important, and those of priority standard.
+    Standard,
+}
+
+/// A text that names no variant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no variant; there are essential, apt, minbase, buildd, important and standard")]
+pub struct NotAVariant(pub String);
+
+impl FromStr for Variant {
+    type Err = NotAVariant;
+
+    fn from_str(text: &str) -> Result<Self, NotAVariant> {
+        Ok(match text {
+            "essential" => Self::Essential,
+            "apt" => Self::Apt,
+            "minbase" | "required" => Self::Minbase,
+            "buildd" => Self::Buildd,
+            "important" | "debootstrap" => Self::Important,
+            "standard" => Self::Standard,
+            _ => return Err(NotAVariant(text.to_owned())),
+        })
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Essential => "essential",
+            Self::Apt => "apt",
+            Self::Minbase => "minbase",
+            Self::Buildd => "buildd",
+            Self::Important => "important",
+            Self::Standard => "standard",
+        })
+    }
+}
+
+/// A package asked for by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// **Shape**: `name`, `name:architecture`, `name=version` or `name:architecture=version`.
+    pub name: String,
+    /// Who asks, for error messages and the lock: ``profile `docker` (profiles/docker.toml:4)``.
+    pub by: String,
+}
+
+/// What is asked of the archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Debian architecture of the build; the catalogue must have been read for it.
+    pub architecture: String,
+    /// Which packages to begin with.
+    pub variant: Variant,
+    /// Packages that must be there.
+    pub install: Vec<Wanted>,
+    /// Packages that are asked for only where the archive has them.
+    pub optional: Vec<Wanted>,
+    /// Names of packages that must not be there, whatever depends on them: as if the archive had none.
+    pub exclude: Vec<String>,
+    /// Whether `Recommends` are followed where they can be.
+    pub recommends: bool,
+}
+
+/// Chooses packages and gives them in install order: dependencies first, as far as cycles allow.
+///
+/// The same catalogue and request always give the same list.
+///
+/// # Errors
+/// [`Error`] says which wish cannot be met, and the chain of facts why.
+pub fn resolve(catalog: &Catalog, request: &Request) -> Result<Vec<LockedPackage>, Error> {
+    if request.architecture != catalog.architecture() {
+        return Err(Error::Architecture {
+            wanted: request.architecture.clone(),
+            read: catalog.architecture().to_owned(),
+        });
+    }
+    let mut pool = pool::Pool::new(catalog, request)?;
+    let seeds = seed::collect(&mut pool, request)?;
+    let chosen = match greedy::choose(&mut pool, &seeds)? {
+        Some(chosen) => chosen,
+        None => search::choose(&mut pool, &seeds)?,
+    };
+    let reached = order::reasons(&mut pool, &seeds, &chosen)?;
+    let sorted = order::sort(&mut pool, &reached)?;
+    sorted.into_iter().map(|(id, reason)| locked(catalog, id, reason)).collect()
+}
+
+fn locked(catalog: &Catalog, id: PackageId, reason: Reason) -> Result<LockedPackage, Error> {
+    let package = catalog.package(id);
+    Ok(LockedPackage {
+        name: package.name().to_owned(),
+        version: package.version_text().to_owned(),
+        architecture: package.architecture()?.to_owned(),
+        source: package.source().to_owned(),
+        path: package.path()?.to_owned(),
+        size: package.size()?,
+        sha256: package.sha256()?,
+        reason,
+    })
+}
+
+#[cfg(test)]
+mod tests;

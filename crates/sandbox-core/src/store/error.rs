@@ -52,13 +52,10 @@ pub enum StoreError {
         /// What came.
         found: Box<Checksum>,
     },
-    /// No address has it, or none could be reached; the last problem is the source.
-    #[error("{url} could not be fetched")]
+    /// No address has it, or none could be reached.
+    #[error(transparent)]
     Transport {
-        /// The last address that was tried.
-        url: String,
-        /// Why.
-        #[source]
+        /// The problem, which names the address.
         source: TransportError,
     },
 }
@@ -71,7 +68,7 @@ impl StoreError {
     /// Tells whether the file is known not to be where it was looked for.
     #[must_use]
     pub const fn is_missing(&self) -> bool {
-        matches!(self, Self::Transport { source: TransportError::Missing { .. }, .. })
+        matches!(self, Self::Transport { source: TransportError::Missing { .. } })
     }
 }
 
@@ -87,7 +84,7 @@ impl Cause for StoreError {
             },
             Self::NoAddress { .. } => Class::Unavailable,
             Self::Size { .. } | Self::Digest { .. } => Class::Untrusted,
-            Self::Transport { source, .. } => source.class(),
+            Self::Transport { source } => source.class(),
         }
     }
 
@@ -100,10 +97,10 @@ impl Cause for StoreError {
                  try again later, or another --mirror"
                     .into(),
             )],
-            Self::Transport { source: TransportError::Missing { .. }, .. } => vec![Hint::Note(
+            Self::Transport { source: TransportError::Missing { .. } } => vec![Hint::Note(
                 "archives drop superseded packages: resolve anew, or use a snapshot mirror".into(),
             )],
-            Self::Transport { source, .. } => source.hints(),
+            Self::Transport { source } => source.hints(),
         }
     }
 }

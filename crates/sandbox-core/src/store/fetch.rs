@@ -77,7 +77,7 @@ pub(super) fn fetch(
 }
 
 fn worth_resuming(problem: &StoreError) -> bool {
-    matches!(problem, StoreError::Transport { source, .. } if source.is_transient())
+    matches!(problem, StoreError::Transport { source } if source.is_transient())
 }
 
 /// Counts bytes; tells progress only of what was not told before, however often a download starts again.
@@ -148,10 +148,10 @@ fn from_one(
                     return Err(problem);
                 }
             }
-            StoreError::Transport { source: TransportError::Offset { .. }, .. } if before > 0 => {
+            StoreError::Transport { source: TransportError::Offset { .. } } if before > 0 => {
                 partial.restart()?;
             }
-            StoreError::Transport { source, .. } if source.is_transient() => {
+            StoreError::Transport { source } if source.is_transient() => {
                 tries = if partial.length() >= before + HEADWAY { 1 } else { tries + 1 };
                 if tries == TRIES {
                     return Err(problem);
@@ -171,7 +171,7 @@ fn attempt(
     partial: &mut Partial,
     meter: &Meter<'_>,
 ) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Transport { url: url.to_owned(), source };
+    let failed = |source| StoreError::Transport { source };
     let wrong_size = |expected, found| StoreError::Size { url: url.to_owned(), expected, found };
     if partial.length() > wanted.most() {
         partial.restart()?;
@@ -237,7 +237,7 @@ fn receive(
                     (TransportError::Long { limit, .. }, Some(expected)) => {
                         StoreError::Size { url: url.to_owned(), expected, found: limit + 1 }
                     }
-                    (source, _) => StoreError::Transport { url: url.to_owned(), source },
+                    (source, _) => StoreError::Transport { source },
                 });
             }
         };

@@ -1,1 +1,188 @@
-//! TODO stage
+//! Packages straight into a tree, once, in parallel, and the package database as dpkg would have written it.
+//!
+//! Every package is left `install ok unpacked`; [`crate::configure`] runs its scripts. Packages that share a
+//! path with another one (vim-tiny and vim-runtime do, by a diversion) are left to the tree's own dpkg.
+
+mod database;
+mod error;
+mod package;
+mod skeleton;
+mod tree;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+pub use error::UnpackError;
+use package::{Contents, Package};
+use tree::{Folders, Writer};
+
+use crate::{
+    host::root::{Links, Root},
+    lock::LockedPackage,
+    report::{Event, Phase, Reporter, Unit},
+    store::Filled,
+};
+
+/// What is particular to a build.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The time of what no package has a time for, in seconds since 1970.
+    pub epoch: i64,
+}
+
+/// A tree with every package unpacked and none configured.
+#[derive(Clone, Debug)]
+pub struct Unpacked {
+    pub(crate) tree: PathBuf,
+    pub(crate) architecture: String,
+    /// Packages with a preinst, in install order.
+    pub(crate) preinsts: Vec<Scripted>,
+    /// Packages that dpkg is to unpack.
+    pub(crate) deferred: Vec<PathBuf>,
+    pub(crate) packages: Vec<LockedPackage>,
+}
+
+/// A package whose scripts are to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Scripted {
+    pub(crate) name: String,
+    pub(crate) architecture: String,
+    pub(crate) version: String,
+    /// Its control members, as `tmp.ci` has them while a preinst runs.
+    pub(crate) members: BTreeMap<String, (Vec<u8>, u32)>,
+}
+
+/// Unpacks every package of a filled lock into an empty folder.
+///
+/// # Errors
+/// [`UnpackError`] of the first package that fails; the tree is then of no use.
+pub fn unpack(
+    filled: &Filled,
+    tree: &Path,
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Unpacked, UnpackError> {
+    let begun = Instant::now();
+    let total = filled.lock().packages.len();
+    reporter.report(Event::Started { phase: Phase::Unpack, unit: Unit::Packages, total: total as u64 });
+    let packages = read(filled)?;
+    let (direct, deferred) = split(&packages);
+
+    let root = Root::open(tree, Links::Refused).map_err(UnpackError::tree(tree))?;
+    let architecture = &filled.lock().architecture;
+    skeleton::make(&root, &packages, architecture, options.epoch)?;
+    let contents = write(&root, &direct, options, reporter)?;
+    let bytes = contents.iter().map(|contents| contents.bytes).sum::<u64>();
+    database::write(&root, &packages, &direct, &contents, architecture, options.epoch)?;
+
+    let preinsts = direct
+        .iter()
+        .filter(|package| package.control.members.contains_key("preinst"))
+        .map(|package| package.scripted())
+        .collect();
+    reporter.report(Event::Finished {
+        phase: Phase::Unpack,
+        elapsed: begun.elapsed(),
+        summary: format!("{total} packages, {:.0} MB", bytes as f64 / 1e6),
+    });
+    Ok(Unpacked {
+        tree: tree.to_owned(),
+        architecture: architecture.clone(),
+        preinsts,
+        deferred: deferred.iter().map(|package| package.path.to_owned()).collect(),
+        packages: filled.lock().packages.clone(),
+    })
+}
+
+/// Reads every package's control archive, on all processors.
+fn read(filled: &Filled) -> Result<Vec<Package<'_>>, UnpackError> {
+    let sources: Vec<(&LockedPackage, &Path)> = filled.packages().collect();
+    let read = parallel(&sources, |(locked, path)| Package::read(locked, path));
+    read.into_iter().collect()
+}
+
+/// Runs a function over all items on all processors, results in their order.
+fn parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    thread::scope(|scope| {
+        for _ in 0..threads.min(items.len()) {
+            scope.spawn(|| {
+                while let Some((at, item)) = {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    items.get(at).map(|item| (at, item))
+                } {
+                    let result = work(item);
+                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Parts the packages whose paths are their own from those that dpkg must unpack after them.
+fn split<'a, 'b>(packages: &'a [Package<'b>]) -> (Vec<&'a Package<'b>>, Vec<&'a Package<'b>>) {
+    let mut taken = BTreeSet::new();
+    packages.iter().partition(|package| {
+        let own: Vec<&str> = package.claims().collect();
+        let free = own.iter().all(|path| !taken.contains(path));
+        if free {
+            taken.extend(own);
+        }
+        free
+    })
+}
+
+/// Unpacks: base-files alone, because its links are others' folders; then the largest first.
+fn write(
+    root: &Root,
+    packages: &[&Package<'_>],
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Vec<Contents>, UnpackError> {
+    let folders = Folders::default();
+    let one = |(at, package): &(usize, &Package<'_>)| {
+        reporter.report(Event::At { phase: Phase::Unpack, subject: package.locked.name.clone() });
+        let contents = package.write(&mut Writer::new(root, &folders, *at));
+        reporter.report(Event::Advanced { phase: Phase::Unpack, delta: 1 });
+        contents.map(|contents| (*at, contents))
+    };
+    let mut order: Vec<(usize, &Package<'_>)> = packages.iter().copied().enumerate().collect();
+    order.sort_by_key(|(_, package)| {
+        (package.locked.name != "base-files", std::cmp::Reverse(package.locked.size))
+    });
+    let first = order.iter().take_while(|(_, package)| package.locked.name == "base-files").count();
+    let (bottom, others) = order.split_at(first);
+    let mut written = Vec::with_capacity(packages.len());
+    for package in bottom {
+        written.push(one(package)?);
+    }
+    for result in parallel(others, one) {
+        written.push(result?);
+    }
+    folders.finish(root, options.epoch)?;
+    written.sort_by_key(|(at, _)| *at);
+    Ok(written.into_iter().map(|(_, contents)| contents).collect())
+}
+
+/// Reads a file of the cache whole.
+fn bytes(locked: &LockedPackage, path: &Path) -> Result<Vec<u8>, UnpackError> {
+    fs::read(path).map_err(|source| UnpackError::Read {
+        package: locked.name.clone(),
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -66,8 +66,8 @@ fn without_secret(url: &str) -> String {
     format!("{scheme}://{}", &rest[start..])
 }
 
-/// Reads the addresses of resolv.conf(5). Scopes of link-local ones mean nothing in the guest.
-fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
+/// Reads the resolvers of a resolv.conf(5). Scopes of link-local ones mean nothing in the guest.
+pub fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
     text.lines()
         .filter_map(|line| line.trim().strip_prefix("nameserver"))
         .filter_map(|rest| rest.split_whitespace().next()?.split('%').next()?.parse().ok())

@@ -61,18 +61,10 @@ pub(super) fn is_deserted() -> Result<bool, Error> {
     Ok(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains(super::PREFIX))
 }
 
-/// Tells whether another firewall drops what is passed on unless it says otherwise, as Docker's does.
-pub(super) fn forward_is_dropped() -> bool {
-    let listed = run(&["list", "chain", "ip", "filter", "FORWARD"], "");
-    listed.is_ok_and(|output| {
-        let text = String::from_utf8_lossy(&output.stdout);
-        text.contains("policy drop") && !text.contains(super::PREFIX) && !is_let_through()
-    })
-}
-
-fn is_let_through() -> bool {
-    let listed = run(&["list", "chain", "ip", "filter", "DOCKER-USER"], "");
-    listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(super::PREFIX))
+/// Lists the table in which iptables, and so Docker and ufw, keep their filters; empty where there is none.
+pub(super) fn foreign_table() -> String {
+    let listed = run(&["list", "table", "ip", "filter"], "");
+    listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the packet filter's one door")]

@@ -46,14 +46,14 @@ pub enum Error {
         source: zbus::Error,
     },
     /// The machine's unit did not come up.
-    #[error("{unit} ended with result `{result}`{}", status_of(.status))]
+    #[error("{unit} ended with result `{result}`, status {status}")]
     Failed {
         /// The unit.
         unit: String,
         /// systemd's word for how it ended: `exit-code`, `timeout`, `start-limit-hit`.
         result: String,
-        /// What the unit last said of itself; may be empty.
-        status: String,
+        /// The exit status or signal of its main process.
+        status: i32,
     },
     /// Another machine holds the name.
     #[error("machined has a machine of this name that is no unit of ours ({unit})")]
@@ -74,24 +74,20 @@ pub enum Error {
     /// networkd, which gives both ends of the machine's link their addresses, does not run.
     #[error("systemd-networkd, which gives the machine its address, does not run on this host")]
     Networkd,
-    /// The wall did not come down.
-    #[error("the machine's firewall rules could not be removed")]
+    /// The wall was not put up or taken down.
+    #[error("the machine's firewall rules could not be changed")]
     Wall(#[source] network::Error),
-    /// A file cannot be written or removed.
+    /// A file cannot be read, written or removed.
     #[error("{} cannot be {done}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// `written` or `removed`.
+        /// `read`, `written` or `removed`.
         done: &'static str,
         /// What the kernel said.
         #[source]
         source: io::Error,
     },
-}
-
-fn status_of(status: &str) -> String {
-    if status.is_empty() { String::new() } else { format!(" ({status})") }
 }
 
 impl Cause for Error {

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::mount::{UnmountFlags, unmount};
+
 use super::{error::Error, unit};
 use crate::name::MachineName;
 
@@ -33,14 +35,24 @@ pub(super) fn remains(name: &MachineName, link: &str) -> Vec<PathBuf> {
     [
         format!("/etc/systemd/system/machines.target.wants/{}", unit::name(name)),
         format!("{TREES}/.#{name}.lck"),
-        format!("/run/systemd/nspawn/propagate/{name}"),
-        format!("/run/systemd/nspawn/unix-export/{name}"),
         format!("/var/lib/systemd/network/dhcp-server-lease/{link}"),
         format!("/run/systemd/netif/dhcp-server-lease/{link}"),
     ]
     .into_iter()
     .map(PathBuf::from)
     .collect()
+}
+
+/// Removes what nspawn leaves below /run where it was killed: folders that are mount points, because of which
+/// it would refuse to start again. Only for a machine that is gone.
+pub(super) fn sweep(name: &MachineName) -> Result<(), Error> {
+    for folder in ["propagate", "unix-export"] {
+        let path = PathBuf::from(format!("/run/systemd/nspawn/{folder}/{name}"));
+        // The end of the loop is the kernel's answer that it is no mount point, or not there.
+        while unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
+        remove(&path)?;
+    }
+    Ok(())
 }
 
 /// Writes a file under a temporary name, syncs it and renames it into place.

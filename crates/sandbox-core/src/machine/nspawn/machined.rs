@@ -15,6 +15,9 @@ use super::error::Error;
 /// Where systemd's system bus listens, whatever the environment says.
 pub(super) const BUS: &str = "/run/dbus/system_bus_socket";
 
+/// What gives both ends of a machine's link their addresses.
+pub(super) const NETWORKD: &str = "systemd-networkd.service";
+
 const MACHINED: &str = "systemd-machined";
 const SYSTEMD: &str = "systemd";
 const NO_MACHINE: &str = "org.freedesktop.machine1.NoSuchMachine";
@@ -71,7 +74,16 @@ trait Service {
     #[zbus(property)]
     fn result(&self) -> zbus::Result<String>;
     #[zbus(property)]
-    fn status_text(&self) -> zbus::Result<String>;
+    fn exec_main_status(&self) -> zbus::Result<i32>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.network1.Manager",
+    default_service = "org.freedesktop.network1",
+    default_path = "/org/freedesktop/network1"
+)]
+trait Networks {
+    fn reload(&self) -> zbus::Result<()>;
 }
 
 /// A machine as machined knows it.
@@ -179,7 +191,7 @@ impl Host {
                 .cache_properties(CacheProperties::No)
                 .build()
                 .await?;
-            zbus::Result::Ok((service.result().await?, service.status_text().await?))
+            zbus::Result::Ok((service.result().await?, service.exec_main_status().await?))
         };
         match asked.await {
             Ok((result, status)) => Error::Failed { unit: unit.to_owned(), result, status },
@@ -213,6 +225,21 @@ impl Host {
     /// Makes systemd read its unit files again.
     pub(super) async fn reload(&self) -> Result<(), Error> {
         self.systemd.reload().await.map_err(|error| classify(SYSTEMD, "read its unit files again", error))
+    }
+
+    /// Makes networkd read its files again; one that does not run will when it starts.
+    pub(super) async fn reload_network(&self) -> Result<(), Error> {
+        if self.status(NETWORKD).await?.is_down() {
+            return Ok(());
+        }
+        let asked = async {
+            let networks = NetworksProxy::builder(&self.connection)
+                .cache_properties(CacheProperties::No)
+                .build()
+                .await?;
+            networks.reload().await
+        };
+        asked.await.map_err(|error| classify("systemd-networkd", "read its files again", error))
     }
 
     /// Asks until `reached` says so or the deadline is over, and tells which; asks anew when a job ended.

@@ -8,6 +8,7 @@ mod files;
 mod machined;
 pub mod settings;
 pub mod unit;
+mod uplink;
 
 use std::{
     path::{Path, PathBuf},
@@ -16,6 +17,7 @@ use std::{
 
 use futures_lite::future::block_on;
 
+pub(in crate::machine) use self::settings::system_calls;
 pub use self::error::Error;
 use self::machined::Host;
 use super::{Backend, Definition, Kind, Leader, network};
@@ -33,6 +35,9 @@ const POWER_OFF: i32 = 34 + 4;
 
 /// How long a machine has to go after each harder request.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long a machine has to begin its shutdown before it is asked again.
+const REPEAT: Duration = Duration::from_secs(3);
 
 /// The backend.
 #[derive(Clone, Debug)]
@@ -55,6 +60,26 @@ impl Nspawn {
         // A name that no machine can have: the answer shows that machined is there, and starts it.
         block_on(async { Host::connect().await?.machine("-").await.map(|_| ()) })
     }
+}
+
+/// Prepares a machine's link before the machine starts: the wall, and networkd's file for the host's end.
+///
+/// The machine's unit calls it on every start, so that what the host's resolvers are now counts, not what
+/// they were when the machine was made.
+///
+/// # Errors
+/// Where either cannot be had: then the machine must not start.
+pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
+    let prepared = || {
+        let mut definition = definition.clone();
+        definition.exceptions.extend(network::exceptions(&[], &uplink::resolver_file()?, &|_| Vec::new()));
+        network::wall_up(&definition, None, reporter).map_err(Error::Wall)?;
+        if !network::has_link(definition.network) {
+            return Ok(());
+        }
+        block_on(async { uplink::serve(&Host::connect().await?, &uplink::resolvers()?).await })
+    };
+    prepared().during("prepare the network of machine", definition.name.to_string())
 }
 
 impl Backend for Nspawn {
@@ -104,7 +129,7 @@ async fn start(definition: &Definition, deadline: Duration) -> Result<(), Error>
     let host = Host::connect().await?;
     let unit = unit::name(&definition.name);
     let until = Instant::now() + deadline;
-    if network::has_link(definition.network) && host.status("systemd-networkd.service").await?.is_down() {
+    if network::has_link(definition.network) && host.status(machined::NETWORKD).await?.is_down() {
         return Err(Error::Networkd);
     }
     if host.status(&unit).await?.active == "active" && host.machine(definition.name.as_str()).await?.is_some()
@@ -113,6 +138,9 @@ async fn start(definition: &Definition, deadline: Duration) -> Result<(), Error>
     }
     forget(&host, &definition.name).await?;
     host.reset(&unit).await?;
+    if host.status(&unit).await?.is_down() {
+        files::sweep(&definition.name)?;
+    }
     match launch(&host, &definition.name, until, deadline).await {
         // machined was restarted (by needrestart, by an upgrade) and holds a machine that is gone.
         Err(Error::Failed { .. }) if forget(&host, &definition.name).await? => {
@@ -162,8 +190,7 @@ async fn stop(name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -
     if is_gone(&host, name).await? {
         return Ok(());
     }
-    host.kill_leader(name.as_str(), POWER_OFF).await?;
-    if host.wait(Instant::now() + deadline, async |host| is_gone(host, name).await).await? {
+    if power_off(&host, name, Instant::now() + deadline).await? {
         return Ok(());
     }
     let text = format!("{name} did not shut down within {} s and is ended by force", deadline.as_secs());
@@ -179,6 +206,22 @@ async fn stop(name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -
     }
 }
 
+/// Asks the first process to shut down until it is gone, and tells whether it went in time.
+///
+/// A first process that has not come so far as to handle the signal drops it, so it is sent again.
+async fn power_off(host: &Host, name: &MachineName, until: Instant) -> Result<bool, Error> {
+    loop {
+        host.kill_leader(name.as_str(), POWER_OFF).await?;
+        let round = until.min(Instant::now() + REPEAT);
+        if host.wait(round, async |host| is_gone(host, name).await).await? {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+    }
+}
+
 async fn is_gone(host: &Host, name: &MachineName) -> Result<bool, Error> {
     Ok(host.status(&unit::name(name)).await?.is_down() && host.machine(name.as_str()).await?.is_none())
 }
@@ -187,10 +230,14 @@ async fn undefine(name: &MachineName) -> Result<(), Error> {
     let host = Host::connect().await?;
     files::remove(&files::settings(name))?;
     files::remove_drop_ins(name)?;
+    files::sweep(name)?;
     for path in files::remains(name, &network::interface(name)) {
         files::remove(&path)?;
     }
     network::wall_down(name).map_err(Error::Wall)?;
+    if !network::stands().map_err(Error::Wall)? {
+        uplink::withdraw(&host).await?;
+    }
     host.reset(&unit::name(name)).await?;
     host.reload().await
 }

@@ -14,6 +14,7 @@ use crate::machine::{Definition, Network, network};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Boot,
+    Parameters,
     Hostname,
     PrivateUsers,
     Capability,
@@ -41,6 +42,7 @@ impl Key {
     const fn name(self) -> &'static str {
         match self {
             Self::Boot => "Boot",
+            Self::Parameters => "Parameters",
             Self::Hostname => "Hostname",
             Self::PrivateUsers => "PrivateUsers",
             Self::Capability => "Capability",
@@ -99,11 +101,16 @@ fn render(entries: &[(Key, String)]) -> String {
 }
 
 fn exec(definition: &Definition) -> Vec<(Key, String)> {
-    let mut entries = vec![
-        (Key::Boot, "yes".into()),
+    let mut entries = vec![(Key::Boot, "yes".into())];
+    let masked: Vec<_> =
+        masked(definition.network).iter().map(|unit| format!("systemd.mask={unit}")).collect();
+    if !masked.is_empty() {
+        entries.push((Key::Parameters, masked.join(" ")));
+    }
+    entries.extend([
         (Key::Hostname, definition.name.to_string()),
         (Key::PrivateUsers, if definition.privileged { "no" } else { "pick" }.into()),
-    ];
+    ]);
     if definition.privileged {
         entries.push((Key::Capability, "all".into()));
     }
@@ -121,6 +128,17 @@ fn exec(definition: &Definition) -> Vec<(Key, String)> {
         (Key::Timezone, "off".into()),
     ]);
     entries
+}
+
+/// The guest's units that would wait in vain for a link, or set up the host's own ones.
+const fn masked(network: Network) -> &'static [&'static str] {
+    match network {
+        Network::Internet | Network::Open => &[],
+        Network::None => &["systemd-networkd-wait-online.service"],
+        Network::Host => {
+            &["systemd-networkd-wait-online.service", "systemd-networkd.service", "systemd-networkd.socket"]
+        }
+    }
 }
 
 /// Gives the system calls beyond nspawn's own list that a machine needs, by name or group.
@@ -215,6 +233,7 @@ mod tests {
             let text = settings(&definition);
             assert!(text.contains(&format!("\nPrivate={private}\n")), "{text}");
             assert_eq!(text.contains("VirtualEthernetExtra="), link, "{text}");
+            assert_ne!(text.contains("Parameters=systemd.mask="), link, "{text}");
         }
     }
 

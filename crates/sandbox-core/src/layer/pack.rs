@@ -1,0 +1,241 @@
+//! Packs a tree into a tar file, the same bytes for the same tree.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{FileTypeExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use crate::{
+    error::{Cause, Class},
+    report::{Event, Phase, Reporter, Unit},
+};
+
+/// The form of a packed tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packed {
+    /// tar.
+    Plain,
+    /// tar, compressed with Zstandard.
+    Zstd,
+}
+
+/// Why a tree is not packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Something in the tree cannot be read.
+    #[error("{path} cannot be packed", path = path.display())]
+    Read {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("{path} cannot be written", path = path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Cause for PackError {
+    fn class(&self) -> Class {
+        Class::Host
+    }
+}
+
+/// Packs a tree: names in order, owners by number, times no later than the epoch, hard links and extended
+/// attributes kept. The file is written under a temporary name, synced, and renamed.
+///
+/// # Errors
+/// [`PackError`].
+pub fn pack(
+    tree: &Path,
+    file: &Path,
+    form: Packed,
+    epoch: i64,
+    reporter: &dyn Reporter,
+) -> Result<(), PackError> {
+    let begun = Instant::now();
+    reporter.report(Event::Started { phase: Phase::Pack, unit: Unit::Bytes, total: 0 });
+    let failed = |source| PackError::Write { path: file.to_owned(), source };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    {
+        let out = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
+        match form {
+            Packed::Plain => {
+                write(tree, out, epoch, reporter)?.flush().map_err(failed)?;
+            }
+            Packed::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(out, 3).map_err(failed)?;
+                encoder.include_checksum(true).map_err(failed)?;
+                let encoder = write(tree, encoder, epoch, reporter)?;
+                encoder.finish().and_then(|mut out| out.flush()).map_err(failed)?;
+            }
+        }
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    temporary.as_file().set_permissions(mode).map_err(failed)?;
+    temporary.as_file().sync_all().map_err(failed)?;
+    let size = temporary.as_file().metadata().map_err(failed)?.len();
+    temporary.persist_noclobber(file).map_err(|error| failed(error.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    reporter.report(Event::Finished {
+        phase: Phase::Pack,
+        elapsed: begun.elapsed(),
+        summary: format!("{} ({:.0} MB)", file.display(), size as f64 / 1e6),
+    });
+    Ok(())
+}
+
+fn write<W: Write>(tree: &Path, out: W, epoch: i64, reporter: &dyn Reporter) -> Result<W, PackError> {
+    let mut builder = tar::Builder::new(out);
+    let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
+    let mut stack = vec![PathBuf::new()];
+    while let Some(path) = stack.pop() {
+        let full = tree.join(&path);
+        let failed = |source| PackError::Read { path: full.clone(), source };
+        let found = fs::symlink_metadata(&full).map_err(failed)?;
+        if found.is_dir() {
+            let mut names = fs::read_dir(&full)
+                .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>())
+                .map_err(failed)?;
+            names.sort_by(|a, b| b.cmp(a));
+            stack.extend(names.into_iter().map(|name| path.join(name)));
+        }
+        // a socket is of a running program: nothing to keep
+        if found.file_type().is_socket() {
+            continue;
+        }
+        append(&mut builder, &mut links, &path, &full, &found, epoch).map_err(failed)?;
+        reporter.report(Event::Advanced { phase: Phase::Pack, delta: found.len() });
+    }
+    builder.into_inner().map_err(|source| PackError::Read { path: tree.to_owned(), source })
+}
+
+fn append<W: Write>(
+    builder: &mut tar::Builder<W>,
+    links: &mut HashMap<(u64, u64), PathBuf>,
+    path: &Path,
+    full: &Path,
+    found: &fs::Metadata,
+    epoch: i64,
+) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_uid(found.uid().into());
+    header.set_gid(found.gid().into());
+    header.set_mode(found.mode() & 0o7777);
+    header.set_mtime(u64::try_from(found.mtime().min(epoch)).unwrap_or(0));
+    header.set_size(0);
+    let name = Path::new(".").join(path);
+    let kind = found.file_type();
+    if !kind.is_dir() && found.nlink() > 1 {
+        if let Some(first) = links.get(&(found.dev(), found.ino())) {
+            header.set_entry_type(tar::EntryType::Link);
+            return builder.append_link(&mut header, &name, first);
+        }
+        links.insert((found.dev(), found.ino()), name.clone());
+    }
+    let attributes = attributes(full)?;
+    if !attributes.is_empty() {
+        let records: Vec<(String, &[u8])> = attributes
+            .iter()
+            .map(|(key, value)| (format!("SCHILY.xattr.{key}"), value.as_slice()))
+            .collect();
+        builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), *value)))?;
+    }
+    if kind.is_dir() {
+        header.set_entry_type(tar::EntryType::Directory);
+        let mut name = name.into_os_string();
+        name.push("/");
+        builder.append_data(&mut header, name, io::empty())
+    } else if kind.is_symlink() {
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_mode(0o777);
+        builder.append_link(&mut header, &name, fs::read_link(full)?)
+    } else if kind.is_file() {
+        header.set_size(found.len());
+        header.set_entry_type(tar::EntryType::Regular);
+        builder.append_data(&mut header, &name, io::Read::take(File::open(full)?, found.len()))
+    } else {
+        header.set_entry_type(if kind.is_char_device() {
+            tar::EntryType::Char
+        } else if kind.is_block_device() {
+            tar::EntryType::Block
+        } else {
+            tar::EntryType::Fifo
+        });
+        header.set_device_major(rustix::fs::major(found.rdev()))?;
+        header.set_device_minor(rustix::fs::minor(found.rdev()))?;
+        builder.append_data(&mut header, &name, io::empty())
+    }
+}
+
+/// Reads extended attributes, in order; those that name who may see what on this host alone are left out.
+fn attributes(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut names = vec![0; 4 << 10];
+    let length = match rustix::fs::llistxattr(path, names.as_mut_slice()) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut found = Vec::new();
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if name.starts_with(b"security.selinux") {
+            continue;
+        }
+        let mut value = vec![0; 64 << 10];
+        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), value.as_mut_slice())?;
+        value.truncate(length);
+        found.push((String::from_utf8_lossy(name).into_owned(), value));
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_tree_gives_the_same_bytes() {
+        let tree = tempfile::tempdir().unwrap();
+        let root = tree.path().join("t");
+        fs::create_dir_all(root.join("b/long".to_owned() + &"x".repeat(120))).unwrap();
+        fs::write(root.join("b/file"), "text").unwrap();
+        fs::hard_link(root.join("b/file"), root.join("a")).unwrap();
+        std::os::unix::fs::symlink("b/file", root.join("c")).unwrap();
+        let pack = |name: &str, form| {
+            let file = tree.path().join(name);
+            pack(&root, &file, form, 1000, &crate::report::Silent).unwrap();
+            fs::read(file).unwrap()
+        };
+        let first = pack("1.tar", Packed::Plain);
+        assert_eq!(first, pack("2.tar", Packed::Plain));
+        let mut archive = tar::Archive::new(first.as_slice());
+        let entries: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                assert!(entry.header().mtime().unwrap() <= 1000);
+                (entry.path().unwrap().display().to_string(), entry.header().entry_type())
+            })
+            .collect();
+        assert_eq!(entries[0].0, "./");
+        assert!(entries.contains(&("./b/file".to_owned(), tar::EntryType::Link)), "{entries:?}");
+        let packed = pack("3.tar.zst", Packed::Zstd);
+        assert_eq!(zstd::decode_all(packed.as_slice()).unwrap(), first);
+    }
+}

@@ -1,0 +1,153 @@
+//! The link between host and guest where no networkd serves it: fixed addresses, told to the guest by a file.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
+
+use sha2::Digest as _;
+
+use super::{DirectError, command, run};
+use crate::{
+    machine::network::{self, Subnet, UPLINK_RESOLVERS},
+    name::MachineName,
+};
+
+/// The first two bytes of every link's addresses; each link has four of the 65,536.
+const POOL: [u8; 2] = [10, 213];
+
+/// How many links the pool has.
+const LINKS: u16 = 1 << 14;
+
+/// A link's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Link {
+    /// Which four addresses of the pool.
+    pub number: u16,
+}
+
+impl Link {
+    fn address(self, last: u16) -> Ipv4Addr {
+        let [high, low] = (self.number * 4 + last).to_be_bytes();
+        Ipv4Addr::new(POOL[0], POOL[1], high, low)
+    }
+
+    /// The host's side.
+    pub fn host(self) -> Ipv4Addr {
+        self.address(1)
+    }
+
+    /// The guest's side.
+    pub fn guest(self) -> Ipv4Addr {
+        self.address(2)
+    }
+
+    /// All of it.
+    pub fn subnet(self) -> Option<Subnet> {
+        Subnet::new(IpAddr::V4(self.address(0)), 30)
+    }
+}
+
+/// Gives the machine its addresses: those it had, else the first free ones from a place its name picks.
+pub fn of(name: &MachineName, folder: &Path) -> Result<Link, DirectError> {
+    let taken = |link: &Link| {
+        let subnet = link.subnet();
+        let own = network::interface(name);
+        nix::ifaddrs::getifaddrs().is_ok_and(|all| {
+            all.filter(|interface| interface.interface_name != own)
+                .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()))
+                .any(|address| subnet.is_some_and(|subnet| subnet.contains(IpAddr::V4(address))))
+        })
+    };
+    let known: Option<Link> =
+        fs::read(folder.join("link.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(link) = known.filter(|link| link.number < LINKS && !taken(link)) {
+        return Ok(link);
+    }
+    let others = others(folder);
+    let digest = sha2::Sha256::digest(name.as_str());
+    let first = u16::from_be_bytes([digest[0], digest[1]]) % LINKS;
+    let link = (0..LINKS)
+        .map(|step| Link { number: (first + step) % LINKS })
+        .find(|link| !others.contains(link) && !taken(link))
+        .ok_or(DirectError::NoSubnet)?;
+    let text = serde_json::to_vec(&link).unwrap_or_default();
+    run::write(folder, "link.json", &text)?;
+    Ok(link)
+}
+
+/// The links of the other machines of the same state directory.
+fn others(folder: &Path) -> Vec<Link> {
+    let Some(entries) = folder.parent().and_then(|machines| fs::read_dir(machines).ok()) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|other| other != folder)
+        .filter_map(|other| serde_json::from_slice(&fs::read(other.join("link.json")).ok()?).ok())
+        .collect()
+}
+
+/// Writes what the guest's networkd is to do with its side.
+///
+/// **Source**: systemd.network(5).
+pub fn network_file(link: Link, resolvers: &[IpAddr]) -> String {
+    let mut text = format!(
+        "# Written by sandbox for this start of the machine.\n[Match]\nName=host0\n\n[Network]\n\
+         Address={}/30\nGateway={}\nDHCP=no\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n",
+        link.guest(),
+        link.host()
+    );
+    for resolver in resolvers {
+        text.push_str(&format!("DNS={resolver}\n"));
+    }
+    text
+}
+
+/// Reads the host's resolvers; those on its loopback are of no use to a guest.
+pub fn resolvers() -> Vec<IpAddr> {
+    let text = UPLINK_RESOLVERS.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok())
+        .filter(|address: &IpAddr| !address.is_loopback())
+        .collect()
+}
+
+/// Gives the host's side its address.
+pub fn bring_up(name: &MachineName, link: Link) -> Result<(), DirectError> {
+    let interface = network::interface(name);
+    let address = format!("{}/30", link.host());
+    command::run(&["ip", "address", "replace", &address, "dev", &interface])?;
+    command::run(&["ip", "link", "set", &interface, "up"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_keeps_its_addresses_and_shares_none() {
+        let machines = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| {
+            let folder = machines.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            (MachineName::new(name).unwrap(), folder)
+        });
+        let first = of(&a.0, &a.1).unwrap();
+        assert_eq!(of(&a.0, &a.1).unwrap(), first);
+        fs::write(b.1.join("link.json"), serde_json::to_vec(&first).unwrap()).unwrap();
+        fs::remove_file(a.1.join("link.json")).unwrap();
+        let moved = of(&a.0, &a.1).unwrap();
+        assert_ne!(moved, first, "another machine has these");
+    }
+
+    #[test]
+    fn the_guest_is_told_its_side() {
+        let link = Link { number: 300 };
+        assert_eq!((link.host().to_string(), link.guest().to_string()), ("10.213.4.177".into(), "10.213.4.178".into()));
+        let text = network_file(link, &["192.0.2.53".parse().unwrap()]);
+        assert!(text.contains("Address=10.213.4.178/30\nGateway=10.213.4.177\n"), "{text}");
+        assert!(text.ends_with("DNS=192.0.2.53\n"), "{text}");
+    }
+}

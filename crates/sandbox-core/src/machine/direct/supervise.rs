@@ -1,0 +1,293 @@
+//! The supervisor: one process a machine, from its start to its end.
+
+#![allow(unsafe_code, reason = "what must happen between fork and exec has no safe form")]
+
+use std::{
+    fs, io as stdio,
+    io::Write as _,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt as _},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::{
+    DirectError, command, io,
+    link::{self, Link},
+    run::{self, Run},
+};
+use crate::{
+    Result,
+    error::Context as _,
+    machine::{Definition, nesting, network},
+    report::{Event, Reporter},
+};
+
+/// nspawn's status when the guest rebooted (systemd-nspawn(1), "Exit status").
+const REBOOTED: i32 = 133;
+
+/// How long nspawn may take until the guest has a first process.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Says notices on stderr, which is the supervisor's log.
+struct Log;
+
+impl Reporter for Log {
+    fn report(&self, event: Event) {
+        if let Event::Notice { text } | Event::Warning { text } = event {
+            let _ = writeln!(stdio::stderr(), "{text}");
+        }
+    }
+}
+
+/// Supervises a machine until it is shut down: the body of the hidden verb that the backend starts.
+///
+/// # Errors
+/// Where the machine did not start, or another supervisor has it.
+pub fn supervise(definition: &Definition, state: &Path) -> Result<()> {
+    let folder = super::folder(state, &definition.name);
+    let subject = || format!("machine `{}`", definition.name);
+    let Some(_lock) = run::lock(&folder).during("supervise", subject())? else {
+        return Err(DirectError::Supervised).during("supervise", subject());
+    };
+    let ended = hold(definition, &folder).during("supervise", subject());
+    let cleaned = clean(definition, &folder).during("clean up after", subject());
+    ended.and(cleaned)
+}
+
+fn hold(definition: &Definition, folder: &Path) -> Result<(), DirectError> {
+    let asked = Asked::new().map_err(io("listening for signals", folder))?;
+    loop {
+        let status = once(definition, folder, &asked)?;
+        let _ = writeln!(stdio::stderr(), "nspawn ended with {status:?}");
+        if status != Some(REBOOTED) || asked.to_end() {
+            return Ok(());
+        }
+    }
+}
+
+/// One boot of the guest; gives nspawn's status.
+fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<i32>, DirectError> {
+    let mut record = Run {
+        boot: run::boot()?,
+        supervisor: i32::try_from(std::process::id()).unwrap_or(0),
+        leader: None,
+        began: None,
+    };
+    write(folder, &record)?;
+    let link = match network::has_link(definition.network) {
+        true => Some(link::of(&definition.name, folder)?),
+        false => None,
+    };
+    wall(definition, link)?;
+    let network_file = link.map(|link| told(folder, link)).transpose()?;
+    let mut nspawn = spawn(definition, folder, network_file.as_deref())?;
+    let began = Instant::now();
+    let mut link_is_up = link.is_none();
+    let leader = loop {
+        if let Some(status) = nspawn.try_wait().map_err(io("waiting for nspawn", folder))? {
+            return Ok(status.code());
+        }
+        if let Some(link) = link.filter(|_| !link_is_up)
+            && Path::new("/sys/class/net").join(network::interface(&definition.name)).exists()
+        {
+            link::bring_up(&definition.name, link)?;
+            link_is_up = true;
+        }
+        if let Some(leader) = first_process(nspawn.id()).filter(|_| link_is_up) {
+            break leader;
+        }
+        if asked.to_end() || began.elapsed() > PATIENCE {
+            let _ = nspawn.kill();
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    if definition.needs.nesting && !definition.privileged {
+        if let Err(error) = nesting::cure(leader) {
+            // without it Docker in the guest fails with a message that helps nobody: better no machine
+            let _ = nspawn.kill();
+            let _ = nspawn.wait();
+            return Err(DirectError::Io {
+                doing: "preparing the machine for containers in it",
+                path: folder.to_owned(),
+                source: stdio::Error::other(error),
+            });
+        }
+    }
+    record.leader = Some(leader);
+    record.began = run::began(leader);
+    write(folder, &record)?;
+    wait(&mut nspawn, asked).map_err(io("waiting for nspawn", folder))
+}
+
+fn write(folder: &Path, record: &Run) -> Result<(), DirectError> {
+    run::write(folder, "run.json", &serde_json::to_vec(record).unwrap_or_default())
+}
+
+fn wall(definition: &Definition, link: Option<Link>) -> Result<(), DirectError> {
+    network::wall_up(definition, link.and_then(Link::subnet), &Log)
+        .map_err(|source| DirectError::Wall { source })
+}
+
+fn told(folder: &Path, link: Link) -> Result<PathBuf, DirectError> {
+    let text = link::network_file(link, &link::resolvers());
+    run::write(folder, "host0.network", text.as_bytes())?;
+    Ok(folder.join("host0.network"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "nspawn is this process's purpose")]
+fn spawn(definition: &Definition, folder: &Path, network_file: Option<&Path>) -> Result<Child, DirectError> {
+    let program = command::nspawn()?;
+    let log = folder.join("console.log");
+    let console = fs::File::create(&log).map_err(io("making the log", &log))?;
+    let copy = console.try_clone().map_err(io("making the log", &log))?;
+    let cgroup = cgroup(definition);
+    let mut nspawn = std::process::Command::new(&program);
+    nspawn
+        .args(command::arguments(definition, network_file))
+        .env_clear()
+        .envs(command::environment(definition))
+        .stdin(Stdio::null())
+        .stdout(console)
+        .stderr(copy);
+    // SAFETY: the supervisor has one thread, so that its child may do what any process may.
+    unsafe {
+        nspawn.pre_exec(move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            seclude(&cgroup)
+        });
+    }
+    nspawn.spawn().map_err(io("starting the program", &program))
+}
+
+/// The name of the machine's cgroup, at the top of the unified hierarchy.
+fn cgroup(definition: &Definition) -> String {
+    format!("sandbox-{}", definition.name)
+}
+
+/// Gives nspawn a mount namespace with a unified hierarchy and a /run of its own.
+///
+/// On a host whose cgroups are of version 1 the unified one is mounted nowhere, or where the guest's systemd
+/// does not look.
+fn seclude(cgroup: &str) -> stdio::Result<()> {
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    let top = Path::new("/sys/fs/cgroup");
+    if !top.join("cgroup.controllers").exists() {
+        // what is mounted below goes with it; a hierarchy that is not mounted is no error
+        while umount2(top, MntFlags::MNT_DETACH).is_ok() {}
+        mount(Some("cgroup2"), top, Some("cgroup2"), MsFlags::empty(), none)?;
+    }
+    let own = top.join(cgroup);
+    fs::create_dir_all(&own)?;
+    fs::write(own.join("cgroup.procs"), "0")?;
+    if !Path::new("/run/systemd/system").exists() {
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))?;
+        fs::create_dir_all("/run/systemd")?;
+    }
+    Ok(())
+}
+
+/// Finds the guest's first process: nspawn's child that has number 1 in a namespace below, once it is no
+/// longer nspawn itself.
+fn first_process(nspawn: u32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
+    children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()).find(|pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        let inner = field("NSpid:").and_then(|numbers| numbers.split_whitespace().nth(1));
+        let name = field("Name:").unwrap_or_default();
+        inner == Some("1") && !name.starts_with("systemd-nspawn") && !name.starts_with("(sd-")
+    })
+}
+
+/// Whether this process was asked to end, told by a socket that signals write to.
+struct Asked(UnixStream);
+
+impl Asked {
+    fn new() -> stdio::Result<Self> {
+        let (near, far) = UnixStream::pair()?;
+        near.set_nonblocking(true)?;
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            signal_hook::low_level::pipe::register(signal, far.try_clone()?)?;
+        }
+        Ok(Self(near))
+    }
+
+    fn to_end(&self) -> bool {
+        let mut bytes = [0; 16];
+        stdio::Read::read(&mut &self.0, &mut bytes).is_ok_and(|read| read > 0)
+    }
+}
+
+/// Waits for nspawn's end; being asked to end is handed on: nspawn shuts the guest down cleanly at the first
+/// request and at once at the second.
+fn wait(nspawn: &mut Child, asked: &Asked) -> stdio::Result<Option<i32>> {
+    let pid = i32::try_from(nspawn.id()).ok().and_then(Pid::from_raw);
+    let Some(pid) = pid else { return Ok(nspawn.wait()?.code()) };
+    let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty())?;
+    loop {
+        let mut ready = [
+            PollFd::new(&pidfd, PollFlags::IN),
+            PollFd::from_borrowed_fd(asked.0.as_fd(), PollFlags::IN),
+        ];
+        match poll(&mut ready, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        if asked.to_end() {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        if let Some(status) = nspawn.try_wait()? {
+            return Ok(status.code());
+        }
+    }
+}
+
+/// Takes away what a run leaves: its wall, its cgroup, its record. The link went with its namespace.
+///
+/// # Errors
+/// Where the wall is still up.
+pub fn clean(definition: &Definition, folder: &Path) -> Result<(), DirectError> {
+    network::wall_down(&definition.name).map_err(|source| DirectError::Wall { source })?;
+    for top in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new) {
+        if top.join("cgroup.procs").exists() {
+            remove_cgroup(&top.join(cgroup(definition)));
+        }
+    }
+    for file in ["run.json", "host0.network"] {
+        let path = folder.join(file);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != stdio::ErrorKind::NotFound => {
+                return Err(io("removing the file", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes a cgroup and those below it, which have no processes any more.
+fn remove_cgroup(cgroup: &Path) {
+    if let Ok(entries) = fs::read_dir(cgroup) {
+        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(cgroup);
+}

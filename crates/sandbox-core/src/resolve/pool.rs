@@ -1,0 +1,178 @@
+//! What a choice is made from: packages with their relations turned into packages that satisfy them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
+
+use super::{Error, Request, seed};
+use crate::deb::{
+    packages::{Catalog, NameId, Package, PackageId},
+    relation::Relation,
+};
+
+/// How strongly a package asks for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    PreDepends,
+    Depends,
+    Recommends,
+}
+
+/// One group of alternatives, with the packages that satisfy it.
+#[derive(Clone, Debug)]
+pub(super) struct Requirement<'a> {
+    pub kind: Kind,
+    pub group: Vec<Relation<'a>>,
+    /// In apt's order of preference.
+    pub targets: Vec<PackageId>,
+}
+
+/// What choosing a package brings with it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Needs<'a> {
+    pub requirements: Vec<Requirement<'a>>,
+    /// Packages that it conflicts with or breaks; never of its own name.
+    pub conflicts: Vec<PackageId>,
+}
+
+/// The catalogue as a request sees it: without what is excluded, and with pinned versions.
+pub(super) struct Pool<'a> {
+    pub catalog: &'a Catalog,
+    excluded: HashSet<NameId>,
+    pins: HashMap<NameId, PackageId>,
+    recommends: bool,
+    needs: HashMap<PackageId, Rc<Needs<'a>>>,
+}
+
+impl<'a> Pool<'a> {
+    /// Applies a request's exclusions and versions to a catalogue.
+    pub fn new(catalog: &'a Catalog, request: &Request) -> Result<Self, Error> {
+        let excluded = request.exclude.iter().filter_map(|name| catalog.name(name)).collect();
+        let mut pool = Self {
+            catalog,
+            excluded,
+            pins: HashMap::new(),
+            recommends: request.recommends,
+            needs: HashMap::new(),
+        };
+        for wanted in request.install.iter().chain(&request.optional) {
+            if let Some((name, id)) = seed::pin(catalog, wanted, request.install.contains(wanted))? {
+                pool.pins.insert(name, id);
+            }
+        }
+        Ok(pool)
+    }
+
+    pub fn package(&self, id: PackageId) -> Package<'a> {
+        self.catalog.package(id)
+    }
+
+    pub fn is_excluded(&self, name: NameId) -> bool {
+        self.excluded.contains(&name)
+    }
+
+    /// Tells whether a package may be chosen at all.
+    pub fn is_allowed(&self, id: PackageId) -> bool {
+        let name = self.package(id).name_id();
+        !self.excluded.contains(&name) && self.pins.get(&name).is_none_or(|&pin| pin == id)
+    }
+
+    /// Gives the version of a name that apt would take: the newest, or the one asked for.
+    pub fn candidate(&self, name: NameId) -> Option<PackageId> {
+        self.versions(name).next()
+    }
+
+    pub fn is_candidate(&self, id: PackageId) -> bool {
+        self.candidate(self.package(id).name_id()) == Some(id)
+    }
+
+    /// Gives the versions of a name that may be chosen, the preferred first.
+    pub fn versions(&self, name: NameId) -> impl Iterator<Item = PackageId> {
+        self.catalog.versions(name).filter(|&id| self.is_allowed(id))
+    }
+
+    /// Gives what a package needs, read once.
+    pub fn needs(&mut self, id: PackageId) -> Result<Rc<Needs<'a>>, Error> {
+        if let Some(needs) = self.needs.get(&id) {
+            return Ok(Rc::clone(needs));
+        }
+        let needs = Rc::new(self.read(id)?);
+        self.needs.insert(id, Rc::clone(&needs));
+        Ok(needs)
+    }
+
+    fn read(&self, id: PackageId) -> Result<Needs<'a>, Error> {
+        let package = self.package(id);
+        let mut needs = Needs::default();
+        let recommends = [("Recommends", Kind::Recommends)];
+        let fields = [("Depends", Kind::Depends), ("Pre-Depends", Kind::PreDepends)];
+        for (field, kind) in fields.into_iter().chain(recommends.into_iter().filter(|_| self.recommends)) {
+            for group in package.relations(field)? {
+                let targets = self.targets(&group);
+                // A package may satisfy itself, by its own Provides.
+                if !targets.contains(&id) {
+                    needs.requirements.push(Requirement { kind, group, targets });
+                }
+            }
+        }
+        for field in ["Conflicts", "Breaks"] {
+            for relation in package.relations(field)?.into_iter().flatten() {
+                let hit = self.satisfying(&relation).into_iter();
+                needs.conflicts.extend(hit.filter(|&hit| self.package(hit).name_id() != package.name_id()));
+            }
+        }
+        needs.conflicts.sort_unstable();
+        needs.conflicts.dedup();
+        Ok(needs)
+    }
+
+    /// Gives the packages that satisfy one of several alternatives, in apt's order.
+    pub fn targets(&self, group: &[Relation<'a>]) -> Vec<PackageId> {
+        let mut targets: Vec<PackageId> = Vec::new();
+        for relation in group {
+            for id in self.satisfying(relation) {
+                if !targets.contains(&id) {
+                    targets.push(id);
+                }
+            }
+        }
+        targets
+    }
+
+    /// Gives the packages that are what a relation names, then those that provide it.
+    ///
+    /// **Source**: apt's `CompareProviders`: essential before others, then by priority, then by place.
+    pub fn satisfying(&self, relation: &Relation<'_>) -> Vec<PackageId> {
+        let fits = |id: PackageId| self.is_allowed(id) && self.fits(id, relation.qualifier);
+        let own = self.catalog.name(relation.name);
+        let mut found: Vec<_> = own.into_iter().flat_map(|name| self.catalog.versions(name)).collect();
+        found.retain(|&id| fits(id) && self.package(id).version().is_some_and(|v| relation.admits(&v)));
+        let provides = |(id, version): (PackageId, Option<_>)| {
+            let admitted = match (&relation.bound, version) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(_), Some(version)) => relation.admits(&version),
+            };
+            (admitted && fits(id)).then_some(id)
+        };
+        let mut providers: Vec<_> = self.catalog.providers(relation.name).filter_map(provides).collect();
+        providers.sort_by_key(|&id| {
+            let package = self.package(id);
+            (!package.is_essential(), package.priority(), package.place())
+        });
+        found.extend(providers);
+        found
+    }
+
+    /// Tells whether a package is of the architecture that a relation asks for.
+    ///
+    /// A catalogue has packages of one architecture only, so a foreign one is never satisfied.
+    fn fits(&self, id: PackageId, qualifier: Option<&str>) -> bool {
+        match qualifier {
+            None | Some("native") => true,
+            Some("any") => self.package(id).allows_any(),
+            Some(architecture) => architecture == self.catalog.architecture(),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The package database, as dpkg would have written it after unpacking.
+//!
+//! **Source**: dpkg(1) FILES, deb-triggers(5), deb-conffiles(5); dpkg's lib/dpkg/dbdir.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    UnpackError,
+    package::{Contents, Package},
+};
+use crate::{
+    deb::{deb822::Paragraph, status},
+    host::root::{Meta, Root},
+};
+
+/// Where dpkg keeps it.
+const FOLDER: &str = "var/lib/dpkg";
+
+/// Writes the database of the packages that are in the tree; those that dpkg is to unpack are not in it.
+pub fn write(
+    root: &Root,
+    all: &[Package<'_>],
+    packages: &[&Package<'_>],
+    contents: &[Contents],
+    architecture: &str,
+    epoch: i64,
+) -> Result<(), UnpackError> {
+    let mut files: BTreeMap<PathBuf, (Vec<u8>, u32)> = BTreeMap::new();
+    let mut put = |name: &str, bytes: &[u8], mode: u32| {
+        files.insert(Path::new(FOLDER).join(name), (bytes.to_vec(), mode));
+    };
+    for (name, text) in [
+        ("arch", format!("{architecture}\n")),
+        ("available", String::new()),
+        ("diversions", String::new()),
+        ("statoverride", String::new()),
+        ("info/format", "1\n".to_owned()),
+        ("triggers/Unincorp", String::new()),
+        ("triggers/Lock", String::new()),
+        ("lock", String::new()),
+        ("lock-frontend", String::new()),
+    ] {
+        // dpkg makes its locks for root alone
+        let mode = if name.contains("ock") { 0o640 } else { 0o644 };
+        put(name, text.as_bytes(), mode);
+    }
+    put("status", statuses(packages, contents).as_bytes(), 0o644);
+    for (name, text) in interests(packages) {
+        put(&format!("triggers/{name}"), text.as_bytes(), 0o644);
+    }
+    for (package, contents) in packages.iter().zip(contents) {
+        let info = package.info();
+        let mut list = contents.list.join("\n");
+        list.push('\n');
+        put(&format!("info/{info}.list"), list.as_bytes(), 0o644);
+        for (member, (bytes, mode)) in &package.control.members {
+            put(&format!("info/{info}.{member}"), bytes, *mode);
+        }
+    }
+    files.insert(PathBuf::from("var/lib/apt/extended_states"), (automatic(all, architecture).into_bytes(), 0o644));
+    let folder = Meta::of_root(0o755, epoch);
+    for path in ["info", "updates", "triggers", "alternatives", "parts"] {
+        let path = Path::new(FOLDER).join(path);
+        root.make_folders(&path, folder).map_err(UnpackError::tree(&path))?;
+    }
+    let apt = Path::new("var/lib/apt");
+    root.make_folders(apt, folder).map_err(UnpackError::tree(apt))?;
+    for (path, (bytes, mode)) in &files {
+        root.write(path, bytes, Meta::of_root(*mode, epoch)).map_err(UnpackError::tree(path))?;
+    }
+    Ok(())
+}
+
+/// Writes dpkg's status file: every package unpacked, none configured.
+///
+/// The digests of configuration files go in at once: dpkg then knows them for the package's own.
+fn statuses(packages: &[&Package<'_>], contents: &[Contents]) -> String {
+    let mut stanzas: Vec<(&str, Paragraph)> = packages
+        .iter()
+        .zip(contents)
+        .map(|(package, contents)| {
+            let mut fields = package.fields.clone();
+            fields.set("Status", "install ok unpacked");
+            let mut conffiles = String::new();
+            for line in package.control.lines("conffiles").map(str::trim) {
+                let (flag, path) = match line.strip_prefix("remove-on-upgrade ") {
+                    Some(path) => (" remove-on-upgrade", path.trim()),
+                    None => ("", line),
+                };
+                let digest = contents.conffiles.get(path).map_or("newconffile", String::as_str);
+                let _ = write!(conffiles, "\n {path} {digest}{flag}");
+            }
+            if !conffiles.is_empty() {
+                fields.set("Conffiles", conffiles);
+            }
+            (package.locked.name.as_str(), status::in_order(&fields))
+        })
+        .collect();
+    stanzas.sort_by_key(|(name, _)| *name);
+    status::write(stanzas.iter().map(|(_, stanza)| stanza))
+}
+
+/// Writes who is interested in which trigger: `File` for paths, a file each for names.
+fn interests(packages: &[&Package<'_>]) -> BTreeMap<String, String> {
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    files.insert("File".to_owned(), String::new());
+    for package in packages {
+        for line in package.control.lines("triggers") {
+            let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+            let (Some(directive), Some(trigger)) = (words.next(), words.next()) else { continue };
+            let ending = match directive {
+                "interest" | "interest-await" => "",
+                "interest-noawait" => "/noawait",
+                _ => continue,
+            };
+            let who = &package.locked.name;
+            if trigger.starts_with('/') {
+                let file = files.entry("File".to_owned()).or_default();
+                let _ = writeln!(file, "{trigger} {who}{ending}");
+            } else if trigger.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
+                let _ = writeln!(files.entry(trigger.to_owned()).or_default(), "{who}{ending}");
+            }
+        }
+    }
+    files
+}
+
+/// Writes what apt would have noted of packages that nobody asked for (apt-mark(8)).
+fn automatic(packages: &[Package<'_>], architecture: &str) -> String {
+    let mut text = String::new();
+    let mut automatic: Vec<_> =
+        packages.iter().filter(|package| package.locked.reason.is_automatic()).map(|package| package.locked).collect();
+    automatic.sort_by_key(|locked| &locked.name);
+    for locked in automatic {
+        // apt files packages of architecture `all` under the native one
+        let _ = write!(text, "Package: {}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n", locked.name);
+    }
+    text
+}
