@@ -6,7 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Builds machines for coding agents from a distribution's archive, and runs them.
 #[derive(Debug, Parser)]
-#[command(name = "sandbox", version, propagate_version = true, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "sandbox",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 #[command(after_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
@@ -31,11 +37,23 @@ payload's own status, 125 for our failures, 126 not executable, 127 not found, 1
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Where fetched packages are kept
-    #[arg(long, global = true, value_name = "DIR", env = "SANDBOX_CACHE_DIR", default_value = "/var/cache/sandbox")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SANDBOX_CACHE_DIR",
+        default_value = "/var/cache/sandbox"
+    )]
     #[arg(hide_env_values = true, help_heading = "Global options")]
     pub cache_dir: PathBuf,
     /// Where machines are kept
-    #[arg(long, global = true, value_name = "DIR", env = "SANDBOX_STATE_DIR", default_value = "/var/lib/sandbox")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SANDBOX_STATE_DIR",
+        default_value = "/var/lib/sandbox"
+    )]
     #[arg(hide_env_values = true, help_heading = "Global options")]
     pub state_dir: PathBuf,
     /// Show errors and warnings only

@@ -38,7 +38,9 @@ impl Failure {
     #[must_use]
     pub fn hint(self, purpose: &str, command: impl Into<String>) -> Self {
         match self {
-            Self::Said { text, exit, .. } => Self::Said { text, hint: Some(Hint::run(purpose, command)), exit },
+            Self::Said { text, exit, .. } => {
+                Self::Said { text, hint: Some(Hint::run(purpose, command)), exit }
+            }
             core @ Self::Core(_) => core,
         }
     }
@@ -83,7 +85,13 @@ impl Failure {
 }
 
 fn causes(error: &dyn StdError) -> Vec<String> {
-    std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect()
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes
 }
 
 fn chain(error: &Error) -> String {
@@ -117,7 +125,8 @@ mod tests {
 
     #[test]
     fn an_error_names_the_next_command() {
-        let failure = Failure::said(Exit::HOST, "`sandbox create` needs root").hint("run it as root", "sudo sandbox create");
+        let failure = Failure::said(Exit::HOST, "`sandbox create` needs root")
+            .hint("run it as root", "sudo sandbox create");
         assert_eq!(
             failure.text(),
             "error: `sandbox create` needs root\n\nhint: run it as root:  sudo sandbox create\n"

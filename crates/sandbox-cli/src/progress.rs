@@ -116,7 +116,9 @@ const fn word(phase: Phase) -> &'static str {
 fn style(unit: Unit, total: u64) -> ProgressStyle {
     let template = match (unit, total) {
         (_, 0) => "{prefix:>12}  {spinner} {wide_msg}",
-        (Unit::Bytes, _) => "{prefix:>12}  [{bar:28}] {bytes}/{total_bytes} {binary_bytes_per_sec} {wide_msg}",
+        (Unit::Bytes, _) => {
+            "{prefix:>12}  [{bar:28}] {bytes}/{total_bytes} {binary_bytes_per_sec} {wide_msg}"
+        }
         _ => "{prefix:>12}  [{bar:28}] {pos}/{len} {wide_msg}",
     };
     ProgressStyle::with_template(template)

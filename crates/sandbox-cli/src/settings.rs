@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::{args::Global, failure::Failure, exit::Exit};
+use crate::{args::Global, exit::Exit, failure::Failure};
 
 /// How events and results are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Settings {
     pub term: String,
     /// Whether stdin and stdout are a terminal.
     pub interactive: bool,
+    /// The proxy that the usual variables name, and the hosts that it is not for.
+    pub proxy: (Option<String>, Option<String>),
 }
 
 impl Settings {
@@ -65,6 +67,10 @@ impl Settings {
             program,
             now: clock(),
             term: variable("TERM").unwrap_or_else(|| "dumb".to_owned()),
+            proxy: (
+                first_of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy"]),
+                first_of(&["no_proxy", "NO_PROXY"]),
+            ),
             interactive: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         })
     }
@@ -94,7 +100,8 @@ impl Settings {
     pub fn npm_registry(&self, asked: Option<&str>) -> String {
         let configured = || {
             let home = self.home.iter().map(|home| home.join(".npmrc"));
-            let files = home.chain(["/etc/npmrc".into(), "/usr/etc/npmrc".into(), "/usr/local/etc/npmrc".into()]);
+            let files =
+                home.chain(["/etc/npmrc".into(), "/usr/etc/npmrc".into(), "/usr/local/etc/npmrc".into()]);
             files.filter_map(|file| fs::read_to_string(file).ok()).find_map(|text| registry_of(&text))
         };
         let registry = asked.map(str::to_owned).or_else(configured);
@@ -124,6 +131,10 @@ fn absolute(path: &Path) -> PathBuf {
 #[expect(clippy::disallowed_methods, reason = "this is the one place where the environment is read")]
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn first_of(names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| variable(name))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place where the clock is read")]

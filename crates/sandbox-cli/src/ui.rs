@@ -23,7 +23,8 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) {
         cells.chain(head.get(column).map(|cell| cell.len())).max().unwrap_or(0)
     };
     let print = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<_> = cells.enumerate().map(|(at, cell)| format!("{cell:<w$}", w = width(at))).collect();
+        let padded: Vec<_> =
+            cells.enumerate().map(|(at, cell)| format!("{cell:<w$}", w = width(at))).collect();
         line(padded.join("  ").trim_end());
     };
     print(&mut head.iter().copied());

@@ -24,10 +24,15 @@ pub fn run(args: &Bootstrap, settings: &Settings) -> Result<Exit, Failure> {
     let target = Target::of(&args.target)?;
     settings.need_root("bootstrap")?;
     let store = build::store(settings)?;
-    let transport = build::transport()?;
+    let transport = build::transport(settings)?;
     let progress = Progress::new(settings.display);
-    let doors =
-        Doors { transport: &transport, runner: &Processes::new(), store: &store, reporter: &progress, now: settings.now };
+    let doors = Doors {
+        transport: &transport,
+        runner: &Processes::new(),
+        store: &store,
+        reporter: &progress,
+        now: settings.now,
+    };
 
     let work = target.work();
     internal::clean_on_interrupt(settings, std::slice::from_ref(&work));
@@ -107,8 +112,9 @@ impl Target {
 
 fn place(work: &Path, target: &Path) -> Result<(), Failure> {
     // an empty folder may be there: rename(2) replaces it
-    fs::rename(work, target)
-        .map_err(|error| Failure::said(Exit::HOST, format!("{} cannot be put in place: {error}", target.display())))
+    fs::rename(work, target).map_err(|error| {
+        Failure::said(Exit::HOST, format!("{} cannot be put in place: {error}", target.display()))
+    })
 }
 
 /// Removes a tree; one that is not there is well.

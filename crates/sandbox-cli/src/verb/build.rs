@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use sandbox_core::{
     error::Context as _,
-    host::transport::Http,
+    host::transport::{Http, HttpOptions},
     layer::Order,
     resolve::Variant,
     spec::{self, Spec, mirrors},
@@ -104,6 +104,8 @@ pub fn store(settings: &Settings) -> Result<Store, Failure> {
 ///
 /// # Errors
 /// Where TLS cannot be set up.
-pub fn transport() -> Result<Http, Failure> {
-    Ok(Http::new(&Default::default()).during("set up", "HTTP")?)
+pub fn transport(settings: &Settings) -> Result<Http, Failure> {
+    let (proxy, no_proxy) = settings.proxy.clone();
+    let options = HttpOptions { proxy, no_proxy, ..HttpOptions::default() };
+    Ok(Http::new(&options).during("set up", "HTTP")?)
 }

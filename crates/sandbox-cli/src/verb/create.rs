@@ -56,7 +56,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
         holder: holder("create"),
     };
     let store = build::store(settings)?;
-    let transport = build::transport()?;
+    let transport = build::transport(settings)?;
     let runner = Processes::new();
     let doors = Doors { transport: &transport, runner: &runner, store: &store, reporter, now: settings.now };
     internal::clean_on_interrupt(settings, &[]);
@@ -82,8 +82,7 @@ fn backend(asked: args::Backend, host: &Host) -> Kind {
                 (true, false) => (Kind::Direct, "systemd-machined is not installed"),
                 (false, _) => (Kind::Direct, "systemd is not PID 1 here"),
             };
-            host.reporter()
-                .report(Event::Notice { text: format!("backend `{}`: {why}", life::word(kind)) });
+            host.reporter().report(Event::Notice { text: format!("backend `{}`: {why}", life::word(kind)) });
             kind
         }
     }
@@ -135,5 +134,8 @@ fn exceptions(order: &Order) -> Vec<Exception> {
 }
 
 fn addresses(host: &str) -> Vec<IpAddr> {
-    (host, 0_u16).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
+    (host, 0_u16)
+        .to_socket_addrs()
+        .map(|found| found.map(|address| address.ip()).collect())
+        .unwrap_or_default()
 }

@@ -83,12 +83,17 @@ fn root() -> Finding {
 fn kernel() -> Finding {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse::<u32>().ok());
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= (5, 12) {
         finding("kernel", Verdict::Good, format!("{release}: openat2 and id-mapped mounts"))
     } else {
-        finding("kernel", Verdict::Bad, format!("{release} is older than 5.12, which brought id-mapped mounts"))
+        finding(
+            "kernel",
+            Verdict::Bad,
+            format!("{release} is older than 5.12, which brought id-mapped mounts"),
+        )
     }
 }
 
@@ -143,7 +148,11 @@ fn nspawn() -> Finding {
 
 fn machined() -> Finding {
     if !Path::new("/run/systemd/system").exists() {
-        finding("machined", Verdict::Lacking, "systemd is not PID 1 here: machines run with `--backend direct`")
+        finding(
+            "machined",
+            Verdict::Lacking,
+            "systemd is not PID 1 here: machines run with `--backend direct`",
+        )
     } else if Path::new("/usr/lib/systemd/systemd-machined").exists() {
         finding("machined", Verdict::Good, "machines run with `--backend nspawn`")
     } else {
@@ -161,7 +170,11 @@ fn networkd() -> Finding {
         finding("networkd", Verdict::Good, "running, gives machines their addresses")
     } else {
         with(
-            finding("networkd", Verdict::Lacking, "not running; machines of `nspawn` get no address without it"),
+            finding(
+                "networkd",
+                Verdict::Lacking,
+                "not running; machines of `nspawn` get no address without it",
+            ),
             "systemctl enable --now systemd-networkd",
         )
     }
@@ -171,7 +184,10 @@ fn nft() -> Finding {
     if on_path("nft") {
         finding("nftables", Verdict::Good, "installed, for the walls")
     } else {
-        with(finding("nftables", Verdict::Bad, "not installed; the walls are made of it"), "apt-get install nftables")
+        with(
+            finding("nftables", Verdict::Bad, "not installed; the walls are made of it"),
+            "apt-get install nftables",
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use sandbox_core::{
     error::Context as _,
-    machine::{Backend as _, direct, nesting, network, record::Records},
+    machine::{direct, nesting, network, record::Records},
 };
 
 use super::machine::{Host, name};
@@ -33,8 +33,9 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
         Internal::WallUp { name: text } => {
             let name = name(&text)?;
             let subject = format!("machine `{name}`");
-            let definition = Records::new(&settings.state).definition(&name).during("wall in", subject.clone())?;
-            network::wall_up(&definition, None).during("wall in", subject)?;
+            let definition =
+                Records::new(&settings.state).definition(&name).during("wall in", subject.clone())?;
+            network::wall_up(&definition, None, Host::new(settings).reporter()).during("wall in", subject)?;
             Ok(Exit::OK)
         }
         Internal::Nesting { name: text } => {
@@ -93,5 +94,6 @@ fn become_recovery(program: &Path, state: &Path, cache: &Path, paths: &[PathBuf]
         .args(["internal", "recover"])
         .args(paths)
         .exec();
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("cannot clean up: {error}\n").as_bytes());
+    let _ =
+        std::io::Write::write_all(&mut std::io::stderr(), format!("cannot clean up: {error}\n").as_bytes());
 }

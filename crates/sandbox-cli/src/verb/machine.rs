@@ -3,14 +3,7 @@
 use std::time::Duration;
 
 use sandbox_core::{
-    machine::{
-        Backend,
-        direct::Direct,
-        guest::GuestState,
-        life::Machines,
-        nspawn::Nspawn,
-        record::Records,
-    },
+    machine::{Backend, direct::Direct, guest::GuestState, life::Machines, nspawn::Nspawn, record::Records},
     name::MachineName,
     report::Reporter,
 };
@@ -39,7 +32,7 @@ impl Host {
     /// Makes the backends of the settings; nothing is asked of the host yet.
     pub fn new(settings: &Settings) -> Self {
         Self {
-            nspawn: Nspawn::new(settings.interactive),
+            nspawn: Nspawn::new(&settings.state),
             direct: Direct::new(&settings.state, &settings.program),
             progress: Progress::new(settings.display),
             records: Records::new(&settings.state),
@@ -84,7 +77,10 @@ pub fn holder(verb: &str) -> String {
 /// Tells how a boot ended.
 pub fn say_state(name: &MachineName, state: &GuestState, settings: &Settings) {
     if settings.json() {
-        ui::line(&serde_json::json!({"event": "booted", "name": name.as_str(), "state": state.to_string()}).to_string());
+        ui::line(
+            &serde_json::json!({"event": "booted", "name": name.as_str(), "state": state.to_string()})
+                .to_string(),
+        );
     } else if let GuestState::Degraded { failed } = state {
         let _ = std::io::Write::write_all(
             &mut std::io::stderr(),

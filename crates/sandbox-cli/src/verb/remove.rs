@@ -14,8 +14,7 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
     let machines = host.machines()?;
     let status = machines.status(&name)?;
     if !args.yes {
-        let question =
-            format!("Remove machine `{name}` with all that is in it ({})?", status.tree.display());
+        let question = format!("Remove machine `{name}` with all that is in it ({})?", status.tree.display());
         if !ui::confirm(&question, settings.interactive, &format!("sandbox remove {name} --yes"))? {
             return Ok(Exit::UNAVAILABLE);
         }

@@ -124,7 +124,8 @@ impl<'a> Deb<'a> {
         let mut next = |start: &str, wanted: &'static str| {
             let missing = || DebError::Truncated { member: start.trim_end_matches('.').to_owned() };
             let member = rest.next().ok_or_else(missing)?;
-            let fits = member.name.strip_prefix(start).is_some_and(|end| end.is_empty() || end.starts_with('.'));
+            let fits =
+                member.name.strip_prefix(start).is_some_and(|end| end.is_empty() || end.starts_with('.'));
             if fits { Ok(member) } else { Err(DebError::Member { member: member.name.to_owned(), wanted }) }
         };
         let control = next("control.tar", "`control.tar`")?;
@@ -166,7 +167,9 @@ impl<'a> Deb<'a> {
         }
         match control.control.as_slice() {
             [] => Err(DebError::ControlFile { problem: "missing" }),
-            text if text.contains(&0) => Err(DebError::ControlFile { problem: "not text: it has a NUL byte" }),
+            text if text.contains(&0) => {
+                Err(DebError::ControlFile { problem: "not text: it has a NUL byte" })
+            }
             text if text.contains(&b'\r') => {
                 Err(DebError::ControlFile { problem: "written with carriage returns" })
             }
@@ -218,10 +221,9 @@ struct Limited<R> {
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.left = self
-            .left
-            .checked_sub(read as u64)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "more bytes than a package may have"))?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "more bytes than a package may have")
+        })?;
         Ok(read)
     }
 }
@@ -261,7 +263,9 @@ mod tests {
     fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut bytes = b"!<arch>\n".to_vec();
         for (name, content) in members {
-            bytes.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len()).bytes());
+            bytes.extend(
+                format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len()).bytes(),
+            );
             bytes.extend_from_slice(content);
             if content.len() % 2 == 1 {
                 bytes.push(b'\n');
@@ -306,7 +310,8 @@ mod tests {
             ("data.tar", &data),
         ]);
         assert!(matches!(Deb::read(&second), Err(DebError::Member { .. })), "a second control member");
-        let more = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &good), ("data.tar", &data), ("x", b"")]);
+        let more =
+            ar(&[("debian-binary", b"2.0\n"), ("control.tar", &good), ("data.tar", &data), ("x", b"")]);
         assert!(matches!(Deb::read(&more), Err(DebError::Member { .. })), "a member behind the data");
         let late = ar(&[("debian-binary", b"3.0\n"), ("control.tar", &good), ("data.tar", &data)]);
         assert!(matches!(Deb::read(&late), Err(DebError::Version { .. })));
@@ -323,8 +328,14 @@ mod tests {
             Deb::read(&bytes).unwrap().control().unwrap_err().to_string()
         };
         assert_eq!(problem(&[]), "its control file is missing");
-        assert_eq!(problem(&[("control", b"Package: a\0\n")]), "its control file is not text: it has a NUL byte");
-        assert_eq!(problem(&[("control", b"Package: a\r\n")]), "its control file is written with carriage returns");
+        assert_eq!(
+            problem(&[("control", b"Package: a\0\n")]),
+            "its control file is not text: it has a NUL byte"
+        );
+        assert_eq!(
+            problem(&[("control", b"Package: a\r\n")]),
+            "its control file is written with carriage returns"
+        );
         assert_eq!(problem(&[("control", b"P: a\n"), ("a/b", b"")]), "its control archive has `a/b`");
     }
 }

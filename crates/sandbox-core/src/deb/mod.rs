@@ -1,9 +1,9 @@
 //! Debian's formats: bytes to values and back.
 
-pub mod release;
 pub mod archive;
 pub mod deb822;
 pub mod packages;
 pub mod relation;
+pub mod release;
 pub mod status;
 pub mod version;

@@ -259,6 +259,25 @@ impl Catalog {
         })
     }
 
+    /// Finds where the archive first names a package, in its own stanza or in another's relations.
+    ///
+    /// It searches the bytes of the files, which takes milliseconds.
+    #[must_use]
+    pub fn first_mention(&self, name: NameId) -> (u16, u32) {
+        let places = self.versions(name).map(|id| self.package(id));
+        let Some(own) = places.min_by_key(Package::place) else { return (u16::MAX, u32::MAX) };
+        let finder = memchr::memmem::Finder::new(own.name());
+        for (at, index) in self.indexes.iter().enumerate().take(usize::from(own.place().0) + 1) {
+            let last = at == usize::from(own.place().0);
+            let end = if last { own.place().1 as usize } else { index.bytes.len() };
+            let mut hits = finder.find_iter(&index.bytes[..end]);
+            if let Some(hit) = hits.find(|&hit| is_mention(&index.bytes, hit, own.name().len())) {
+                return (u16::try_from(at).unwrap_or(u16::MAX), u32::try_from(hit).unwrap_or(u32::MAX));
+            }
+        }
+        own.place()
+    }
+
     fn text(&self, index: u16, span: Span) -> &str {
         std::str::from_utf8(slice(&self.indexes[usize::from(index)].bytes, span)).unwrap_or_default()
     }
@@ -561,6 +580,36 @@ fn record(
             _ => Priority::Optional,
         },
     }))
+}
+
+/// Tells whether bytes that look like a name are one in a field of relations.
+fn is_mention(bytes: &[u8], at: usize, length: usize) -> bool {
+    const FIELDS: [&[u8]; 9] = [
+        b"Depends",
+        b"Pre-Depends",
+        b"Recommends",
+        b"Suggests",
+        b"Conflicts",
+        b"Breaks",
+        b"Replaces",
+        b"Enhances",
+        b"Provides",
+    ];
+    let edge = |byte: Option<&u8>| byte.is_none_or(|byte| matches!(byte, b' ' | b',' | b'|' | b'\n' | b'('));
+    let after = bytes.get(at + length);
+    if at == 0 || !edge(bytes.get(at - 1)) || !(edge(after) || after == Some(&b':')) {
+        return false;
+    }
+    let mut start = at;
+    loop {
+        start = memchr::memrchr(b'\n', &bytes[..start]).map_or(0, |end| end + 1);
+        if start == 0 || bytes[start] != b' ' {
+            break;
+        }
+        start -= 1;
+    }
+    let field = memchr::memchr(b':', &bytes[start..at]).map(|colon| &bytes[start..start + colon]);
+    field.is_some_and(|field| FIELDS.contains(&field))
 }
 
 /// Gives the place of a part in the whole that it was taken from.

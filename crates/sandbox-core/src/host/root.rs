@@ -293,10 +293,7 @@ pub fn make_link(parent: BorrowedFd<'_>, name: &Path, target: &OsStr, meta: Meta
 ///
 /// # Errors
 /// What link(2) says.
-pub fn make_hard_link(
-    from: (BorrowedFd<'_>, &Path),
-    to: (BorrowedFd<'_>, &Path),
-) -> io::Result<()> {
+pub fn make_hard_link(from: (BorrowedFd<'_>, &Path), to: (BorrowedFd<'_>, &Path)) -> io::Result<()> {
     Ok(linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?)
 }
 
@@ -338,11 +335,11 @@ pub fn target(parent: BorrowedFd<'_>, name: &Path) -> io::Result<PathBuf> {
     Ok(PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes())))
 }
 
-const fn uid(meta: Meta) -> Uid {
+fn uid(meta: Meta) -> Uid {
     Uid::from_raw(meta.uid)
 }
 
-const fn gid(meta: Meta) -> Gid {
+fn gid(meta: Meta) -> Gid {
     Gid::from_raw(meta.gid)
 }
 

@@ -160,7 +160,8 @@ impl Runner for Processes {
         let start = |source| RunnerError::Start { command: command.words(), place: place(), source };
         let mut output = tempfile::tempfile().map_err(start)?;
         let (first, second) = (output.try_clone().map_err(start)?, output.try_clone().map_err(start)?);
-        let mut process = std::process::Command::new(command.argv.first().map_or(OsStr::new(""), |word| word));
+        let mut process =
+            std::process::Command::new(command.argv.first().map_or(OsStr::new(""), |word| word));
         process.args(command.argv.iter().skip(1)).env_clear().env("PATH", PATH);
         process.envs(command.env.iter().map(|(key, value)| (key, value)));
         process.stdin(Stdio::null()).stdout(first).stderr(second).current_dir("/");
@@ -299,7 +300,10 @@ impl Walls {
             mount(c"devpts", c"dev/pts", c"devpts", libc::MS_NOSUID | libc::MS_NOEXEC, private)?;
             mount(c"tmpfs", c"dev/shm", c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777")?;
             // the old root ends up below the new one, and is taken away (pivot_root(2), NOTES)
-            check(i32::try_from(libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr())).unwrap_or(-1))?;
+            check(
+                i32::try_from(libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()))
+                    .unwrap_or(-1),
+            )?;
             check(libc::umount2(c".".as_ptr(), libc::MNT_DETACH))?;
             check(libc::chdir(c"/".as_ptr()))?;
             libc::sethostname(c"localhost".as_ptr(), 9);
@@ -361,7 +365,8 @@ fn unsynced_filter() -> Option<Vec<libc::sock_filter>> {
     ];
     let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     // struct seccomp_data: the number at byte 0, the architecture at byte 4
-    let mut filter = vec![op(LOAD, 0, 0, 4), op(EQUAL, 1, 0, ARCH), op(RETURN, 0, 0, ALLOW), op(LOAD, 0, 0, 0)];
+    let mut filter =
+        vec![op(LOAD, 0, 0, 4), op(EQUAL, 1, 0, ARCH), op(RETURN, 0, 0, ALLOW), op(LOAD, 0, 0, 0)];
     for (at, call) in calls.iter().enumerate() {
         let left = u8::try_from(calls.len() - at).ok()?;
         filter.push(op(EQUAL, left, 0, u32::try_from(*call).ok()?));
@@ -377,7 +382,8 @@ mod tests {
 
     #[test]
     fn a_failed_program_tells_its_story() {
-        let error = Processes::new().run(&Command::new(["sh", "-c", "echo one; echo two >&2; exit 3"])).unwrap_err();
+        let error =
+            Processes::new().run(&Command::new(["sh", "-c", "echo one; echo two >&2; exit 3"])).unwrap_err();
         let text = error.to_string();
         assert!(text.ends_with("ended with status 3; its last lines:\none\ntwo"), "{text}");
         let error = Processes::new().run(&Command::new(["sh", "-c", "kill -9 $$"])).unwrap_err();

@@ -273,7 +273,8 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         })
         .collect();
     let indexes = archive.indexes.into_iter().map(|index| (index.source, index.bytes)).collect();
-    let catalog = crate::deb::packages::Catalog::read(indexes, &order.architecture).during("read", subject())?;
+    let catalog =
+        crate::deb::packages::Catalog::read(indexes, &order.architecture).during("read", subject())?;
     let packages = resolve::resolve(&catalog, &request).during("resolve", subject())?;
     doors.reporter.report(Event::Finished {
         phase: Phase::Resolve,

@@ -109,7 +109,9 @@ fn write<W: Write>(tree: &Path, out: W, epoch: i64, reporter: &dyn Reporter) -> 
         let found = fs::symlink_metadata(&full).map_err(failed)?;
         if found.is_dir() {
             let mut names = fs::read_dir(&full)
-                .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>())
+                .and_then(|entries| {
+                    entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()
+                })
                 .map_err(failed)?;
             names.sort_by(|a, b| b.cmp(a));
             stack.extend(names.into_iter().map(|name| path.join(name)));
@@ -149,10 +151,8 @@ fn append<W: Write>(
     }
     let attributes = attributes(full)?;
     if !attributes.is_empty() {
-        let records: Vec<(String, &[u8])> = attributes
-            .iter()
-            .map(|(key, value)| (format!("SCHILY.xattr.{key}"), value.as_slice()))
-            .collect();
+        let records: Vec<(String, &[u8])> =
+            attributes.iter().map(|(key, value)| (format!("SCHILY.xattr.{key}"), value.as_slice())).collect();
         builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), *value)))?;
     }
     if kind.is_dir() {

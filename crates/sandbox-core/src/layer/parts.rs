@@ -218,7 +218,8 @@ fn owner(root: &Root, name: &str, path: &Path) -> Result<(u32, u32), PartError> 
     let passwd = String::from_utf8_lossy(&passwd).into_owned();
     let found = passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        (fields.len() > 3 && fields[0] == name).then(|| Some((fields[2].parse().ok()?, fields[3].parse().ok()?)))?
+        (fields.len() > 3 && fields[0] == name)
+            .then(|| Some((fields[2].parse().ok()?, fields[3].parse().ok()?)))?
     });
     found.ok_or_else(|| PartError::Owner { owner: name.to_owned(), path: path.to_owned() })
 }

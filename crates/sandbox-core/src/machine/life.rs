@@ -162,12 +162,12 @@ impl Machines<'_> {
         let name = &plan.definition.name;
         let subject = || format!("machine `{name}`");
         let backend = self.backend(plan.definition.backend).during("create", subject())?;
-        let claim = self.records.claim_new(name, &plan.holder, |claim| self.undo(claim)).map_err(|error| {
-            match error {
+        let claim = self.records.claim_new(name, &plan.holder, |claim| self.undo(claim)).map_err(
+            |error| match error {
                 Undone::Record(cause) => Error::new("create", subject(), cause),
                 Undone::Other(error) => error,
-            }
-        })?;
+            },
+        )?;
         let made = self.make(plan, backend, &claim, build);
         if made.is_err() {
             // the first error is the one to show; what cannot be undone now is undone by the next command
@@ -201,7 +201,11 @@ impl Machines<'_> {
 
         let begun = Instant::now();
         backend.define(definition)?;
-        self.finished(Phase::Define, begun, format!("{} machine `{}`", word(definition.backend), definition.name));
+        self.finished(
+            Phase::Define,
+            begun,
+            format!("{} machine `{}`", word(definition.backend), definition.name),
+        );
         let state = match plan.boot {
             Some(deadline) => Some(self.boot(backend, definition, deadline)?),
             None => None,
@@ -278,11 +282,8 @@ impl Machines<'_> {
         let (claim, record) = self.records.claim(name, holder).during("remove", subject())?;
         let tree = &record.definition.tree;
         let inode = fs::symlink_metadata(tree).ok().map(|tree| tree.ino());
-        let partial = Partial {
-            building: beside(tree, "building"),
-            definition: record.definition.clone(),
-            inode,
-        };
+        let partial =
+            Partial { building: beside(tree, "building"), definition: record.definition.clone(), inode };
         claim.uncommit(&partial).during("remove", subject())?;
         self.undo(claim).map_err(|error| match error {
             Undone::Record(cause) => Error::new("remove", subject(), cause),
@@ -348,7 +349,8 @@ impl Machines<'_> {
 
     fn look(&self, record: Record) -> Result<Status> {
         let definition = record.definition;
-        let backend = self.backend(definition.backend).during("show", format!("machine `{}`", definition.name))?;
+        let backend =
+            self.backend(definition.backend).during("show", format!("machine `{}`", definition.name))?;
         let leader = backend.leader(&definition.name)?;
         // a guest that cannot be asked (no bus yet, going down) is starting as far as anyone can tell
         let guest = leader.as_ref().map(|leader| guest::state(leader).unwrap_or(GuestState::Starting));

@@ -42,8 +42,8 @@ fn follow(pool: &mut Pool<'_>, chosen: &mut Chosen, at: usize) -> Result<bool, E
             continue;
         }
         let mut found = None;
-        for &target in &requirement.targets {
-            if pool.is_candidate(target) && chosen.add(pool, target)? {
+        for target in pool.preferred(requirement) {
+            if chosen.add(pool, target)? {
                 found = Some(target);
                 break;
             }

@@ -82,8 +82,12 @@ fn takes_a_real_package_before_a_provider_and_honours_versions_of_provides() {
 
 #[test]
 fn orders_providers_as_apt_does() {
-    let all = catalog(&["a: Depends: v", "o: Provides: v", "p: Provides: v; Priority: important"]);
-    assert_eq!(names(&all, &["a"]), "p a");
+    let all = catalog(&["a: Depends: v", "o: Provides: v; Priority: important", "p: Provides: v"]);
+    assert_eq!(names(&all, &["a"]), "o a");
+    let equal = catalog(&["a: Depends: v", "o: Provides: v", "p: Provides: v"]);
+    assert_eq!(names(&equal, &["a"]), "p a");
+    let named = catalog(&["a: Depends: v; Suggests: x | p", "o: Provides: v", "p: Provides: v"]);
+    assert_eq!(names(&named, &["a"]), "o a");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One command or shell in a machine.
 
-mod pump;
 mod pty;
+mod pump;
 
 use std::os::fd::AsRawFd as _;
 

@@ -71,8 +71,7 @@ impl Drop for Raw {
 /// Where signals cannot be listened to.
 pub fn join(terminal: OwnedFd, started: Started) -> io::Result<Exit> {
     let terminal = Arc::new(terminal);
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
     let handle = signals.handle();
     let left = Arc::new(AtomicBool::new(false));
     let raw = Raw::new();

@@ -61,7 +61,10 @@ pub fn write(
             put(&format!("info/{info}.{member}"), bytes, *mode);
         }
     }
-    files.insert(PathBuf::from("var/lib/apt/extended_states"), (automatic(all, architecture).into_bytes(), 0o644));
+    files.insert(
+        PathBuf::from("var/lib/apt/extended_states"),
+        (automatic(all, architecture).into_bytes(), 0o644),
+    );
     let folder = Meta::of_root(0o755, epoch);
     for path in ["info", "updates", "triggers", "alternatives", "parts"] {
         let path = Path::new(FOLDER).join(path);
@@ -132,8 +135,11 @@ fn interests(packages: &[&Package<'_>]) -> BTreeMap<String, String> {
 /// Writes what apt would have noted of packages that nobody asked for (apt-mark(8)).
 fn automatic(packages: &[Package<'_>], architecture: &str) -> String {
     let mut text = String::new();
-    let mut automatic: Vec<_> =
-        packages.iter().filter(|package| package.locked.reason.is_automatic()).map(|package| package.locked).collect();
+    let mut automatic: Vec<_> = packages
+        .iter()
+        .filter(|package| package.locked.reason.is_automatic())
+        .map(|package| package.locked)
+        .collect();
     automatic.sort_by_key(|locked| &locked.name);
     for locked in automatic {
         // apt files packages of architecture `all` under the native one

@@ -43,7 +43,6 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct Unpacked {
     pub(crate) tree: PathBuf,
-    pub(crate) architecture: String,
     /// Packages with a preinst, in install order.
     pub(crate) preinsts: Vec<Scripted>,
     /// Packages that dpkg is to unpack.
@@ -56,7 +55,6 @@ pub struct Unpacked {
 pub(crate) struct Scripted {
     pub(crate) name: String,
     pub(crate) architecture: String,
-    pub(crate) version: String,
     /// Its control members, as `tmp.ci` has them while a preinst runs.
     pub(crate) members: BTreeMap<String, (Vec<u8>, u32)>,
 }
@@ -96,7 +94,6 @@ pub fn unpack(
     });
     Ok(Unpacked {
         tree: tree.to_owned(),
-        architecture: architecture.clone(),
         preinsts,
         deferred: deferred.iter().map(|package| package.path.to_owned()).collect(),
         packages: filled.lock().packages.clone(),

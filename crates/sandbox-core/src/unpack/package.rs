@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Read, Write},
+    io::{self, Read},
     path::Path,
 };
 
@@ -53,11 +53,9 @@ impl<'a> Package<'a> {
         let paragraph = deb822::read(&control.control).ok().and_then(|mut all| all.drain(..).next());
         let fields = paragraph.ok_or(crate::deb::archive::DebError::ControlFile { problem: "malformed" });
         let fields = fields.map_err(malformed)?;
-        for (field, wanted) in [
-            ("Package", &locked.name),
-            ("Version", &locked.version),
-            ("Architecture", &locked.architecture),
-        ] {
+        for (field, wanted) in
+            [("Package", &locked.name), ("Version", &locked.version), ("Architecture", &locked.architecture)]
+        {
             let found = fields.get(field).unwrap_or_default();
             if found != wanted {
                 return Err(UnpackError::Identity {
@@ -80,8 +78,10 @@ impl<'a> Package<'a> {
 
     /// Lists the paths that the package says it has, merged /usr seen as one.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
-        let sums = self.control.lines("md5sums").filter_map(|line| line.split_once("  ")).map(|(_, path)| path);
-        sums.chain(self.conffiles.iter().map(|path| &path[1..])).map(|path| path.strip_prefix("usr/").unwrap_or(path))
+        let sums =
+            self.control.lines("md5sums").filter_map(|line| line.split_once("  ")).map(|(_, path)| path);
+        sums.chain(self.conffiles.iter().map(|path| &path[1..]))
+            .map(|path| path.strip_prefix("usr/").unwrap_or(path))
     }
 
     /// Gives the name of the package's files in dpkg's `info` (dpkg(1), Multi-Arch: same).
@@ -96,12 +96,7 @@ impl<'a> Package<'a> {
     pub fn scripted(&self) -> Scripted {
         let mut members = self.control.members.clone();
         members.insert("control".to_owned(), (self.control.control.clone(), 0o644));
-        Scripted {
-            name: self.locked.name.clone(),
-            architecture: self.locked.architecture.clone(),
-            version: self.locked.version.clone(),
-            members,
-        }
+        Scripted { name: self.locked.name.clone(), architecture: self.locked.architecture.clone(), members }
     }
 
     /// Writes the package's files into the tree.
@@ -129,10 +124,8 @@ impl<'a> Package<'a> {
         let package = || self.locked.name.clone();
         let failed = |source| UnpackError::Data { package: package(), source };
         let raw = entry.path_bytes().into_owned();
-        let escape = || UnpackError::Escape {
-            package: package(),
-            path: String::from_utf8_lossy(&raw).into_owned(),
-        };
+        let escape =
+            || UnpackError::Escape { package: package(), path: String::from_utf8_lossy(&raw).into_owned() };
         let path = inside(&raw).ok_or_else(escape)?;
         let listed = if path.is_empty() { "/.".to_owned() } else { format!("/{path}") };
         let meta = meta(entry.header()).map_err(failed)?;
@@ -231,7 +224,7 @@ impl<R: Read> Read for Source<'_, R> {
         match &read {
             Ok(read) => {
                 if let Some(md5) = &mut self.md5 {
-                    let _ = md5.write(&buffer[..*read]);
+                    md5.update(&buffer[..*read]);
                 }
             }
             Err(_) => self.failed = true,

@@ -14,7 +14,12 @@ use crate::{
 /// so that every package's files land in /usr. trixie's and noble's ships the links itself.
 ///
 /// **Source**: Debian bug 978636, LP 2054925.
-pub fn make(root: &Root, packages: &[Package<'_>], architecture: &str, epoch: i64) -> Result<(), UnpackError> {
+pub fn make(
+    root: &Root,
+    packages: &[Package<'_>],
+    architecture: &str,
+    epoch: i64,
+) -> Result<(), UnpackError> {
     let meta = Meta::of_root(0o755, epoch);
     let mut names = vec!["bin", "sbin", "lib"];
     match architecture {
@@ -35,7 +40,8 @@ pub fn make(root: &Root, packages: &[Package<'_>], architecture: &str, epoch: i6
     if !brings {
         for name in names {
             let target = format!("usr/{name}");
-            root.link(Path::new(name), OsStr::new(&target), epoch).map_err(UnpackError::tree(Path::new(name)))?;
+            root.link(Path::new(name), OsStr::new(&target), epoch)
+                .map_err(UnpackError::tree(Path::new(name)))?;
         }
     }
     Ok(())

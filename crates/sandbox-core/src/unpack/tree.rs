@@ -17,7 +17,8 @@ use rustix::{
 
 use super::UnpackError;
 use crate::host::root::{
-    Meta, Root, finish_file, finish_folder, make_folder, make_hard_link, make_link, make_node, new_file, target,
+    Meta, Root, finish_file, finish_folder, make_folder, make_hard_link, make_link, make_node, new_file,
+    target,
 };
 
 /// How many folders a writer keeps open.

@@ -145,7 +145,10 @@ mod tests {
     #[test]
     fn the_guest_is_told_its_side() {
         let link = Link { number: 300 };
-        assert_eq!((link.host().to_string(), link.guest().to_string()), ("10.213.4.177".into(), "10.213.4.178".into()));
+        assert_eq!(
+            (link.host().to_string(), link.guest().to_string()),
+            ("10.213.4.177".into(), "10.213.4.178".into())
+        );
         let text = network_file(link, &["192.0.2.53".parse().unwrap()]);
         assert!(text.contains("Address=10.213.4.178/30\nGateway=10.213.4.177\n"), "{text}");
         assert!(text.ends_with("DNS=192.0.2.53\n"), "{text}");

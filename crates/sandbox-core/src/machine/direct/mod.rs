@@ -192,10 +192,13 @@ impl Direct {
         let folder = self.folder(&definition.name);
         let patience = [deadline, Duration::from_secs(5), Duration::from_secs(5)];
         for (round, patience) in patience.into_iter().enumerate() {
-            let Some(supervisor) = run::supervisor(&folder)? else { return supervise::clean(definition, &folder) };
+            let Some(supervisor) = run::supervisor(&folder)? else {
+                return supervise::clean(definition, &folder);
+            };
             // first a clean shutdown, then nspawn's immediate one, then none at all: what runs below the
             // supervisor has asked to die with it
-            let signal = if round < 2 { rustix::process::Signal::TERM } else { rustix::process::Signal::KILL };
+            let signal =
+                if round < 2 { rustix::process::Signal::TERM } else { rustix::process::Signal::KILL };
             if let Some(pid) = rustix::process::Pid::from_raw(supervisor) {
                 let _ = rustix::process::kill_process(pid, signal);
             }

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{DirectError, io};
+use super::{DirectError, io as failed};
 use crate::machine::Leader;
 
 /// A run of a machine.
@@ -28,7 +28,7 @@ pub struct Run {
 /// Reads the host's boot id (random(4)).
 pub fn boot() -> Result<String, DirectError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
-    Ok(fs::read_to_string(path).map_err(io("reading the boot id", path))?.trim().to_owned())
+    Ok(fs::read_to_string(path).map_err(failed("reading the boot id", path))?.trim().to_owned())
 }
 
 /// Tells when a process began (proc(5), /proc/pid/stat, field 22).
@@ -40,15 +40,12 @@ pub fn began(pid: i32) -> Option<u64> {
 /// Takes the supervisor's lock; none where another holds it.
 pub fn lock(folder: &Path) -> Result<Option<File>, DirectError> {
     let path = folder.join("supervisor.lock");
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(io("opening the lock", &path))?;
+    let file =
+        File::options().create(true).append(true).open(&path).map_err(failed("opening the lock", &path))?;
     match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(io("taking the lock", &path)(errno.into())),
+        Err(errno) => Err(failed("taking the lock", &path)(errno.into())),
     }
 }
 
@@ -58,7 +55,7 @@ pub fn supervisor_lives(folder: &Path) -> Result<bool, DirectError> {
         Ok(file) => match flock(file.as_fd(), FlockOperation::NonBlockingLockShared) {
             Ok(()) => Ok(false),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-            Err(errno) => Err(io("asking for the lock", folder)(errno.into())),
+            Err(errno) => Err(failed("asking for the lock", folder)(errno.into())),
         },
         Err(_) => Ok(false),
     }
@@ -89,7 +86,7 @@ fn read(folder: &Path) -> Result<Option<Run>, DirectError> {
         // half a file cannot be: it is renamed into place; one of another version says nothing
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io("reading the run", &path)(error)),
+        Err(error) => Err(failed("reading the run", &path)(error)),
     }
 }
 
@@ -106,7 +103,7 @@ pub fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), DirectError>
         temporary.persist(&path)?;
         Ok(())
     })();
-    written.map_err(io("writing the file", &path))
+    written.map_err(failed("writing the file", &path))
 }
 
 /// Gives the last lines of logs.

@@ -197,7 +197,13 @@ fn seclude(cgroup: &str) -> stdio::Result<()> {
     fs::create_dir_all(&own)?;
     fs::write(own.join("cgroup.procs"), "0")?;
     if !Path::new("/run/systemd/system").exists() {
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))?;
+        mount(
+            Some("tmpfs"),
+            "/run",
+            Some("tmpfs"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+            Some("mode=755"),
+        )?;
         fs::create_dir_all("/run/systemd")?;
     }
     Ok(())
@@ -242,10 +248,8 @@ fn wait(nspawn: &mut Child, asked: &Asked) -> stdio::Result<Option<i32>> {
     let Some(pid) = pid else { return Ok(nspawn.wait()?.code()) };
     let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty())?;
     loop {
-        let mut ready = [
-            PollFd::new(&pidfd, PollFlags::IN),
-            PollFd::from_borrowed_fd(asked.0.as_fd(), PollFlags::IN),
-        ];
+        let mut ready =
+            [PollFd::new(&pidfd, PollFlags::IN), PollFd::from_borrowed_fd(asked.0.as_fd(), PollFlags::IN)];
         match poll(&mut ready, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),

@@ -162,10 +162,8 @@ impl Entry {
     pub fn open(leader: &Leader) -> Result<Self, EnterError> {
         let pid = leader.pid;
         let gone = "opening the machine's first process";
-        let raw = rustix::process::Pid::from_raw(pid).ok_or_else(|| EnterError::Step {
-            step: gone,
-            source: io::ErrorKind::NotFound.into(),
-        })?;
+        let raw = rustix::process::Pid::from_raw(pid)
+            .ok_or_else(|| EnterError::Step { step: gone, source: io::ErrorKind::NotFound.into() })?;
         let pidfd = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty())
             .map_err(|errno| step(gone)(errno.into()))?;
         let root = File::open(format!("/proc/{pid}/root")).map_err(step("opening the machine's root"))?;
@@ -180,7 +178,8 @@ impl Entry {
             ("net", libc::CLONE_NEWNET),
             ("cgroup", libc::CLONE_NEWCGROUP),
         ] {
-            let theirs = namespace(&pid.to_string(), name).map_err(step("reading the machine's namespaces"))?;
+            let theirs =
+                namespace(&pid.to_string(), name).map_err(step("reading the machine's namespaces"))?;
             // joining the user namespace that one is in already is refused (setns(2), EINVAL)
             if namespace("self", name).map_err(step("reading our namespaces"))? != theirs {
                 flags |= flag;
@@ -218,7 +217,8 @@ impl Entry {
         drop((errors_in, status_in, far));
         let mut status = File::from(status);
         let mut report = [0_u8; 5];
-        let failed = read_all(&mut File::from(errors), &mut report).map_err(step("waiting for the payload"))?;
+        let failed =
+            read_all(&mut File::from(errors), &mut report).map_err(step("waiting for the payload"))?;
         if failed {
             wait_for(outer);
             let errno = io::Error::from_raw_os_error(i32::from_ne_bytes([
@@ -297,7 +297,8 @@ impl Prepared {
     fn new(payload: &Payload) -> Result<Self, EnterError> {
         let text = |word: String| CString::new(word.clone()).map_err(|_| EnterError::Nul { word });
         let command = payload.argv.first().cloned().unwrap_or_default();
-        let path = payload.env.iter().find(|(key, _)| key == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);
+        let path =
+            payload.env.iter().find(|(key, _)| key == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);
         let candidates = if command.contains('/') {
             vec![text(command)?]
         } else {

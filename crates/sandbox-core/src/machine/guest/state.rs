@@ -112,18 +112,10 @@ fn ask(leader: &Leader, argv: &[&str]) -> Result<String, EnterError> {
         },
     };
     let io = |step| move |source| EnterError::Step { step, source };
-    let null = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .map_err(io("opening /dev/null"))?;
+    let null = File::options().read(true).write(true).open("/dev/null").map_err(io("opening /dev/null"))?;
     let (answer, answer_in) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| io("making a pipe")(errno.into()))?;
-    let files = Standard {
-        input: null.as_raw_fd(),
-        output: answer_in.as_raw_fd(),
-        error: null.as_raw_fd(),
-    };
+    let files = Standard { input: null.as_raw_fd(), output: answer_in.as_raw_fd(), error: null.as_raw_fd() };
     let started = match Entry::open(leader)?.start(&payload, Terminal::Files(files)) {
         // early in its life the guest has not mounted all yet
         Err(EnterError::NotFound { .. } | EnterError::NotExecutable { .. }) => return Ok(String::new()),
@@ -131,10 +123,7 @@ fn ask(leader: &Leader, argv: &[&str]) -> Result<String, EnterError> {
     };
     drop::<OwnedFd>(answer_in);
     let mut bytes = Vec::new();
-    File::from(answer)
-        .take(1 << 20)
-        .read_to_end(&mut bytes)
-        .map_err(io("reading the guest's answer"))?;
+    File::from(answer).take(1 << 20).read_to_end(&mut bytes).map_err(io("reading the guest's answer"))?;
     let _ = started.wait();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -17,9 +17,9 @@ use std::{
 
 use futures_lite::future::block_on;
 
-pub(in crate::machine) use self::settings::system_calls;
 pub use self::error::Error;
 use self::machined::Host;
+pub(in crate::machine) use self::settings::system_calls;
 use super::{Backend, Definition, Kind, Leader, network};
 use crate::{
     Result,
