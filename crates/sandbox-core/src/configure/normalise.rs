@@ -38,7 +38,7 @@ const FILES: &[&str] = &[
 ];
 
 /// Folders whose contents go.
-const FOLDERS: &[&str] = &["run", "tmp", "var/tmp", "var/cache/apt/archives/partial", "var/lib/apt/lists"];
+const FOLDERS: &[&str] = &["run", "tmp", "var/tmp", "var/cache/apt/archives/partial"];
 
 /// A unit that makes the SSH host keys that no image may have.
 const HOST_KEYS: &str = "\

@@ -73,7 +73,7 @@ pub fn arguments(definition: &Definition, network_file: Option<&Path>) -> Vec<Os
         let mut argument = OsString::from("--bind-ro=");
         // nspawn's own separator in a path is written with a backslash
         argument.push(file.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:"));
-        argument.push(":/run/systemd/network/10-sandbox-host0.network");
+        argument.push(format!(":/{}", super::link::IN_TREE));
         all.push(argument);
     }
     all

@@ -10,6 +10,7 @@ use sha2::Digest as _;
 
 use super::{DirectError, command, run};
 use crate::{
+    host::root::{Links, Meta, Root},
     machine::network::{self, Subnet, UPLINK_RESOLVERS},
     name::MachineName,
 };
@@ -19,6 +20,10 @@ const POOL: [u8; 2] = [10, 213];
 
 /// How many links the pool has.
 const LINKS: u16 = 1 << 14;
+
+/// Where the guest's networkd finds what it is told. Not below /run: what nspawn makes there for a mount is
+/// the host's root's, and the guest's systemd could make nothing beside it.
+pub const IN_TREE: &str = "etc/systemd/network/10-sandbox-host0.network";
 
 /// A link's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -112,6 +117,18 @@ pub fn resolvers() -> Vec<IpAddr> {
         .filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok())
         .filter(|address: &IpAddr| !address.is_loopback())
         .collect()
+}
+
+/// Makes the empty file that the guest's one is mounted on. Without the mount networkd passes it over.
+pub fn mount_point(tree: &Path) -> Result<(), DirectError> {
+    let path = Path::new(IN_TREE);
+    let meta = |mode| Meta::of_root(mode, 0);
+    let make = || {
+        let root = Root::open(tree, Links::InTree)?;
+        root.make_folders(path.parent().unwrap_or(path), meta(0o755))?;
+        if root.kind(path)?.is_none() { root.write(path, b"", meta(0o644)) } else { Ok(()) }
+    };
+    make().map_err(super::io("making the mount point", &tree.join(path)))
 }
 
 /// Gives the host's side its address.

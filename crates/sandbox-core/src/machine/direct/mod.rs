@@ -7,7 +7,7 @@
 //!   supervisor.lock   held (flock) by the supervisor as long as it lives
 //!   run.json          what runs: this boot of the host, the guest's first process
 //!   link.json         the addresses of the link, the same at every start
-//!   host0.network     what the guest's networkd is told, bound into its /run
+//!   host0.network     what the guest's networkd is told, bound into its /etc
 //!   supervisor.log    what the supervisor says
 //!   console.log       what nspawn and the guest's console say
 //! ```

@@ -94,7 +94,7 @@ fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<
         false => None,
     };
     wall(definition, link)?;
-    let network_file = link.map(|link| told(folder, link)).transpose()?;
+    let network_file = link.map(|link| told(definition, folder, link)).transpose()?;
     let mut nspawn = spawn(definition, folder, network_file.as_deref())?;
     let began = Instant::now();
     let mut link_is_up = link.is_none();
@@ -143,7 +143,8 @@ fn wall(definition: &Definition, link: Option<Link>) -> Result<(), DirectError> 
         .map_err(|source| DirectError::Wall { source })
 }
 
-fn told(folder: &Path, link: Link) -> Result<PathBuf, DirectError> {
+fn told(definition: &Definition, folder: &Path, link: Link) -> Result<PathBuf, DirectError> {
+    link::mount_point(&definition.tree)?;
     let text = link::network_file(link, &link::resolvers());
     run::write(folder, "host0.network", text.as_bytes())?;
     Ok(folder.join("host0.network"))
