@@ -86,7 +86,7 @@ pub fn shell_on_a_terminal(lab: &Lab) {
     let (code, terminal) = terminal.end(SOON);
     assert_eq!(code, 3, "shown:\n{}", terminal.shown());
     assert!(terminal.is_cooked(), "restored");
-    // three times ^] leaves a shell that goes on
+    // ^] three times hangs up
     let mut terminal = Terminal::open(&lab.argv(&["shell", plain]), 80, 24);
     terminal.greet();
     terminal.send("\u{1d}\u{1d}\u{1d}");

@@ -4,7 +4,8 @@ use std::{
     io::{Read, Write as _},
     os::unix::process::ExitStatusExt as _,
     process::{Child, Command, ExitStatus, Stdio},
-    thread::{self, JoinHandle},
+    sync::mpsc::{Receiver, channel},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -79,9 +80,13 @@ pub fn finish(mut child: Child, argv: &[&str], deadline: Duration) -> Output {
         drop(child.wait());
         panic!("`{argv}` did not end within {deadline:?}");
     };
-    let text =
-        |thread: JoinHandle<Vec<u8>>| String::from_utf8_lossy(&thread.join().expect("a reader")).into_owned();
-    Output { argv, code: code_of(status), out: text(out), err: text(err) }
+    // a process that it left behind and that still has its stdout would make a pipeline hang
+    let text = |bytes: Receiver<Vec<u8>>| match bytes.recv_timeout(Duration::from_secs(10)) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => panic!("`{argv}` ended, and something that it started keeps its output open"),
+    };
+    let (out, err) = (text(out), text(err));
+    Output { argv, code: code_of(status), out, err }
 }
 
 /// Waits for a process; none where the deadline came first.
@@ -103,12 +108,14 @@ pub fn code_of(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+fn collect(mut from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (into, bytes) = channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         drop(from.read_to_end(&mut bytes));
-        bytes
-    })
+        drop(into.send(bytes));
+    });
+    bytes
 }
 
 /// Asks until there is an answer or the deadline has come.
