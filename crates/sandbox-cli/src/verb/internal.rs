@@ -8,7 +8,7 @@ use std::{
 
 use sandbox_core::{
     error::Context as _,
-    machine::{direct, nesting, network, record::Records},
+    machine::{direct, nesting, nspawn, record::Records},
 };
 
 use super::machine::{Host, name};
@@ -35,7 +35,7 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             let subject = format!("machine `{name}`");
             let definition =
                 Records::new(&settings.state).definition(&name).during("wall in", subject.clone())?;
-            network::wall_up(&definition, None, Host::new(settings).reporter()).during("wall in", subject)?;
+            nspawn::prepare(&definition, Host::new(settings).reporter())?;
             Ok(Exit::OK)
         }
         Internal::Nesting { name: text } => {
