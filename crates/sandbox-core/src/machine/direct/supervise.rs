@@ -20,8 +20,8 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -42,6 +42,9 @@ const REBOOTED: i32 = 133;
 
 /// How long nspawn may take until the guest has a first process.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many seconds a killed guest may take to be gone.
+const ORPHANS_PATIENCE: i64 = 20;
 
 /// Says notices on stderr, which is the supervisor's log.
 struct Log;
@@ -264,11 +267,14 @@ fn wait(nspawn: &mut Child, asked: &Asked) -> stdio::Result<Option<i32>> {
     }
 }
 
-/// Takes away what a run leaves: its wall, its cgroup, its record. The link went with its namespace.
+/// Takes away what a run leaves: a guest whose supervisor was killed, its wall, its cgroup, its record. The
+/// link went with its namespace.
 ///
 /// # Errors
-/// Where the wall is still up.
+/// Where the guest still lives or the wall is still up.
 pub fn clean(definition: &Definition, folder: &Path) -> Result<(), DirectError> {
+    // first, or it would live on without a wall
+    end_orphan(definition, folder)?;
     network::wall_down(&definition.name).map_err(|source| DirectError::Wall { source })?;
     for top in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new) {
         if top.join("cgroup.procs").exists() {
@@ -285,6 +291,27 @@ pub fn clean(definition: &Definition, folder: &Path) -> Result<(), DirectError> 
         }
     }
     Ok(())
+}
+
+/// Kills a guest that outlived its supervisor. nspawn has asked to die with that one, but the guest's first
+/// process, which changed its credentials since it asked, goes on.
+///
+/// **Source**: prctl(2), `PR_SET_PDEATHSIG`.
+fn end_orphan(definition: &Definition, folder: &Path) -> Result<(), DirectError> {
+    let Some(leader) = run::recorded(folder)? else { return Ok(()) };
+    let Some(pid) = Pid::from_raw(leader.pid) else { return Ok(()) };
+    // the pidfd first, and then again whether it is that process: numbers are used again
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+    if run::recorded(folder)?.is_some() {
+        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+        let mut ready = [PollFd::new(&pidfd, PollFlags::IN)];
+        let patience = Timespec { tv_sec: ORPHANS_PATIENCE, tv_nsec: 0 };
+        if poll(&mut ready, Some(&patience)) == Ok(0) {
+            let source = stdio::ErrorKind::TimedOut.into();
+            return Err(io("killing the machine's first process", folder)(source));
+        }
+    }
+    link::take_down(&definition.name)
 }
 
 /// Removes a cgroup and those below it, which have no processes any more.
