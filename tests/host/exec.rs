@@ -86,7 +86,8 @@ pub fn a_killed_client_leaves_no_payload(lab: &Lab) {
         (seen.ok() == count).then_some(())
     };
     until("the payload is there", SOON, || counted("1"));
-    host.run(&["pkill", "-TERM", "-x", "-f", "/usr/local/bin/sandbox exec agents -- sleep 98765"]).ok();
+    // the oldest: what it forked has the same command line
+    host.run(&["pkill", "-TERM", "-o", "-x", "-f", "/usr/local/bin/sandbox exec agents -- sleep 98765"]).ok();
     until("the payload is gone", SOON, || counted("0"));
     finish(client, &argv, Duration::from_secs(60)).ends_with(143);
 }
