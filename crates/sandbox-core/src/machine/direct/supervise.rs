@@ -7,7 +7,7 @@ use std::{
     io::Write as _,
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::{net::UnixStream, process::CommandExt as _},
+        unix::{ffi::OsStrExt as _, net::UnixStream, process::CommandExt as _},
     },
     path::{Path, PathBuf},
     process::{Child, Stdio},
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     Result,
+    digest::Sha256,
     error::Context as _,
     machine::{Definition, nesting, network},
     report::{Event, Reporter},
@@ -93,6 +94,9 @@ fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<
         true => Some(link::of(&definition.name, folder)?),
         false => None,
     };
+    if link.is_some() && !link_is_gone(definition) {
+        return Err(DirectError::LinkTaken { link: network::interface(&definition.name) });
+    }
     wall(definition, link)?;
     let network_file = link.map(|link| told(definition, folder, link)).transpose()?;
     let mut nspawn = spawn(definition, folder, network_file.as_deref())?;
@@ -156,7 +160,7 @@ fn spawn(definition: &Definition, folder: &Path, network_file: Option<&Path>) ->
     let log = folder.join("console.log");
     let console = fs::File::create(&log).map_err(io("making the log", &log))?;
     let copy = console.try_clone().map_err(io("making the log", &log))?;
-    let cgroup = cgroup(definition);
+    let cgroup = cgroup(folder, definition);
     let mut nspawn = std::process::Command::new(&program);
     nspawn
         .args(command::arguments(definition, network_file))
@@ -175,9 +179,11 @@ fn spawn(definition: &Definition, folder: &Path, network_file: Option<&Path>) ->
     nspawn.spawn().map_err(io("starting the program", &program))
 }
 
-/// The name of the machine's cgroup, at the top of the unified hierarchy.
-fn cgroup(definition: &Definition) -> String {
-    format!("sandbox-{}", definition.name)
+/// The name of the machine's cgroup, at the top of the unified hierarchy: another state directory may have a
+/// machine of the same name.
+fn cgroup(folder: &Path, definition: &Definition) -> String {
+    let digest = Sha256::of(folder.as_os_str().as_bytes()).to_string();
+    format!("sandbox-{}-{}", definition.name, &digest[..8])
 }
 
 /// Gives nspawn a mount namespace with a unified hierarchy and a /run of its own.
@@ -264,16 +270,21 @@ fn wait(nspawn: &mut Child, asked: &Asked) -> stdio::Result<Option<i32>> {
     }
 }
 
-/// Takes away what a run leaves: its wall, its cgroup, its record. The link went with its namespace.
+/// Takes away what a run leaves: its processes where the supervisor was killed, its cgroup, its link, its
+/// wall, its record.
 ///
 /// # Errors
 /// Where the wall is still up.
 pub fn clean(definition: &Definition, folder: &Path) -> Result<(), DirectError> {
-    network::wall_down(&definition.name).map_err(|source| DirectError::Wall { source })?;
     for top in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new) {
-        if top.join("cgroup.procs").exists() {
-            remove_cgroup(&top.join(cgroup(definition)));
+        let own = top.join(cgroup(folder, definition));
+        if own.exists() {
+            end_cgroup(&own);
         }
+    }
+    // a wall whose link still stands is that of a machine of the same name in another state directory
+    if link_is_gone(definition) {
+        network::wall_down(&definition.name).map_err(|source| DirectError::Wall { source })?;
     }
     for file in ["run.json", "host0.network"] {
         let path = folder.join(file);
@@ -287,7 +298,32 @@ pub fn clean(definition: &Definition, folder: &Path) -> Result<(), DirectError> 
     Ok(())
 }
 
-/// Removes a cgroup and those below it, which have no processes any more.
+/// Waits a little for the machine's link to go: the kernel takes a dead network namespace down behind one's
+/// back.
+fn link_is_gone(definition: &Definition) -> bool {
+    let link = Path::new("/sys/class/net").join(network::interface(&definition.name));
+    for _ in 0..100 {
+        if !link.exists() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+/// Kills what is in a cgroup and removes it: a guest outlives an nspawn that was killed.
+fn end_cgroup(cgroup: &Path) {
+    let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+    for _ in 0..100 {
+        remove_cgroup(cgroup);
+        if !cgroup.exists() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Removes a cgroup and those below it, as far as they have no processes.
 fn remove_cgroup(cgroup: &Path) {
     if let Ok(entries) = fs::read_dir(cgroup) {
         for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
