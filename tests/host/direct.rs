@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    lab::{Lab, SOON, names},
+    lab::{Lab, SOON, names, own},
     process::{self, finish, until},
     terminal::Terminal,
 };
@@ -44,37 +44,39 @@ fn boots(lab: &Lab, machine: &str, release: &str) {
     assert_ne!(uid.ok(), "0");
 }
 
-fn plain(lab: &Lab) -> &'static str {
-    if !names(lab.sandbox(&["list", "--json"]).ok()).contains(&"plain".to_owned()) {
-        lab.sandbox(&["create", "plain", "--backend", "direct", "--release", "trixie"]).ok();
+fn plain(lab: &Lab) -> String {
+    let plain = own("plain");
+    if !names(lab.sandbox(&["list", "--json"]).ok()).contains(&plain) {
+        lab.sandbox(&["create", &plain, "--backend", "direct", "--release", "trixie"]).ok();
     }
-    "plain"
+    plain
 }
 
 /// Debian 13.
 pub fn trixie_boots_and_runs_commands(lab: &Lab) {
-    boots(lab, "plain", "trixie");
+    boots(lab, &own("plain"), "trixie");
 }
 
 /// Debian 12.
 pub fn bookworm_boots_and_runs_commands(lab: &Lab) {
-    boots(lab, "older", "bookworm");
-    lab.sandbox(&["remove", "older", "--yes"]).ok();
+    let older = own("older");
+    boots(lab, &older, "bookworm");
+    lab.sandbox(&["remove", &older, "--yes"]).ok();
 }
 
 /// The machine outlives the command that made it, and its terminal.
 pub fn a_new_process_finds_the_machine(lab: &Lab) {
-    let plain = plain(lab);
+    let plain = &plain(lab);
     let argv = lab.argv(&["list", "--json"]);
     let argv: Vec<&str> = ["setsid", "--wait", "env", "-i"].iter().chain(&argv).copied().collect();
-    assert!(names(process::run(&argv, "", SOON).ok()).contains(&plain.to_owned()));
+    assert!(names(process::run(&argv, "", SOON).ok()).contains(plain));
     let status = status(lab, plain);
     assert_eq!((&status["backend"], &status["state"]), (&"direct".into(), &"running".into()), "{status}");
 }
 
 /// A shell on a terminal, resized, left, and the terminal as before.
 pub fn shell_on_a_terminal(lab: &Lab) {
-    let plain = plain(lab);
+    let plain = &plain(lab);
     let mut terminal = Terminal::open(&lab.argv(&["shell", plain]), 101, 37);
     terminal.greet();
     terminal.send("echo who=$(id -un) size=$(stty size)\n");
@@ -96,7 +98,7 @@ pub fn shell_on_a_terminal(lab: &Lab) {
 
 /// Walls without networkd on this side.
 pub fn network_reaches_the_mirror_and_not_this_machine(lab: &Lab) {
-    let plain = plain(lab);
+    let plain = &plain(lab);
     exec(lab, plain, "apt-get -q update --error-on=any").ok();
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -124,7 +126,7 @@ pub fn network_reaches_the_mirror_and_not_this_machine(lab: &Lab) {
 
 /// What was written is there after a stop.
 pub fn stop_and_start_keep_what_was_written(lab: &Lab) {
-    let plain = plain(lab);
+    let plain = &plain(lab);
     exec(lab, plain, "echo kept >/root/kept").ok();
     lab.sandbox(&["stop", plain]).ok();
     assert_eq!(status(lab, plain)["state"], "stopped");
@@ -138,25 +140,10 @@ pub fn stop_and_start_keep_what_was_written(lab: &Lab) {
 
 /// What a power cut or the kernel's memory killer does to the supervisor: stopped, not broken.
 pub fn a_killed_supervisor_leaves_it_stopped(lab: &Lab) {
-    let plain = plain(lab);
-    let find = "pgrep -f -- \"internal supervise $0\\$\" || pgrep -f -- \"supervise $0\"";
-    let pids = process::run(&["sh", "-c", find, plain], "", SOON);
-    let mut killed = 0;
-    for pid in pids.ok().split_whitespace() {
-        // only a supervisor of this run: others may have a machine of the same name
-        let environment = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&environment).replace('\0', " ");
-        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        let ours = text.contains(env!("CARGO_TARGET_TMPDIR"))
-            || open
-                .filter_map(|file| std::fs::read_link(file.path()).ok())
-                .any(|path| path.starts_with(env!("CARGO_TARGET_TMPDIR")));
-        if ours {
-            process::run(&["kill", "-KILL", pid], "", SOON).ok();
-            killed += 1;
-        }
-    }
-    assert!(killed > 0, "a supervisor: {pids:?}");
+    let plain = &plain(lab);
+    let pids = process::run(&["pgrep", "-f", "--", &format!("internal supervise {plain}$")], "", SOON);
+    let pid = pids.ok().to_owned();
+    process::run(&["kill", "-KILL", &pid], "", SOON).ok();
     until("it is stopped", SOON, || (status(lab, plain)["state"] == "stopped").then_some(()));
     lab.sandbox(&["start", plain]).ok();
     assert_eq!(exec(lab, plain, "systemctl is-system-running").ok(), "running");
@@ -165,16 +152,17 @@ pub fn a_killed_supervisor_leaves_it_stopped(lab: &Lab) {
 /// A create that is killed, at whatever point: the next command leaves nothing of it.
 pub fn killed_create_leaves_nothing(lab: &Lab) {
     let before = lab.traces_here();
+    let victim = &own("victim");
     for seconds in [0.3, 1.5, 4.0, 9.0] {
-        let argv = lab.argv(&["create", "victim", "--backend", "direct", "--release", "trixie"]);
+        let argv = lab.argv(&["create", victim, "--backend", "direct", "--release", "trixie"]);
         let mut create = process::start(&argv);
         thread::sleep(Duration::from_secs_f64(seconds));
         drop(create.kill());
         let killed = finish(create, &argv, SOON);
-        let listed = names(lab.sandbox(&["list", "--json"]).ok()).contains(&"victim".to_owned());
+        let listed = names(lab.sandbox(&["list", "--json"]).ok()).contains(victim);
         assert_eq!(listed, killed.code == 0, "listed only if it was ready before the kill: {killed:?}");
         if listed {
-            lab.sandbox(&["remove", "victim", "--yes"]).ok();
+            lab.sandbox(&["remove", victim, "--yes"]).ok();
         }
         lab.traces_here().are(&before);
     }
@@ -182,7 +170,7 @@ pub fn killed_create_leaves_nothing(lab: &Lab) {
 
 /// `remove` leaves nothing, and the name is free again.
 pub fn remove_leaves_nothing(lab: &Lab) {
-    let plain = plain(lab);
+    let plain = &plain(lab);
     assert!(lab.traces_here().mention("plain"), "what is looked for is seen while it is there");
     lab.sandbox(&["remove", plain, "--yes"]).ok();
     lab.sandbox(&["status", plain]).ends_with(1);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     process::{self, Output},
@@ -22,8 +23,16 @@ pub const SOON: Duration = Duration::from_secs(120);
 /// How long making a machine may take.
 pub const LONG: Duration = Duration::from_secs(900);
 
-/// The name of the systemd host.
-pub const HOST: &str = "testhost";
+/// Machines that tests make on this machine, by their first names.
+const HERE: [&str; 4] = ["testhost", "plain", "older", "victim"];
+
+/// Gives a machine on this machine the name that it has in this checkout: links are named after machines, so
+/// two runs at once, of two checkouts, need two names.
+pub fn own(name: &str) -> String {
+    let digest = Sha256::digest(env!("CARGO_TARGET_TMPDIR").as_bytes());
+    format!("{name}-{:02x}{:02x}", digest[0], digest[1])
+}
+
 /// The program's path in it.
 const INSTALLED: &str = "/usr/local/bin/sandbox";
 
@@ -32,6 +41,7 @@ pub struct Lab {
     place: PathBuf,
     state: String,
     cache: String,
+    name: String,
     traces: Traces,
     host: OnceLock<Option<Traces>>,
     agents: OnceLock<bool>,
@@ -45,7 +55,8 @@ impl Lab {
         let path = |name: &str| place.join(name).to_str().expect("a UTF-8 path").to_owned();
         let (state, cache) = (path("state"), path("cache"));
         let (host, agents) = (OnceLock::new(), OnceLock::new());
-        let lab = Self { place, state, cache, traces: Traces::default(), host, agents };
+        let lab =
+            Self { place, state, cache, name: own("testhost"), traces: Traces::default(), host, agents };
         if lab.is_root() {
             lab.clear();
         }
@@ -99,10 +110,7 @@ impl Lab {
     ///
     /// Only what bears their marks counts: others may be at work here at the same time.
     pub fn traces_here(&self) -> Traces {
-        traces::here(
-            self.place.join("state").to_str().expect("a UTF-8 path"),
-            &[HOST, "plain", "older", "victim"],
-        )
+        traces::here(self.place.join("state").to_str().expect("a UTF-8 path"), &HERE.map(own))
     }
 
     /// Tells what stood here before the run.
@@ -125,15 +133,11 @@ impl Lab {
         Host { lab: self, traces }
     }
 
-    /// Tells whether the host was asked for.
-    pub fn has_host(&self) -> bool {
-        self.host.get().is_some()
-    }
-
     fn make_host(&self) {
         line("making the test host");
         let profile = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/host/host.toml");
-        let create = ["create", HOST, "--backend", "direct", "--release", "trixie", "--profile", profile];
+        let create =
+            ["create", &self.name, "--backend", "direct", "--release", "trixie", "--profile", profile];
         self.sandbox(&[&create[..], &["--privileged", "--network", "open"]].concat()).ok();
         let host = Host { lab: self, traces: &Traces::default() };
         let program = fs::read(env!("CARGO_BIN_EXE_sandbox")).expect("the program");
@@ -162,7 +166,7 @@ pub struct Host<'a> {
 impl Host<'_> {
     /// Gives the argv that runs another in it.
     fn argv<'a>(&'a self, options: &[&'a str], argv: &[&'a str]) -> Vec<&'a str> {
-        let exec = [&["exec"], options, &[HOST, "--"]].concat();
+        let exec = [&["exec"], options, &[&*self.lab.name, "--"]].concat();
         let mut whole = self.lab.argv(&exec);
         whole.extend(argv);
         whole

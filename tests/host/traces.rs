@@ -67,7 +67,7 @@ true
 "#;
 
 /// Looks at what machines of a state folder have on this machine.
-pub fn here(state: &str, machines: &[&str]) -> Traces {
+pub fn here(state: &str, machines: &[String]) -> Traces {
     let links: Vec<String> = machines.iter().map(|name| interface(name)).collect();
     let mut argv = vec!["sh", "-c", MARKED, state];
     argv.extend(links.iter().map(String::as_str));

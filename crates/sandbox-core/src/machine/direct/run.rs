@@ -74,6 +74,11 @@ pub fn leader(folder: &Path) -> Result<Option<Leader>, DirectError> {
     if !supervisor_lives(folder)? {
         return Ok(None);
     }
+    recorded(folder)
+}
+
+/// Gives the guest's first process where it lives, with or without a supervisor.
+pub fn recorded(folder: &Path) -> Result<Option<Leader>, DirectError> {
     let Some(run) = read(folder)? else { return Ok(None) };
     let (Some(pid), Some(before)) = (run.leader, run.began) else { return Ok(None) };
     let same = run.boot == boot()? && began(pid) == Some(before);
