@@ -97,7 +97,7 @@ fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<
     if link.is_some() && !link_is_gone(definition) {
         return Err(DirectError::LinkTaken { link: network::interface(&definition.name) });
     }
-    wall(definition, link)?;
+    wall(definition)?;
     let network_file = link.map(|link| told(definition, folder, link)).transpose()?;
     let mut nspawn = spawn(definition, folder, network_file.as_deref())?;
     let began = Instant::now();
@@ -142,9 +142,8 @@ fn write(folder: &Path, record: &Run) -> Result<(), DirectError> {
     run::write(folder, "run.json", &serde_json::to_vec(record).unwrap_or_default())
 }
 
-fn wall(definition: &Definition, link: Option<Link>) -> Result<(), DirectError> {
-    network::wall_up(definition, link.and_then(Link::subnet), &Log)
-        .map_err(|source| DirectError::Wall { source })
+fn wall(definition: &Definition) -> Result<(), DirectError> {
+    network::wall_up(definition, &Log).map_err(|source| DirectError::Wall { source })
 }
 
 fn told(definition: &Definition, folder: &Path, link: Link) -> Result<PathBuf, DirectError> {
