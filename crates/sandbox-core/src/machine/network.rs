@@ -47,21 +47,16 @@ pub const fn has_link(network: Network) -> bool {
 
 /// Puts a machine's wall up, in one transaction, before its link exists. May be repeated.
 ///
-/// With `masquerade`, what leaves the subnet for the world gets the host's address; on a host where
-/// networkd serves the link, networkd does that.
+/// What leaves a link for the world gets the host's address.
 ///
 /// # Errors
 /// Where the host has no packet filter, refuses the rules, or does not forward packets and cannot be made
 /// to: then the machine must not start.
-pub fn wall_up(
-    definition: &Definition,
-    masquerade: Option<Subnet>,
-    reporter: &dyn Reporter,
-) -> Result<(), Error> {
+pub fn wall_up(definition: &Definition, reporter: &dyn Reporter) -> Result<(), Error> {
     if !has_link(definition.network) {
         return wall_down(&definition.name);
     }
-    let rules = ruleset::up(definition, masquerade, &neighbour::on_link());
+    let rules = ruleset::up(definition, &neighbour::on_link());
     nft::with_lock(|| nft::apply(&rules))?;
     if forwarding::enable()? {
         let text = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned();

@@ -139,19 +139,6 @@ pub fn bring_up(name: &MachineName, link: Link) -> Result<(), DirectError> {
     command::run(&["ip", "link", "set", &interface, "up"])
 }
 
-/// Removes a link whose guest was killed: the kernel takes the guest's namespace apart in its own time.
-pub fn take_down(name: &MachineName) -> Result<(), DirectError> {
-    let interface = network::interface(name);
-    let is_there = || Path::new("/sys/class/net").join(&interface).exists();
-    if !is_there() {
-        return Ok(());
-    }
-    match command::run(&["ip", "link", "delete", &interface]) {
-        Err(error) if is_there() => Err(error),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

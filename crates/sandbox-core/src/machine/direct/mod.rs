@@ -104,6 +104,12 @@ pub enum DirectError {
     /// Another supervisor is there.
     #[error("it is supervised already")]
     Supervised,
+    /// A link of its name is there, and not its own.
+    #[error("the link `{link}` belongs to a machine of the same name in another state directory")]
+    LinkTaken {
+        /// The interface.
+        link: String,
+    },
     /// No free addresses.
     #[error("every subnet of 10.213.0.0/16 is in use")]
     NoSubnet,
@@ -113,7 +119,7 @@ impl Cause for DirectError {
     fn class(&self) -> Class {
         match self {
             Self::Wall { source } => source.class(),
-            Self::Supervised => Class::Unavailable,
+            Self::Supervised | Self::LinkTaken { .. } => Class::Unavailable,
             _ => Class::Host,
         }
     }

@@ -7,7 +7,7 @@ use std::{
     io::Write as _,
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::{net::UnixStream, process::CommandExt as _},
+        unix::{ffi::OsStrExt as _, net::UnixStream, process::CommandExt as _},
     },
     path::{Path, PathBuf},
     process::{Child, Stdio},
@@ -20,8 +20,8 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     Result,
+    digest::Sha256,
     error::Context as _,
     machine::{Definition, nesting, network},
     report::{Event, Reporter},
@@ -42,9 +43,6 @@ const REBOOTED: i32 = 133;
 
 /// How long nspawn may take until the guest has a first process.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How many seconds a killed guest may take to be gone.
-const ORPHANS_PATIENCE: i64 = 20;
 
 /// Says notices on stderr, which is the supervisor's log.
 struct Log;
@@ -96,7 +94,10 @@ fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<
         true => Some(link::of(&definition.name, folder)?),
         false => None,
     };
-    wall(definition, link)?;
+    if link.is_some() && !link_is_gone(definition) {
+        return Err(DirectError::LinkTaken { link: network::interface(&definition.name) });
+    }
+    wall(definition)?;
     let network_file = link.map(|link| told(definition, folder, link)).transpose()?;
     let mut nspawn = spawn(definition, folder, network_file.as_deref())?;
     let began = Instant::now();
@@ -141,9 +142,8 @@ fn write(folder: &Path, record: &Run) -> Result<(), DirectError> {
     run::write(folder, "run.json", &serde_json::to_vec(record).unwrap_or_default())
 }
 
-fn wall(definition: &Definition, link: Option<Link>) -> Result<(), DirectError> {
-    network::wall_up(definition, link.and_then(Link::subnet), &Log)
-        .map_err(|source| DirectError::Wall { source })
+fn wall(definition: &Definition) -> Result<(), DirectError> {
+    network::wall_up(definition, &Log).map_err(|source| DirectError::Wall { source })
 }
 
 fn told(definition: &Definition, folder: &Path, link: Link) -> Result<PathBuf, DirectError> {
@@ -159,7 +159,7 @@ fn spawn(definition: &Definition, folder: &Path, network_file: Option<&Path>) ->
     let log = folder.join("console.log");
     let console = fs::File::create(&log).map_err(io("making the log", &log))?;
     let copy = console.try_clone().map_err(io("making the log", &log))?;
-    let cgroup = cgroup(definition);
+    let cgroup = cgroup(folder, definition);
     let mut nspawn = std::process::Command::new(&program);
     nspawn
         .args(command::arguments(definition, network_file))
@@ -178,9 +178,11 @@ fn spawn(definition: &Definition, folder: &Path, network_file: Option<&Path>) ->
     nspawn.spawn().map_err(io("starting the program", &program))
 }
 
-/// The name of the machine's cgroup, at the top of the unified hierarchy.
-fn cgroup(definition: &Definition) -> String {
-    format!("sandbox-{}", definition.name)
+/// The name of the machine's cgroup, at the top of the unified hierarchy: another state directory may have a
+/// machine of the same name.
+fn cgroup(folder: &Path, definition: &Definition) -> String {
+    let digest = Sha256::of(folder.as_os_str().as_bytes()).to_string();
+    format!("sandbox-{}-{}", definition.name, &digest[..8])
 }
 
 /// Gives nspawn a mount namespace with a unified hierarchy and a /run of its own.
@@ -267,19 +269,21 @@ fn wait(nspawn: &mut Child, asked: &Asked) -> stdio::Result<Option<i32>> {
     }
 }
 
-/// Takes away what a run leaves: a guest whose supervisor was killed, its wall, its cgroup, its record. The
-/// link went with its namespace.
+/// Takes away what a run leaves: its processes where the supervisor was killed, its cgroup, its link, its
+/// wall, its record.
 ///
 /// # Errors
-/// Where the guest still lives or the wall is still up.
+/// Where the wall is still up.
 pub fn clean(definition: &Definition, folder: &Path) -> Result<(), DirectError> {
-    // first, or it would live on without a wall
-    end_orphan(definition, folder)?;
-    network::wall_down(&definition.name).map_err(|source| DirectError::Wall { source })?;
     for top in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new) {
-        if top.join("cgroup.procs").exists() {
-            remove_cgroup(&top.join(cgroup(definition)));
+        let own = top.join(cgroup(folder, definition));
+        if own.exists() {
+            end_cgroup(&own);
         }
+    }
+    // a wall whose link still stands is that of a machine of the same name in another state directory
+    if link_is_gone(definition) {
+        network::wall_down(&definition.name).map_err(|source| DirectError::Wall { source })?;
     }
     for file in ["run.json", "host0.network"] {
         let path = folder.join(file);
@@ -293,28 +297,32 @@ pub fn clean(definition: &Definition, folder: &Path) -> Result<(), DirectError> 
     Ok(())
 }
 
-/// Kills a guest that outlived its supervisor. nspawn has asked to die with that one, but the guest's first
-/// process, which changed its credentials since it asked, goes on.
-///
-/// **Source**: prctl(2), `PR_SET_PDEATHSIG`.
-fn end_orphan(definition: &Definition, folder: &Path) -> Result<(), DirectError> {
-    let Some(leader) = run::recorded(folder)? else { return Ok(()) };
-    let Some(pid) = Pid::from_raw(leader.pid) else { return Ok(()) };
-    // the pidfd first, and then again whether it is that process: numbers are used again
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
-    if run::recorded(folder)?.is_some() {
-        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-        let mut ready = [PollFd::new(&pidfd, PollFlags::IN)];
-        let patience = Timespec { tv_sec: ORPHANS_PATIENCE, tv_nsec: 0 };
-        if poll(&mut ready, Some(&patience)) == Ok(0) {
-            let source = stdio::ErrorKind::TimedOut.into();
-            return Err(io("killing the machine's first process", folder)(source));
+/// Waits a little for the machine's link to go: the kernel takes a dead network namespace down behind one's
+/// back.
+fn link_is_gone(definition: &Definition) -> bool {
+    let link = Path::new("/sys/class/net").join(network::interface(&definition.name));
+    for _ in 0..100 {
+        if !link.exists() {
+            return true;
         }
+        thread::sleep(Duration::from_millis(20));
     }
-    link::take_down(&definition.name)
+    false
 }
 
-/// Removes a cgroup and those below it, which have no processes any more.
+/// Kills what is in a cgroup and removes it: a guest outlives an nspawn that was killed.
+fn end_cgroup(cgroup: &Path) {
+    let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+    for _ in 0..100 {
+        remove_cgroup(cgroup);
+        if !cgroup.exists() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Removes a cgroup and those below it, as far as they have no processes.
 fn remove_cgroup(cgroup: &Path) {
     if let Ok(entries) = fs::read_dir(cgroup) {
         for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {

@@ -25,7 +25,7 @@ pub(super) const TABLE: &str = "sandbox";
 pub(super) const MACHINES: &str = "hosts";
 
 /// Writes the commands that put a machine's wall up, and the table where it is missing.
-pub(super) fn up(definition: &Definition, masquerade: Option<Subnet>, neighbours: &[Subnet]) -> String {
+pub(super) fn up(definition: &Definition, neighbours: &[Subnet]) -> String {
     let link = interface(&definition.name);
     let mut text = shared();
     text.push_str(&membership(&link));
@@ -50,10 +50,6 @@ pub(super) fn up(definition: &Definition, masquerade: Option<Subnet>, neighbours
         }
     }
     rule(&mut text, "world", world);
-    if let Some(subnet) = masquerade {
-        let family = family(subnet.is_ipv4());
-        rule(&mut text, "nat", &format!("{family} saddr {subnet} oifname != \"{PREFIX}*\" masquerade"));
-    }
     text
 }
 
@@ -64,7 +60,7 @@ pub(super) fn down(link: &str) -> String {
     for map in [MACHINES, "worlds"] {
         let _ = writeln!(text, "delete element inet {TABLE} {map} {{ \"{link}\" }}");
     }
-    for chain in ["host", "world", "nat"] {
+    for chain in ["host", "world"] {
         let _ = writeln!(text, "delete chain inet {TABLE} {chain}-{link}");
     }
     text
@@ -83,11 +79,6 @@ fn membership(link: &str) -> String {
         let _ = writeln!(text, "flush chain inet {TABLE} {chain}-{link}");
         let _ = writeln!(text, "add element inet {TABLE} {chain}s {{ \"{link}\" : jump {chain}-{link} }}");
     }
-    let _ = writeln!(
-        text,
-        "add chain inet {TABLE} nat-{link} {{ type nat hook postrouting priority srcnat; policy accept; }}"
-    );
-    let _ = writeln!(text, "flush chain inet {TABLE} nat-{link}");
     text
 }
 
@@ -111,9 +102,10 @@ fn shared() -> String {
          add map inet {TABLE} hosts {{ type ifname : verdict; }}\n\
          add map inet {TABLE} worlds {{ type ifname : verdict; }}\n\
          add chain inet {TABLE} input {{ type filter hook input priority filter - 10; policy accept; }}\n\
-         add chain inet {TABLE} forward {{ type filter hook forward priority filter - 10; policy accept; }}\n"
+         add chain inet {TABLE} forward {{ type filter hook forward priority filter - 10; policy accept; }}\n\
+         add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}\n"
     );
-    for chain in ["guarded", "internet", "input", "forward"] {
+    for chain in ["guarded", "internet", "input", "forward", "postrouting"] {
         let _ = writeln!(text, "add chain inet {TABLE} {chain}\nflush chain inet {TABLE} {chain}");
     }
     let mut rules = |chain: &str, rules: &[String]| {
@@ -125,6 +117,7 @@ fn shared() -> String {
     rules("guarded", &GUARDED.map(str::to_owned));
     rules("forward", &forward());
     rules("internet", &internet());
+    rules("postrouting", &[masquerade()]);
     text
 }
 
@@ -154,6 +147,12 @@ fn forward() -> [String; 5] {
     ]
 }
 
+/// What leaves a link for the world gets the host's address. networkd could do that for links that it serves,
+/// but its own table stays behind when the last machine is gone.
+fn masquerade() -> String {
+    format!("meta nfproto ipv4 iifname \"{PREFIX}*\" oifname != \"{PREFIX}*\" masquerade")
+}
+
 fn internet() -> [String; 4] {
     [
         format!("ip daddr {{ {} }} drop", PRIVATE4.join(", ")),
@@ -181,7 +180,7 @@ mod tests {
             Exception { address: "10.0.0.53".parse().unwrap(), port: 53, reason: "resolver".into() },
             Exception { address: "fd00::7".parse().unwrap(), port: 3142, reason: "mirror".into() },
         ];
-        let text = up(&definition, None, &["192.0.2.0/24".parse().unwrap()]);
+        let text = up(&definition, &["192.0.2.0/24".parse().unwrap()]);
         assert_eq!(rules(&text, &format!("host-{link}")), ["goto guarded"]);
         assert_eq!(
             rules(&text, &format!("world-{link}")),
@@ -194,28 +193,27 @@ mod tests {
                 "goto internet"
             ]
         );
-        assert_eq!(rules(&text, &format!("nat-{link}")).len(), 0);
     }
 
     #[test]
     fn what_is_in_no_map_is_dropped() {
-        let text = up(&definition("agents"), None, &[]);
+        let text = up(&definition("agents"), &[]);
         assert_eq!(rules(&text, "input").last().unwrap(), "iifname \"ve-sb*\" drop");
         assert_eq!(rules(&text, "guarded").last().unwrap(), "drop");
         assert!(rules(&text, "forward").contains(&"iifname \"ve-sb*\" drop".to_owned()));
     }
 
     #[test]
-    fn an_open_machine_passes_and_a_subnet_is_masqueraded() {
+    fn an_open_machine_passes_and_is_masqueraded() {
         let mut definition = definition("agents");
         definition.network = Network::Open;
         let link = interface(&definition.name);
-        let text = up(&definition, "10.214.7.0/30".parse().ok(), &[]);
+        let text = up(&definition, &[]);
         assert_eq!(rules(&text, &format!("host-{link}")), ["accept"]);
         assert_eq!(rules(&text, &format!("world-{link}")), ["accept"]);
         assert_eq!(
-            rules(&text, &format!("nat-{link}")),
-            ["ip saddr 10.214.7.0/30 oifname != \"ve-sb*\" masquerade"]
+            rules(&text, "postrouting"),
+            ["meta nfproto ipv4 iifname \"ve-sb*\" oifname != \"ve-sb*\" masquerade"]
         );
     }
 

@@ -75,7 +75,7 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
         definition.exceptions.extend(network::exceptions(&[], &uplink::resolver_file()?, &|_| Vec::new()));
         definition.exceptions.sort();
         definition.exceptions.dedup_by(|a, b| (a.address, a.port) == (b.address, b.port));
-        network::wall_up(&definition, None, reporter).map_err(Error::Wall)?;
+        network::wall_up(&definition, reporter).map_err(Error::Wall)?;
         if !network::has_link(definition.network) {
             return Ok(());
         }

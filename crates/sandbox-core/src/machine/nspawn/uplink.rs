@@ -21,7 +21,7 @@ const FILE: &str = "/run/systemd/network/60-sandbox.network";
 pub(super) fn settings(resolvers: &[IpAddr]) -> String {
     let mut text = format!(
         "# Written by sandbox.\n\n[Match]\nName={}*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\n\
-         IPMasquerade=ipv4\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nIPv6SendRA=no\nLLDP=no\nEmitLLDP=no\n",
+         IPMasquerade=no\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nIPv6SendRA=no\nLLDP=no\nEmitLLDP=no\n",
         network::PREFIX
     );
     let mut words: Vec<String> = Vec::new();
