@@ -4,12 +4,14 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{
-    Backend, Definition, Kind, State,
+    Backend, Definition, Kind, Leader, State,
     guest::{self, GuestState},
+    network,
     record::{self, Claim, Partial, Record, Records},
 };
 use crate::{
@@ -22,6 +24,9 @@ use crate::{
 
 /// How long a machine may take to shut down before it is stopped by force, where nobody says otherwise.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a booted machine may take to get an address before that is worth a warning.
+const ADDRESS_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a new machine is.
 #[derive(Clone, Debug)]
@@ -244,8 +249,27 @@ impl Machines<'_> {
                 return Err(slow).during("start", subject());
             }
         }
+        self.wait_for_address(definition, &leader);
         self.finished(Phase::Boot, begun, format!("machine `{name}` is {state}"));
         Ok(state)
+    }
+
+    /// Waits until a machine with a link has an address: what is run in it next wants to use it.
+    fn wait_for_address(&self, definition: &Definition, leader: &Leader) {
+        let begun = Instant::now();
+        while network::has_link(definition.network)
+            && guest::addresses(leader).is_ok_and(|addresses| addresses.is_empty())
+        {
+            if begun.elapsed() > ADDRESS_DEADLINE {
+                let name = &definition.name;
+                let text = format!(
+                    "machine `{name}` has no address after {} s; `sandbox doctor` checks the host's side",
+                    ADDRESS_DEADLINE.as_secs()
+                );
+                return self.reporter.report(Event::Warning { text });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Starts a machine and waits until its systemd says running or degraded.
