@@ -72,7 +72,7 @@ pub enum ConfigureError {
         script: &'static str,
         /// Its story.
         #[source]
-        source: RunnerError,
+        source: Box<RunnerError>,
     },
     /// dpkg failed.
     #[error("dpkg could not {doing} the packages")]
@@ -81,7 +81,7 @@ pub enum ConfigureError {
         doing: &'static str,
         /// Its story.
         #[source]
-        source: RunnerError,
+        source: Box<RunnerError>,
     },
     /// dpkg finds something wrong with the result.
     #[error("dpkg --audit finds:\n{found}")]
@@ -193,7 +193,7 @@ pub fn finish(rootfs: &Rootfs, _runner: &dyn Runner, options: &Options) -> Resul
 fn dpkg(runner: &dyn Runner, doing: &'static str, command: Command) -> Result<String, ConfigureError> {
     match runner.run(&command) {
         Ok(output) => Ok(output.text),
-        Err(source) => Err(ConfigureError::Dpkg { doing, source }),
+        Err(source) => Err(ConfigureError::Dpkg { doing, source: Box::new(source) }),
     }
 }
 

@@ -47,8 +47,10 @@ pub fn run(
         .map_err(|errno| tree(folder)(errno.into()))?;
     match ran {
         Ok(_) => Ok(()),
-        Err(source) => {
-            Err(ConfigureError::Script { package: package.name.clone(), script: "preinst", source })
-        }
+        Err(source) => Err(ConfigureError::Script {
+            package: package.name.clone(),
+            script: "preinst",
+            source: Box::new(source),
+        }),
     }
 }

@@ -120,17 +120,18 @@ fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<
         }
         thread::sleep(Duration::from_millis(5));
     };
-    if definition.needs.nesting && !definition.privileged {
-        if let Err(error) = nesting::cure(leader) {
-            // without it Docker in the guest fails with a message that helps nobody: better no machine
-            let _ = nspawn.kill();
-            let _ = nspawn.wait();
-            return Err(DirectError::Io {
-                doing: "preparing the machine for containers in it",
-                path: folder.to_owned(),
-                source: stdio::Error::other(error),
-            });
-        }
+    if definition.needs.nesting
+        && !definition.privileged
+        && let Err(error) = nesting::cure(leader)
+    {
+        // without it Docker in the guest fails with a message that helps nobody: better no machine
+        let _ = nspawn.kill();
+        let _ = nspawn.wait();
+        return Err(DirectError::Io {
+            doing: "preparing the machine for containers in it",
+            path: folder.to_owned(),
+            source: stdio::Error::other(error),
+        });
     }
     record.leader = Some(leader);
     record.began = run::began(leader);
