@@ -19,10 +19,10 @@ use crate::{args::Bootstrap, exit::Exit, failure::Failure, progress::Progress, s
 /// # Errors
 /// What the user is to be told; then nothing is left at the target.
 pub fn run(args: &Bootstrap, settings: &Settings) -> Result<Exit, Failure> {
+    settings.need_root("bootstrap")?;
     let hostname = args.hostname.clone().unwrap_or_else(|| args.suite.clone());
     let order = build::order(&args.build, &args.suite, &args.profile, &hostname, settings)?;
     let target = Target::of(&args.target)?;
-    settings.need_root("bootstrap")?;
     let store = build::store(settings)?;
     let transport = build::transport(settings)?;
     let progress = Progress::new(settings.display);

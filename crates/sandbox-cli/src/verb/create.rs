@@ -27,10 +27,10 @@ use crate::{args, exit::Exit, failure::Failure, settings::Settings};
 /// What the user is to be told; then nothing of the machine is left.
 pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
+    settings.need_root("create")?;
     let mut profiles = vec!["base".to_owned()];
     profiles.extend(args.profile.iter().cloned());
     let order = build::order(&args.build, &args.release, &profiles, name.as_str(), settings)?;
-    settings.need_root("create")?;
     let host = Host::new(settings);
     let machines = host.machines()?;
     let kind = backend(args.backend, &host);
