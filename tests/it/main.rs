@@ -1,4 +1,4 @@
-//! Tests that need no network and no root: against an archive that is signed and served on the fly.
+//! Tests that need no network: against an archive that is signed and served on the fly.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,6 +6,8 @@
 mod kit;
 
 mod archive;
+mod bootstrap;
 mod signature;
+mod stages;
 mod store;
 mod transport;

@@ -102,8 +102,13 @@ impl Archive {
 
     /// Adds a package.
     pub fn add(&mut self, deb: &Deb) {
-        let built = deb.build();
-        let path = format!("pool/main/{}/{}/{}", &deb.package[..1], deb.package, built.file_name);
+        self.add_built(deb.build());
+    }
+
+    /// Adds a package that is made already: what the index says is its stanza, whatever its bytes say.
+    pub fn add_built(&mut self, built: Built) {
+        let package = built.file_name.split('_').next().unwrap();
+        let path = format!("pool/main/{}/{package}/{}", &package[..1], built.file_name);
         self.packages.push((built, path));
     }
 
