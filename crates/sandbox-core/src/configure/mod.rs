@@ -1,5 +1,6 @@
 //! The tree's own dpkg runs every package's scripts, once, cut off from the host.
 
+mod devices;
 mod identity;
 mod normalise;
 mod preinst;
@@ -185,6 +186,7 @@ pub fn configure(
 /// Where the tree cannot be written.
 pub fn finish(rootfs: &Rootfs, _runner: &dyn Runner, options: &Options) -> Result<(), ConfigureError> {
     identity::after(&rootfs.root, options)?;
+    devices::make(&rootfs.root, options.epoch)?;
     normalise::all(&rootfs.root, options.epoch)?;
     let folder = std::fs::File::open(rootfs.path()).map_err(tree(rootfs.path()))?;
     rustix::fs::syncfs(&folder).map_err(|errno| tree(rootfs.path())(errno.into()))
