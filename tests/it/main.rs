@@ -7,7 +7,11 @@ mod kit;
 
 mod archive;
 mod bootstrap;
+mod cli;
+mod interrupt;
+mod mirror;
 mod signature;
 mod stages;
 mod store;
 mod transport;
+mod user;
