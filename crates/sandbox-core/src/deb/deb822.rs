@@ -111,6 +111,11 @@ pub struct Stanza<'a> {
 }
 
 impl<'a> Stanza<'a> {
+    /// Takes bytes that are one stanza, as [`Self::bytes`] gave them, without looking for its end again.
+    pub(super) const fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, offset: 0 }
+    }
+
     /// Gives its bytes, without the empty line that ends it.
     #[must_use]
     pub const fn bytes(&self) -> &'a [u8] {

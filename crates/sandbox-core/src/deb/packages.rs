@@ -131,6 +131,8 @@ struct Record {
     stanza: Span,
     name: Span,
     version: Span,
+    /// Kept, as it is read of every package: the rest of the stanza is looked at only when chosen.
+    provides: Option<Span>,
     essential: bool,
     any: bool,
     priority: Priority,
@@ -332,8 +334,10 @@ impl Catalog {
         for at in 0..self.records.len() {
             let id = PackageId(u32::try_from(at).unwrap_or(u32::MAX));
             let package = self.package(id);
-            let Some(text) = package.field("Provides") else { continue };
+            let Some(field) = self.records[at].provides else { continue };
             let bytes = &self.indexes[usize::from(self.records[at].index)].bytes;
+            let text = std::str::from_utf8(slice(bytes, field))
+                .map_err(|_| package.malformed(Problem::Wrong("Provides")))?;
             let groups = relation::parse(text, &self.architecture)
                 .map_err(|invalid| package.malformed(Problem::Relation("Provides", invalid)))?;
             for relation in groups.into_iter().flatten() {
@@ -428,7 +432,7 @@ impl<'a> Package<'a> {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'a str> {
         let bytes = slice(&self.catalog.indexes[usize::from(self.record.index)].bytes, self.record.stanza);
-        deb822::stanzas(bytes).next()?.get(name)
+        Stanza::of(bytes).get(name)
     }
 
     /// Gives a field of relations; an absent field has none.
@@ -520,7 +524,7 @@ fn record(
     stanza: Stanza<'_>,
     architecture: &str,
 ) -> Result<Option<Record>, Problem> {
-    const WANTED: [&str; 9] = [
+    const WANTED: [&str; 10] = [
         "Package",
         "Version",
         "Architecture",
@@ -530,9 +534,10 @@ fn record(
         "Essential",
         "Priority",
         "Multi-Arch",
+        "Provides",
     ];
-    const RELATIONS: [&str; 6] = ["Depends", "Pre-Depends", "Provides", "Conflicts", "Breaks", "Recommends"];
-    let mut found: [Option<&[u8]>; 9] = [None; 9];
+    const RELATIONS: [&str; 5] = ["Depends", "Pre-Depends", "Conflicts", "Breaks", "Recommends"];
+    let mut found: [Option<&[u8]>; 10] = [None; 10];
     let mut seen = 0_u8;
     for field in stanza.fields() {
         let field = field.map_err(|_| Problem::Line)?;
@@ -549,7 +554,7 @@ fn record(
             seen |= 1 << place;
         }
     }
-    let [name, version, own, filename, size, sha256, essential, priority, multi_arch] = found;
+    let [name, version, own, filename, size, sha256, essential, priority, multi_arch, provides] = found;
     let present = [(name, 0), (version, 1), (own, 2), (filename, 3), (size, 4), (sha256, 5)];
     if let Some((_, missing)) = present.iter().find(|(value, _)| value.is_none()) {
         return Err(Problem::Lacks(WANTED[*missing]));
@@ -570,6 +575,7 @@ fn record(
         stanza: span(&index.bytes, stanza.bytes()),
         name: span(&index.bytes, name),
         version: span(&index.bytes, version),
+        provides: provides.map(|provides| span(&index.bytes, provides)),
         essential: essential.is_some_and(|value| value.eq_ignore_ascii_case(b"yes")),
         any: multi_arch.is_some_and(|value| value == b"allowed"),
         priority: match priority {
