@@ -1,13 +1,16 @@
 //! Why a wish cannot be met, as a chain of facts from the wish to the dead end.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+};
 
 use super::{
     pool::{Kind, Pool},
     seed::Seed,
 };
 use crate::{
-    deb::packages::{self, Catalog, PackageId},
+    deb::packages::{self, Catalog, NameId, PackageId},
     error::{Cause, Class, Hint},
     lock::Reason,
 };
@@ -46,6 +49,20 @@ pub enum Error {
         by: String,
         /// What there is.
         offers: String,
+    },
+    /// Two versions of one package.
+    #[error(
+        "`{first}` is wanted by {first_by} and `{second}` by {second_by}, and a build has one version of a package"
+    )]
+    Versions {
+        /// What was asked for first, as `name=version`.
+        first: String,
+        /// By whom.
+        first_by: String,
+        /// What was asked for then.
+        second: String,
+        /// By whom.
+        second_by: String,
     },
     /// A package of another architecture.
     #[error("package `{name}` is wanted by {by} for {architecture}, and the build is for {native} only")]
@@ -219,6 +236,15 @@ pub(super) fn unsatisfiable(pool: &mut Pool<'_>, seeds: &[Seed], core: &[Origin]
             }
         }
     }
+    facts.extend(conflicts(pool, &core, &known));
+    Ok(Error::Unsatisfiable { chain: chain(facts) })
+}
+
+/// Two names, and the pairs of their versions that cannot be together.
+type Opposed = ((NameId, NameId), Vec<(PackageId, PackageId)>);
+
+/// Tells which packages cannot be together; for two names once, where it holds for all their versions alike.
+fn conflicts(pool: &Pool<'_>, core: &HashSet<Origin>, known: &HashSet<PackageId>) -> Vec<Fact> {
     let mut pairs: Vec<_> = core
         .iter()
         .filter_map(|origin| match origin {
@@ -227,14 +253,31 @@ pub(super) fn unsatisfiable(pool: &mut Pool<'_>, seeds: &[Seed], core: &[Origin]
         })
         .collect();
     pairs.sort_unstable();
-    let mut said = HashSet::new();
+    let mut groups: Vec<Opposed> = Vec::new();
     for (a, b) in pairs {
-        let different = pool.package(a).name_id() != pool.package(b).name_id();
-        if different && said.insert((a.min(b), a.max(b))) {
-            facts.push(Fact::Conflict { package: full(pool, a), other: full(pool, b) });
+        let (x, y) = (pool.package(a).name_id(), pool.package(b).name_id());
+        match groups.iter_mut().find(|(names, _)| *names == (x, y) || *names == (y, x)) {
+            Some((names, all)) => {
+                let pair = if *names == (x, y) { (a, b) } else { (b, a) };
+                if !all.contains(&pair) {
+                    all.push(pair);
+                }
+            }
+            None if x != y => groups.push(((x, y), vec![(a, b)])),
+            None => {}
         }
     }
-    Ok(Error::Unsatisfiable { chain: chain(facts) })
+    groups.iter().flat_map(|(_, all)| of_two_names(pool, all)).collect()
+}
+
+fn of_two_names(pool: &Pool<'_>, pairs: &[(PackageId, PackageId)]) -> Vec<Fact> {
+    let left: BTreeSet<_> = pairs.iter().map(|pair| pair.0).collect();
+    let right: BTreeSet<_> = pairs.iter().map(|pair| pair.1).collect();
+    if left.len() * right.len() == pairs.len() {
+        return vec![Fact::Conflict { package: versions(pool, &left), other: versions(pool, &right) }];
+    }
+    let one = |&(a, b): &(_, _)| Fact::Conflict { package: full(pool, a), other: full(pool, b) };
+    pairs.iter().map(one).collect()
 }
 
 /// Tells what a package needs as far as it belongs to the contradiction.
@@ -276,6 +319,13 @@ fn full(pool: &Pool<'_>, id: PackageId) -> String {
     format!("{} {}", package.name(), package.version_text())
 }
 
+/// Gives the name and the versions of packages of one name: `a 2 or 1`.
+fn versions(pool: &Pool<'_>, all: &BTreeSet<PackageId>) -> String {
+    let name = all.first().map_or("", |&id| pool.package(id).name());
+    let texts: Vec<_> = all.iter().map(|&id| pool.package(id).version_text()).collect();
+    format!("{name} {}", texts.join(" or "))
+}
+
 fn chain(mut facts: Vec<Fact>) -> Chain {
     if facts.len() > SHOWN {
         let count = facts.len() - SHOWN;
@@ -286,11 +336,16 @@ fn chain(mut facts: Vec<Fact>) -> Chain {
     facts.into_iter().rev().fold(end, |next, fact| Chain { fact, next: Some(Box::new(next)) })
 }
 
-/// Says what there is of a name, with regard to what the request excludes.
+/// Says what there is of a name, with regard to what the request excludes and to the version that it asks for.
 fn offered(pool: &Pool<'_>, name: &str) -> String {
-    match pool.catalog.name(name) {
-        Some(own) if pool.is_excluded(own) => format!("`{name}`, which is excluded"),
-        _ => offers(pool.catalog, name),
+    let own = pool.catalog.name(name);
+    if own.is_some_and(|own| pool.is_excluded(own)) {
+        return format!("`{name}`, which is excluded");
+    }
+    let offers = offers(pool.catalog, name);
+    match own.and_then(|own| pool.pinned(own)) {
+        Some(pin) => format!("{offers}, of which {} is asked for", pool.package(pin).version_text()),
+        None => offers,
     }
 }
 

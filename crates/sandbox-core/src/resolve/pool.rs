@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use super::{Error, Request, seed};
+use super::{Error, Request, Wanted, seed};
 use crate::deb::{
     packages::{Catalog, NameId, Package, PackageId},
     relation::Relation,
@@ -57,9 +57,19 @@ impl<'a> Pool<'a> {
             recommends: request.recommends,
             needs: HashMap::new(),
         };
+        let mut asked: HashMap<NameId, &Wanted> = HashMap::new();
         for wanted in request.install.iter().chain(&request.optional) {
-            if let Some((name, id)) = seed::pin(catalog, wanted, request.install.contains(wanted))? {
-                pool.pins.insert(name, id);
+            let Some((name, id)) = seed::pin(catalog, wanted, request.install.contains(wanted))? else {
+                continue;
+            };
+            let first = *asked.entry(name).or_insert(wanted);
+            if *pool.pins.entry(name).or_insert(id) != id {
+                return Err(Error::Versions {
+                    first: first.name.clone(),
+                    first_by: first.by.clone(),
+                    second: wanted.name.clone(),
+                    second_by: wanted.by.clone(),
+                });
             }
         }
         Ok(pool)
@@ -71,6 +81,11 @@ impl<'a> Pool<'a> {
 
     pub fn is_excluded(&self, name: NameId) -> bool {
         self.excluded.contains(&name)
+    }
+
+    /// Gives the one version of a name that may be chosen, where one is asked for.
+    pub fn pinned(&self, name: NameId) -> Option<PackageId> {
+        self.pins.get(&name).copied()
     }
 
     /// Tells whether a package may be chosen at all.

@@ -139,7 +139,7 @@ fn requested(pool: &Pool<'_>, wanted: &Wanted) -> Result<Seed, Error> {
     if let Some(other) = parts.architecture.filter(|word| ![native, "native", "any", "all"].contains(word)) {
         return Err(Error::Foreign { name, by, architecture: other.to_owned(), native: native.to_owned() });
     }
-    let seed = |targets| Seed { name: parts.name.to_owned(), reason: Reason::Requested(by.clone()), targets };
+    let seed = |targets| Seed { name: wanted.name.clone(), reason: Reason::Requested(by.clone()), targets };
     if let Some(own) = pool.catalog.name(parts.name) {
         if pool.is_excluded(own) {
             return Err(Error::Excluded { name, by });

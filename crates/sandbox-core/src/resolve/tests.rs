@@ -131,6 +131,13 @@ fn takes_the_version_asked_for() {
     let all = catalog(&["a 2", "a 1", "b: Depends: a"]);
     assert_eq!(names(&all, &["b"]), "a=2 b");
     assert_eq!(names(&all, &["b", "a=1"]), "a b");
+    assert_eq!(
+        failure(&all, &["a=1", "a=2"]),
+        "`a=1` is wanted by a test and `a=2` by a test, and a build has one version of a package"
+    );
+    let bound = catalog(&["a 2", "a 1", "b: Depends: a (>= 2)"]);
+    let text = failure(&bound, &["a=1", "b"]);
+    assert!(text.ends_with("offers `a` 2 (release), 1 (release), of which 1 is asked for"), "{text}");
     assert!(failure(&all, &["a=3"]).contains("offers `a` 2 (release), 1 (release)"));
 }
 
@@ -209,6 +216,16 @@ fn says_both_ways_to_a_conflict() {
     let text = failure(&all, &["a", "b", "y"]);
     assert!(text.ends_with("`x 1` cannot be together with `y 1`"), "{text}");
     assert!(text.contains("`a` is wanted by a test"), "{text}");
+}
+
+#[test]
+fn says_a_conflict_of_all_versions_once() {
+    let all = catalog(&["a 2: Conflicts: b", "a 1: Conflicts: b", "b 2", "b 1"]);
+    let text = failure(&all, &["a", "b"]);
+    assert!(text.ends_with("by a test\n`a 2 or 1` cannot be together with `b 2 or 1`"), "{text}");
+    let some = catalog(&["a 2: Conflicts: b", "a 1: Conflicts: b (= 1)", "b 2: Depends: gone", "b 1"]);
+    let text = failure(&some, &["a", "b"]);
+    assert!(text.contains("`a 2` cannot be together with `b 1`\n`a 1` cannot"), "{text}");
 }
 
 #[test]
