@@ -28,7 +28,7 @@ lint: ## Check format, lints and scripts
 	@scripts/setup build lint
 	@scripts/test lint
 
-unit: ## Run the tests that need neither root nor a network
+unit: ## Run the tests that need no network (root, where they run the program)
 	@scripts/setup build
 	@scripts/test unit
 
