@@ -11,7 +11,9 @@ mod exec;
 mod lab;
 mod life;
 mod network;
+#[path = "../kit/process.rs"]
 mod process;
+#[path = "../kit/runner.rs"]
 mod runner;
 mod shell;
 mod show;

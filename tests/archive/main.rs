@@ -1,0 +1,31 @@
+//! Tests of the archive side on the real archive: what apt would choose, what mmdebstrap would build, and the
+//! same bytes twice.
+//!
+//! They need root and a network, and no machine is started. They run in order and share one cache.
+
+mod lab;
+#[allow(dead_code, reason = "each test program uses its part of the kit")]
+#[path = "../kit/process.rs"]
+mod process;
+#[path = "../kit/runner.rs"]
+mod runner;
+mod tree;
+
+use std::process::ExitCode;
+
+use lab::Lab;
+use runner::{Choice, Test};
+
+const TESTS: &[Test<Lab>] = &[("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder)];
+
+fn main() -> ExitCode {
+    let choice = Choice::of(std::env::args().skip(1), is_ci(), include_str!("../skips.txt"));
+    let lab = Lab::new();
+    let end = ("the_run_leaves_nothing", lab::the_run_leaves_nothing as fn(&Lab));
+    if runner::run(&choice, TESTS, &lab, end) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::disallowed_methods, reason = "CI=true makes a skipped test a failure")]
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
