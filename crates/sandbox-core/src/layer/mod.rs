@@ -12,6 +12,7 @@ pub use parts::PartError;
 
 use crate::{
     Result, archive, configure,
+    deb::packages::{Catalog, Origin},
     error::{Cause, Class, Context as _, Hint},
     host::{runner::Runner, transport::Transport},
     keyring::{Fingerprint, Keyring, KeyringError, shipped},
@@ -148,12 +149,7 @@ impl Cause for OrderError {
 pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
     let spec = &order.spec;
     let subject = || format!("suite `{}`", spec.image);
-    let sources = sources(order).during("open", subject())?;
-    let options = archive::Options { ignore_valid_until: order.ignore_valid_until, offline: false };
-    let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
-        .during("open", subject())?;
-
-    let lock = resolve_packages(order, archive, doors)?;
+    let lock = resolve(order, doors)?;
     let filled = store::fill(&lock, doors.store, doors.transport, JOBS, doors.reporter)
         .during("fetch the packages of", subject())?;
     let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
@@ -172,6 +168,19 @@ pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
     customize(order, &rootfs, &lock, doors)?;
     configure::finish(&rootfs, doors.runner, &options).during("finish the tree of", subject())?;
     Ok(Image { lock, mirrors })
+}
+
+/// Opens the archive and chooses the packages of an order: of the archive, indexes alone are fetched.
+///
+/// # Errors
+/// Of the stage that failed.
+pub fn resolve(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
+    let subject = || format!("suite `{}`", order.spec.image);
+    let sources = sources(order).during("open", subject())?;
+    let options = archive::Options { ignore_valid_until: order.ignore_valid_until, offline: false };
+    let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
+        .during("open", subject())?;
+    resolve_packages(order, archive, doors)
 }
 
 /// Makes sources of the image's pockets.
@@ -259,6 +268,16 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
         recommends: order.recommends,
     };
+    let origins: BTreeMap<String, Origin> = archive
+        .releases
+        .iter()
+        .map(|release| {
+            let mut names = release.names.clone();
+            names.push(release.suite.clone());
+            let id = release.source.clone();
+            (id.clone(), Origin { id, names, priority: release.priority })
+        })
+        .collect();
     let sources: Vec<LockedSource> = archive
         .releases
         .into_iter()
@@ -272,10 +291,15 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
             signed_by: release.signer,
         })
         .collect();
-    let indexes = archive.indexes.into_iter().map(|index| (index.source, index.bytes)).collect();
-    let catalog =
-        crate::deb::packages::Catalog::read(indexes, &order.architecture).during("read", subject())?;
-    let packages = resolve::resolve(&catalog, &request).during("resolve", subject())?;
+    let origin = |id: String| origins.get(&id).cloned().unwrap_or_else(|| Origin::new(id));
+    let indexes = archive.indexes.into_iter().map(|index| (origin(index.source), index.bytes)).collect();
+    let catalog = Catalog::of(indexes, &order.architecture).during("read", subject())?;
+    let resolve::Resolved { packages, skipped } =
+        resolve::resolve(&catalog, &request).during("resolve", subject())?;
+    for resolve::Skipped { wanted, why } in skipped {
+        let text = format!("left out `{}`, which {} would like: {why}", wanted.name, wanted.by);
+        doors.reporter.report(Event::Notice { text });
+    }
     doors.reporter.report(Event::Finished {
         phase: Phase::Resolve,
         elapsed: begun.elapsed(),
