@@ -10,7 +10,10 @@ use super::{
     seed::Seed,
 };
 use crate::{
-    deb::packages::{self, Catalog, NameId, PackageId},
+    deb::{
+        packages::{self, Catalog, NameId, PackageId},
+        version::Version,
+    },
     error::{Cause, Class, Hint},
     lock::Reason,
 };
@@ -377,7 +380,7 @@ pub(super) fn offers(catalog: &Catalog, name: &str) -> String {
     };
     let mut all: Vec<_> =
         catalog.name(name).into_iter().flat_map(|own| catalog.versions(own)).map(version).collect();
-    let provided = |(id, version): (PackageId, Option<_>)| {
+    let provided = |(id, version): (PackageId, Option<Version<'_>>)| {
         let version = version.map_or_else(|| "without a version".to_owned(), |version| version.to_string());
         format!("{version} (provided by `{}`)", catalog.package(id).name())
     };

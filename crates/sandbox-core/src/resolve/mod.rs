@@ -40,7 +40,7 @@ pub enum Variant {
     Minbase,
     /// Essential packages, apt and build-essential.
     Buildd,
-    /// As minbase, and those of priority important; also called `debootstrap`.
+    /// As minbase, and those of priority important; also called `debootstrap` and `-`.
     #[serde(alias = "debootstrap")]
     Important,
     /// As important, and those of priority standard.
@@ -61,7 +61,7 @@ impl FromStr for Variant {
             "apt" => Self::Apt,
             "minbase" | "required" => Self::Minbase,
             "buildd" => Self::Buildd,
-            "important" | "debootstrap" => Self::Important,
+            "important" | "debootstrap" | "-" => Self::Important,
             "standard" => Self::Standard,
             _ => return Err(NotAVariant(text.to_owned())),
         })
