@@ -90,6 +90,21 @@ fn says_why_a_wish_cannot_be_met() {
     );
 }
 
+/// As design §8 draws it: the last line is a way out.
+#[test]
+fn names_the_pockets_that_were_not_asked() {
+    let archive = archive();
+    let server = Server::new(archive.root());
+    let user = User::new(&archive, server.url());
+    let image = fs::read_to_string(user.path("images/kit.toml")).unwrap();
+    let pocket = "[[pocket]]\nname = \"backports\"\narchive = \"main\"\nsuite = \"b\"\nsigners = []\noptional = true\n";
+    fs::write(user.path("images/kit.toml"), image.replace("[apt]", &format!("{pocket}[apt]"))).unwrap();
+    let output = resolve(&user, &["--include", "lib=20"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    assert!(text.ends_with("\nhint: look in backports too:  --pocket backports\n"), "{text}");
+}
+
 /// What a profile would like and the archive has several of, or cannot install, is left out and said.
 #[test]
 fn leaves_out_what_is_not_available() {

@@ -3,6 +3,7 @@
 mod npm;
 mod pack;
 mod parts;
+mod unmet;
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
@@ -294,8 +295,10 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
     let origin = |id: String| origins.get(&id).cloned().unwrap_or_else(|| Origin::new(id));
     let indexes = archive.indexes.into_iter().map(|index| (origin(index.source), index.bytes)).collect();
     let catalog = Catalog::of(indexes, &order.architecture).during("read", subject())?;
-    let resolve::Resolved { packages, skipped } =
-        resolve::resolve(&catalog, &request).during("resolve", subject())?;
+    let opened: Vec<&str> = origins.keys().map(String::as_str).collect();
+    let resolve::Resolved { packages, skipped } = resolve::resolve(&catalog, &request)
+        .map_err(|error| unmet::Unmet::new(error, spec, &opened))
+        .during("resolve", subject())?;
     for resolve::Skipped { wanted, why } in skipped {
         let text = format!("left out `{}`, which {} would like: {why}", wanted.name, wanted.by);
         doors.reporter.report(Event::Notice { text });
