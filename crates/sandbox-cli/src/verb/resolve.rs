@@ -20,7 +20,7 @@ pub fn run(args: &Resolve, settings: &Settings) -> Result<Exit, Failure> {
     let order = build::order(&args.build, &args.suite, &args.profile, &args.suite, settings)?;
     let store = build::store(settings)?;
     let transport = build::transport(settings)?;
-    let (progress, notes) = (Progress::new(settings.display), Notes::default());
+    let (progress, notes) = (Progress::new(settings), Notes::default());
     let reporter: &dyn Reporter = if settings.json() { &notes } else { &progress };
     let runner = Processes::new();
     let doors = Doors { transport: &transport, runner: &runner, store: &store, reporter, now: settings.now };

@@ -1,5 +1,6 @@
 //! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
 
+mod assemble;
 mod npm;
 mod pack;
 mod parts;
@@ -18,11 +19,10 @@ use crate::{
     host::{runner::Runner, transport::Transport},
     keyring::{Fingerprint, Keyring, KeyringError, shipped},
     lock::{Lock, LockedSource},
-    report::{Event, Phase, Reporter, Unit},
+    report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
     spec::{Pocket, Spec, mirrors::Mirrors},
-    store::{self, Store},
-    unpack,
+    store::Store,
 };
 
 /// How many downloads run at once.
@@ -151,11 +151,7 @@ pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
     let spec = &order.spec;
     let subject = || format!("suite `{}`", spec.image);
     let lock = resolve(order, doors)?;
-    let filled = store::fill(&lock, doors.store, doors.transport, JOBS, doors.reporter)
-        .during("fetch the packages of", subject())?;
     let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
-    let unpacked = unpack::unpack(&filled, tree, &unpack::Options { epoch: lock.epoch }, doors.reporter)
-        .during("unpack the packages of", subject())?;
     let options = configure::Options {
         hostname: order.hostname.clone(),
         sources: configure::Sources {
@@ -164,10 +160,9 @@ pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
         },
         epoch: lock.epoch,
     };
-    let rootfs = configure::configure(unpacked, doors.runner, &options, doors.reporter)
-        .during("configure the packages of", subject())?;
+    let rootfs = assemble::assemble(&lock, tree, &options, doors, &subject())?;
     customize(order, &rootfs, &lock, doors)?;
-    configure::finish(&rootfs, doors.runner, &options).during("finish the tree of", subject())?;
+    configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())?;
     Ok(Image { lock, mirrors })
 }
 
@@ -294,11 +289,15 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         .collect();
     let origin = |id: String| origins.get(&id).cloned().unwrap_or_else(|| Origin::new(id));
     let indexes = archive.indexes.into_iter().map(|index| (origin(index.source), index.bytes)).collect();
+    let timed = Timed::begin(doors.reporter, Phase::Resolve, "read indexes");
     let catalog = Catalog::of(indexes, &order.architecture).during("read", subject())?;
+    drop(timed);
+    let timed = Timed::begin(doors.reporter, Phase::Resolve, "choose");
     let opened: Vec<&str> = origins.keys().map(String::as_str).collect();
     let resolve::Resolved { packages, skipped } = resolve::resolve(&catalog, &request)
         .map_err(|error| unmet::Unmet::new(error, spec, &opened))
         .during("resolve", subject())?;
+    drop(timed);
     for resolve::Skipped { wanted, why } in skipped {
         let text = format!("left out `{}`, which {} would like: {why}", wanted.name, wanted.by);
         doors.reporter.report(Event::Notice { text });
