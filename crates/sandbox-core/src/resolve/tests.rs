@@ -278,6 +278,21 @@ fn long_chains_do_not_overflow() {
     assert!(failure(&all, &["p0"]).ends_with("the archive offers no `p10000`"));
 }
 
+#[test]
+fn long_circles_of_pre_dependencies_do_not_overflow_and_end() {
+    let count = 10_000;
+    let lines: Vec<String> =
+        (0..count).map(|n| format!("p{n}: Pre-Depends: p{}", (n + 1) % count)).collect();
+    let all = catalog(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(resolve(&all, &request(&["p0"])).unwrap().len(), count);
+    let mut broken = lines.clone();
+    broken[count / 2] += ", gone";
+    let all = catalog(&broken.iter().map(String::as_str).collect::<Vec<_>>());
+    let text = failure(&all, &["p0"]);
+    assert!(text.contains("dependencies more\n"), "nobody reads 5,000 lines: {text}");
+    assert!(text.ends_with("`p5000 1` pre-depends on `gone`\nthe archive offers no `gone`"), "{text}");
+}
+
 /// Small archives made by chance: the answer must be that of trying every set.
 #[test]
 fn agrees_with_trying_everything() {
