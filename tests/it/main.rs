@@ -10,6 +10,7 @@ mod bootstrap;
 mod cli;
 mod interrupt;
 mod mirror;
+mod resolve;
 mod signature;
 mod stages;
 mod store;
