@@ -451,6 +451,8 @@ impl<'a> Package<'a> {
     /// [`Error::Stanza`] where it is absent or would lead out of the mirror.
     pub fn path(&self) -> Result<&'a str, Error> {
         let path = self.required("Filename")?;
+        // dpkg-scanpackages(1) writes the paths of flat archives so
+        let path = path.strip_prefix("./").unwrap_or(path);
         if is_path(path) { Ok(path) } else { Err(self.malformed(Problem::Wrong("Filename"))) }
     }
 
