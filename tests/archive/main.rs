@@ -3,12 +3,14 @@
 //!
 //! They need root and a network, and no machine is started. They run in order and share one cache.
 
+mod foreign;
 mod lab;
 #[allow(dead_code, reason = "each test program uses its part of the kit")]
 #[path = "../kit/process.rs"]
 mod process;
 #[path = "../kit/runner.rs"]
 mod runner;
+mod suites;
 mod tree;
 
 use std::process::ExitCode;
@@ -16,7 +18,17 @@ use std::process::ExitCode;
 use lab::Lab;
 use runner::{Choice, Test};
 
-const TESTS: &[Test<Lab>] = &[("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder)];
+const TESTS: &[Test<Lab>] = &[
+    ("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder),
+    ("suites::sid_is_built", suites::sid_is_built),
+    ("suites::forky_is_built", suites::forky_is_built),
+    ("suites::bullseye_is_built", suites::bullseye_is_built),
+    ("foreign::it_is_built_under_emulation", foreign::it_is_built_under_emulation),
+    (
+        "foreign::without_an_emulator_it_says_what_to_install",
+        foreign::without_an_emulator_it_says_what_to_install,
+    ),
+];
 
 fn main() -> ExitCode {
     let choice = Choice::of(std::env::args().skip(1), is_ci(), include_str!("../skips.txt"));

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use sandbox_core::{
     error::Context as _,
-    host::transport::{Http, HttpOptions},
+    host::{
+        foreign,
+        transport::{Http, HttpOptions},
+    },
     layer::Order,
     resolve::Variant,
     spec::{self, Spec, Trusted, mirrors},
@@ -14,7 +17,7 @@ use sandbox_core::{
 use crate::{args::Build, catalogue::catalogue, exit::Exit, failure::Failure, settings::Settings};
 
 /// The architecture that this program was built for, in Debian's words.
-pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+pub const ARCHITECTURE: &str = foreign::NATIVE;
 
 /// Makes an order of the arguments, a suite and profiles.
 ///

@@ -14,7 +14,11 @@ pub use parts::PartError;
 use crate::{
     Result, archive, configure,
     error::{Cause, Class, Context as _, Hint},
-    host::{runner::Runner, transport::Transport},
+    host::{
+        foreign,
+        runner::{Runner, RunnerError},
+        transport::Transport,
+    },
     keyring::KeyringError,
     lock::{Lock, LockedSource},
     report::{Event, Phase, Reporter, Unit},
@@ -120,6 +124,15 @@ pub enum OrderError {
         #[source]
         source: KeyringError,
     },
+    /// This host does not run programs of the architecture.
+    #[error("this host does not run programs of {architecture}, which maintainer scripts are to be run with")]
+    Foreign {
+        /// What was asked for.
+        architecture: String,
+        /// What running one met with.
+        #[source]
+        source: RunnerError,
+    },
     /// The key of somebody else's archive cannot be read.
     #[error("the key of source `{name}` cannot be used")]
     Key {
@@ -144,12 +157,19 @@ impl Cause for OrderError {
         match self {
             Self::Architecture { .. } => Class::Unavailable,
             Self::Pocket { .. } => Class::Usage,
+            Self::Foreign { .. } => Class::Host,
             _ => Class::File,
         }
     }
 
     fn hints(&self) -> Vec<Hint> {
-        Vec::new()
+        match self {
+            Self::Foreign { .. } => vec![Hint::run(
+                "install the emulator, here or on the host of this container",
+                "apt install qemu-user-static binfmt-support",
+            )],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -160,6 +180,7 @@ impl Cause for OrderError {
 pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
     let spec = &order.spec;
     let subject = || format!("suite `{}`", spec.image);
+    runs_here(order, doors).during("build for", format!("architecture `{}`", order.architecture))?;
     let sources = sources::sources(order).during("open", subject())?;
     let options = archive::Options { ignore_valid_until: order.ignore_valid_until, offline: false };
     let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
@@ -181,6 +202,16 @@ pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
     customize(order, &rootfs, &lock, doors)?;
     configure::finish(&rootfs, doors.runner, &options).during("finish the tree of", subject())?;
     Ok(Image { lock, mirrors })
+}
+
+/// Sees that the tree's programs can be run, before anything is fetched for it.
+fn runs_here(order: &Order, doors: &Doors<'_>) -> std::result::Result<(), OrderError> {
+    let architecture = &order.architecture;
+    if architecture == foreign::NATIVE || !order.spec.layer.architectures.contains(architecture) {
+        return Ok(());
+    }
+    foreign::try_program(architecture, doors.runner)
+        .map_err(|source| OrderError::Foreign { architecture: architecture.clone(), source })
 }
 
 fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>) -> Result<Lock> {
