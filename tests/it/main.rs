@@ -11,6 +11,7 @@ mod cli;
 mod facts;
 mod interrupt;
 mod mirror;
+mod proxy;
 mod signature;
 mod sources;
 mod stages;

@@ -13,6 +13,7 @@ pub mod key;
 pub mod repack;
 pub mod server;
 pub mod tar;
+pub mod tls;
 pub mod ubuntu;
 
 use std::time::{SystemTime, UNIX_EPOCH};

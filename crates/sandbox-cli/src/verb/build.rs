@@ -14,7 +14,13 @@ use sandbox_core::{
     store::Store,
 };
 
-use crate::{args::Build, catalogue::catalogue, exit::Exit, failure::Failure, settings::Settings};
+use crate::{
+    args::Build,
+    catalogue::catalogue,
+    exit::Exit,
+    failure::Failure,
+    settings::{Proxies, Settings},
+};
 
 /// The architecture that this program was built for, in Debian's words.
 pub const ARCHITECTURE: &str = foreign::NATIVE;
@@ -135,7 +141,8 @@ pub fn store(settings: &Settings) -> Result<Store, Failure> {
 /// # Errors
 /// Where TLS cannot be set up.
 pub fn transport(settings: &Settings) -> Result<Http, Failure> {
-    let (proxy, no_proxy) = settings.proxy.clone();
-    let options = HttpOptions { proxy, no_proxy, ..HttpOptions::default() };
+    let Proxies { http, https, none } = settings.proxies.clone();
+    let options =
+        HttpOptions { http_proxy: http, https_proxy: https, no_proxy: none, ..HttpOptions::default() };
     Ok(Http::new(&options).during("set up", "HTTP")?)
 }
