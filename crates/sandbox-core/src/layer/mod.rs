@@ -1,5 +1,6 @@
 //! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
 
+mod assemble;
 mod npm;
 mod pack;
 mod parts;
@@ -21,11 +22,10 @@ use crate::{
     },
     keyring::KeyringError,
     lock::{Lock, LockedSource},
-    report::{Event, Phase, Reporter, Unit},
+    report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
     spec::{Spec, mirrors::Mirrors},
-    store::{self, Store},
-    unpack,
+    store::Store,
 };
 
 /// How many downloads run at once.
@@ -187,20 +187,15 @@ pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
         .during("open", subject())?;
 
     let lock = resolve_packages(order, archive, doors)?;
-    let filled = store::fill(&lock, doors.store, doors.transport, JOBS, doors.reporter)
-        .during("fetch the packages of", subject())?;
     let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
-    let unpacked = unpack::unpack(&filled, tree, &unpack::Options { epoch: lock.epoch }, doors.reporter)
-        .during("unpack the packages of", subject())?;
     let options = configure::Options {
         hostname: order.hostname.clone(),
         sources: sources::of_tree(order, &lock),
         epoch: lock.epoch,
     };
-    let rootfs = configure::configure(unpacked, doors.runner, &options, doors.reporter)
-        .during("configure the packages of", subject())?;
+    let rootfs = assemble::assemble(&lock, tree, &options, doors, &subject())?;
     customize(order, &rootfs, &lock, doors)?;
-    configure::finish(&rootfs, doors.runner, &options).during("finish the tree of", subject())?;
+    configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())?;
     Ok(Image { lock, mirrors })
 }
 
@@ -252,9 +247,13 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         })
         .collect();
     let indexes = archive.indexes.into_iter().map(|index| (index.source, index.bytes)).collect();
+    let timed = Timed::begin(doors.reporter, Phase::Resolve, "read indexes");
     let catalog =
         crate::deb::packages::Catalog::read(indexes, &order.architecture).during("read", subject())?;
+    drop(timed);
+    let timed = Timed::begin(doors.reporter, Phase::Resolve, "choose");
     let packages = resolve::resolve(&catalog, &request).during("resolve", subject())?;
+    drop(timed);
     doors.reporter.report(Event::Finished {
         phase: Phase::Resolve,
         elapsed: begun.elapsed(),
