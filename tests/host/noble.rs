@@ -4,6 +4,8 @@ use std::{fs, net::Ipv4Addr, path::Path};
 
 use crate::{
     kit::{
+        archive::Archive,
+        deb::Deb,
         key::Key,
         server::Server,
         ubuntu::{Shape, Ubuntu},
@@ -128,24 +130,37 @@ pub fn noble_boots_and_updates(lab: &Lab) {
 /// jammy's base-files has folders where noble's has links; only the given key is trusted.
 pub fn jammy_is_merged_though_its_base_files_are_not(lab: &Lab) {
     let ubuntu = archive(lab, JAMMY, &["bookworm"]);
-    let (key, other) = (Key::new(), Key::new());
+    let (key, stranger) = (Key::new(), Key::new());
     ubuntu.publish(&key);
-    let (main, security) = (Server::new(&ubuntu.host("archive")), Server::new(&ubuntu.host("security")));
+    // one host is a folder, the other one is asked over the network, and somebody else's archive comes in
+    let security = Server::new(&ubuntu.host("security"));
+    let mut third = Archive::new();
+    third.add(&Deb::new("third", "3").file("usr/share/third", 0o644, b"3\n"));
+    third.publish();
+    let other = Server::new(third.root());
     let place = lab.path("ubuntu");
     let text = |name: &str| place.join(name).to_str().expect("a UTF-8 path").to_owned();
     fs::write(place.join("key.asc"), key.armored()).expect("a keyring");
-    fs::write(place.join("other.asc"), other.armored()).expect("a keyring");
+    fs::write(place.join("stranger.asc"), stranger.armored()).expect("a keyring");
+    fs::write(place.join("third.asc"), third.keys[0].armored()).expect("a keyring");
+    let sources = text("third.sources");
+    let stanza = |key: &str| {
+        let url = other.url();
+        format!("Types: deb\nURIs: {url}\nSuites: trixie\nComponents: main\nSigned-By: {key}\n")
+    };
+    fs::write(&sources, stanza(&text("third.asc"))).expect("apt's stanza");
     let tree = text("tree");
     process::run(&["rm", "-rf", "--one-file-system", &tree], "", SOON).ok();
     let build = |keyring: &str| {
         let security = format!("security={}/ubuntu", security.url());
-        let main = format!("{}/ubuntu", main.url());
+        let main = format!("file://{}/ubuntu", ubuntu.host("archive").display());
         let from =
             ["--mirror", &main, "--mirror", &security, "--keyring-only", keyring, "--component", "main"];
         let order = ["bootstrap", "jammy", &tree, "--pocket", "updates,security,backports"];
-        lab.sandbox(&[&order[..], &from, &["--include", "from-backports", "--exclude", "tzdata"]].concat())
+        let more = ["--include", "from-backports,third", "--exclude", "tzdata", "--extra-source", &sources];
+        lab.sandbox(&[&order[..], &from, &more].concat())
     };
-    build(&text("other.asc")).ends_with(4);
+    build(&text("stranger.asc")).ends_with(4);
     build(&text("key.asc")).ok();
     let inside = |argv: &[&str]| process::run(&[&["chroot", &tree], argv].concat(), "", SOON);
     for name in ["bin", "sbin", "lib", "lib64"] {
@@ -158,9 +173,17 @@ pub fn jammy_is_merged_though_its_base_files_are_not(lab: &Lab) {
     assert!(inside(&["dpkg-query", "-W", "-f", "${Version}", "mawk"]).ok().ends_with("ubuntu0.2"));
     assert_eq!(inside(&["dpkg-query", "-W", "-f", "${Version}", "from-backports"]).ok(), "1");
     inside(&["dpkg-query", "-W", "tzdata"]).ends_with(1);
-    let sources = fs::read_to_string(Path::new(&tree).join("etc/apt/sources.list.d/ubuntu.sources"));
-    let sources = sources.expect("apt's sources");
+    let inside_file = |path: &str| fs::read_to_string(Path::new(&tree).join(path)).expect(path);
+    let sources = inside_file("etc/apt/sources.list.d/ubuntu.sources");
+    // a folder of the host's is nothing to the tree
+    assert!(sources.starts_with("Types: deb\nURIs: http://archive.ubuntu.com/ubuntu\n"), "{sources}");
     assert!(sources.contains("Components: main\nSigned-By: /etc/apt/keyrings/added-1.asc\n"), "{sources}");
     assert!(sources.contains("Suites: jammy jammy-updates jammy-backports\n"), "{sources}");
+    // the tree's own apt believes the third archive by the key that came with it
+    assert_eq!(inside_file("usr/share/third"), "3\n");
+    assert_eq!(inside_file("etc/apt/sources.list.d/third.sources"), stanza("/etc/apt/keyrings/third.asc"));
+    let list = "Dir::Etc::sourcelist=/etc/apt/sources.list.d/third.sources";
+    let update = ["apt-get", "-q", "update", "--error-on=any", "-o", list, "-o", "Dir::Etc::sourceparts=-"];
+    assert!(inside(&update).ok().contains(other.url()));
     process::run(&["rm", "-rf", "--one-file-system", &tree], "", SOON).ok();
 }

@@ -194,8 +194,7 @@ fn keyrings_add_and_replace() {
 }
 
 #[test]
-fn replacing_takes_the_shipped_keys_away() {
-    // the image pins a key of the shipped keyring, which is there unless it is replaced
+fn a_pinned_key_that_is_nowhere_does_not_hinder_a_given_one() {
     let archive = Archive::small();
     let server = Server::new(archive.root());
     let user = User::new(&archive, server.url());
@@ -204,7 +203,6 @@ fn replacing_takes_the_shipped_keys_away() {
     fs::write(user.path("images/kit.toml"), pinned).unwrap();
     let build =
         |option: &str| user.sandbox(&["bootstrap", "kit", "tree", "--variant", "essential", option, "key"]);
-    // a pinned key that no keyring has is no reason to believe less of the one that is given
     came_through(&build("--keyring"));
     came_through(&build("--keyring-only"));
     let none = user.sandbox(&["bootstrap", "kit", "tree", "--variant", "essential"]);

@@ -5,7 +5,7 @@ use super::{Order, OrderError};
 use crate::{
     archive, configure,
     keyring::{Fingerprint, Keyring, shipped},
-    lock::Lock,
+    lock::{Lock, LockedSource},
     spec::{Pocket, Trusted, is_armored},
 };
 
@@ -132,16 +132,31 @@ pub(super) fn of_tree(order: &Order, lock: &Lock) -> configure::Sources {
         beside.push((path, extra.stanza().into_bytes()));
         beside.push((extra.key_path(), extra.key.clone()));
     }
-    let text = apt_sources(lock, &signed_by.join(" "));
+    let own = lock.sources.iter().filter(|source| !source.id.contains(EXTRA));
+    let sources: Vec<LockedSource> = own.map(|source| seen_inside(order, source)).collect();
+    let text = apt_sources(&sources, &signed_by.join(" "));
     configure::Sources { file: order.spec.apt.sources.clone(), text, beside }
+}
+
+/// Leaves mirrors out that are folders of the host; where there was no other, the image's stands in.
+fn seen_inside(order: &Order, source: &LockedSource) -> LockedSource {
+    let mut seen = source.clone();
+    seen.mirrors.retain(|mirror| !mirror.starts_with("file:"));
+    if seen.mirrors.is_empty() {
+        let layer = &order.spec.layer;
+        let pocket = layer.pocket.iter().find(|pocket| pocket.name == source.id);
+        let archive = pocket.and_then(|pocket| layer.archive.get(&pocket.archive));
+        seen.mirrors.extend(archive.map(|archive| archive.mirror_of(&order.architecture).to_owned()));
+    }
+    seen
 }
 
 /// Writes the tree's own apt sources: a stanza for each archive, as the build used it.
 ///
 /// **Source**: sources.list(5), deb822 style.
-fn apt_sources(lock: &Lock, signed_by: &str) -> String {
+fn apt_sources(sources: &[LockedSource], signed_by: &str) -> String {
     let mut stanzas: Vec<(&[String], Vec<&str>, &[String])> = Vec::new();
-    for source in lock.sources.iter().filter(|source| !source.id.contains(EXTRA)) {
+    for source in sources {
         match stanzas.iter_mut().find(|(mirrors, _, components)| {
             *mirrors == source.mirrors.as_slice() && *components == source.components.as_slice()
         }) {
@@ -167,7 +182,10 @@ fn apt_sources(lock: &Lock, signed_by: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{digest::Sha256, lock::LockedSource};
+    use crate::{
+        digest::Sha256,
+        spec::{Catalogue, mirrors::Mirrors, stack},
+    };
 
     #[test]
     fn suites_of_one_mirror_share_a_stanza() {
@@ -180,22 +198,64 @@ mod tests {
             release: Sha256::of(b""),
             signed_by: String::new(),
         };
-        let lock = Lock {
-            image: "trixie".to_owned(),
-            architecture: "amd64".to_owned(),
-            epoch: 0,
-            sources: vec![
-                source("http://m", "trixie"),
-                source("http://m", "trixie-updates"),
-                source("http://s", "trixie-security"),
-                source("http://other", "docker trixie"),
-            ],
-            packages: Vec::new(),
-        };
+        let sources = [
+            source("http://m", "trixie"),
+            source("http://m", "trixie-updates"),
+            source("http://s", "trixie-security"),
+        ];
         assert_eq!(
-            apt_sources(&lock, "/k.gpg"),
+            apt_sources(&sources, "/k.gpg"),
             "Types: deb\nURIs: http://m\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /k.gpg\n\n\
              Types: deb\nURIs: http://s\nSuites: trixie-security\nComponents: main\nSigned-By: /k.gpg\n"
         );
+    }
+
+    fn order(image: &str, architecture: &str) -> Order {
+        let root = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let catalogue = Catalogue { folders: vec![root], embedded: &[] };
+        Order {
+            spec: stack(&catalogue, image, &[]).unwrap(),
+            architecture: architecture.to_owned(),
+            variant: crate::resolve::Variant::default(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            recommends: false,
+            mirrors: Mirrors::new(),
+            pockets: None,
+            components: None,
+            keyrings: Vec::new(),
+            keyrings_only: Vec::new(),
+            ignore_valid_until: false,
+            hostname: String::new(),
+            npm_registry: String::new(),
+        }
+    }
+
+    #[test]
+    fn ports_are_elsewhere_in_every_pocket() {
+        let mirrors = |architecture: &str| {
+            let sources = sources(&order("noble", architecture)).unwrap();
+            sources.into_iter().map(|source| source.mirrors.join(" ")).collect::<Vec<_>>()
+        };
+        let (main, security) = ("http://archive.ubuntu.com/ubuntu", "http://security.ubuntu.com/ubuntu");
+        assert_eq!(mirrors("amd64"), [main, main, security]);
+        assert_eq!(mirrors("arm64"), ["http://ports.ubuntu.com/ubuntu-ports"; 3]);
+    }
+
+    #[test]
+    fn keyrings_that_replace_leave_none_of_the_shipped_keys() {
+        let ubuntu = shipped("ubuntu-archive-keyring").unwrap();
+        let trusted = |order: &Order| -> Vec<String> {
+            let keyring = sources(order).unwrap().remove(0).keyring;
+            keyring.fingerprints().iter().map(ToString::to_string).collect()
+        };
+        let mut order = order("trixie", "amd64");
+        let alone = trusted(&order);
+        order.keyrings = vec![ubuntu.to_vec()];
+        let more = trusted(&order);
+        assert!(more.len() == alone.len() + 3 && more.starts_with(&alone), "{more:?}");
+        order.keyrings_only = std::mem::take(&mut order.keyrings);
+        let only = trusted(&order);
+        assert!(only.len() == 3 && only.iter().all(|key| !alone.contains(key)), "{only:?}");
     }
 }
