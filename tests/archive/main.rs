@@ -4,6 +4,7 @@
 //! They need root and a network, and no machine is started. They run in order and share one cache.
 
 mod apt;
+mod foreign;
 mod lab;
 mod pockets;
 #[allow(dead_code, reason = "each test program uses its part of the kit")]
@@ -12,6 +13,7 @@ mod process;
 mod resolve;
 #[path = "../kit/runner.rs"]
 mod runner;
+mod suites;
 mod tree;
 mod variants;
 
@@ -32,6 +34,14 @@ const TESTS: &[Test<Lab>] = &[
         variants::the_variants_of_bookworm_are_mmdebstraps,
     ),
     ("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder),
+    ("suites::sid_is_built", suites::sid_is_built),
+    ("suites::forky_is_built", suites::forky_is_built),
+    ("suites::bullseye_is_built", suites::bullseye_is_built),
+    ("foreign::it_is_built_under_emulation", foreign::it_is_built_under_emulation),
+    (
+        "foreign::without_an_emulator_it_says_what_to_install",
+        foreign::without_an_emulator_it_says_what_to_install,
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -10,8 +10,11 @@ pub mod cache;
 pub mod compress;
 pub mod deb;
 pub mod key;
+pub mod repack;
 pub mod server;
 pub mod tar;
+pub mod tls;
+pub mod ubuntu;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -151,6 +151,15 @@ pub struct Build {
     /// Trust this keyring beside the suite's own
     #[arg(long, value_name = "FILE")]
     pub keyring: Vec<PathBuf>,
+    /// Trust this keyring instead of the suite's own
+    #[arg(long, value_name = "FILE")]
+    pub keyring_only: Vec<PathBuf>,
+    /// Take packages from the archives of this deb822 file too, each trusted by its Signed-By alone
+    #[arg(long, value_name = "FILE.sources")]
+    pub extra_source: Vec<PathBuf>,
+    /// Debian architecture [default: the host's]
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
     /// Install recommended packages too
     #[arg(long)]
     pub recommends: bool,
