@@ -8,6 +8,7 @@ mod kit;
 mod archive;
 mod bootstrap;
 mod cli;
+mod contained;
 mod interrupt;
 mod mirror;
 mod signature;

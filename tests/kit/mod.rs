@@ -10,7 +10,9 @@ pub mod cache;
 pub mod compress;
 pub mod deb;
 pub mod key;
+pub mod process;
 pub mod server;
+pub mod system;
 pub mod tar;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -189,8 +189,15 @@ impl Direct {
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(file)
-            .stderr(copy)
-            .process_group(0);
+            .stderr(copy);
+        // SAFETY: the closure makes one system call.
+        #[allow(
+            unsafe_code,
+            reason = "a session of its own, so that no terminal reaches it, has no safe form"
+        )]
+        unsafe {
+            command.pre_exec(|| Ok(rustix::process::setsid().map(|_| ())?));
+        }
         command.spawn().map_err(io("starting the supervisor", &self.program))
     }
 
