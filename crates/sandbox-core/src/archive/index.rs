@@ -14,8 +14,11 @@ use crate::{
     store::{Checksum, StoreError, Wanted},
 };
 
-/// The most bytes of a decoded index whose size the Release file does not list.
+/// The most bytes of a decoded index, whatever size the Release file lists.
 const LIMIT: u64 = 1 << 30;
+
+/// The most memory that the decoder of xz may take; `xz -9` takes a quarter of it.
+const MEMORY: u64 = 256 << 20;
 
 /// A decoded `Packages` index.
 #[derive(Debug)]
@@ -155,7 +158,7 @@ fn decoded(
     id: &str,
     path: &str,
 ) -> Result<Vec<u8>, ArchiveError> {
-    let limit = plain.map_or(LIMIT, |plain| plain.size);
+    let limit = plain.map_or(LIMIT, |plain| plain.size.min(LIMIT));
     let bytes = decode(file, format, limit).map_err(|source| ArchiveError::Decode {
         id: id.to_owned(),
         path: path.to_owned(),
@@ -181,7 +184,10 @@ fn decode(file: &Path, format: &str, limit: u64) -> io::Result<Vec<u8>> {
     let file = BufReader::with_capacity(256 << 10, File::open(file)?);
     let reader: Box<dyn Read> = match format {
         ".zst" => Box::new(zstd::Decoder::with_buffer(file)?),
-        ".xz" => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file)),
+        ".xz" => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(file, stream))
+        }
         ".gz" => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
         _ => Box::new(file),
     };

@@ -25,6 +25,7 @@ use std::{
 
 pub use checksum::{Checksum, NotAnIntegrity};
 pub use error::StoreError;
+pub(crate) use error::disk_class;
 pub use fetch::Wanted;
 pub use fill::{Filled, fill};
 

@@ -3,7 +3,7 @@
 //! **Source**: dpkg(1) FILES, deb-triggers(5), deb-conffiles(5); dpkg's lib/dpkg/dbdir.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     path::{Path, PathBuf},
 };
@@ -89,7 +89,10 @@ fn statuses(packages: &[&Package<'_>], contents: &[Contents]) -> String {
             let mut fields = package.fields.clone();
             fields.set("Status", "install ok unpacked");
             let mut conffiles = String::new();
-            for line in package.control.lines("conffiles").map(str::trim) {
+            // one that is listed twice is one (dpkg reads the list as a set)
+            let mut listed = BTreeSet::new();
+            let lines = package.control.lines("conffiles").map(str::trim);
+            for line in lines.filter(|line| !line.is_empty() && listed.insert(*line)) {
                 let (flag, path) = match line.strip_prefix("remove-on-upgrade ") {
                     Some(path) => (" remove-on-upgrade", path.trim()),
                     None => ("", line),
