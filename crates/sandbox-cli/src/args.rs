@@ -62,6 +62,9 @@ pub struct Global {
     /// Show results and events as JSON
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
+    /// Show at the end where the time went, by phase
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub timings: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ mod exit;
 mod failure;
 mod progress;
 mod settings;
+mod timings;
 mod ui;
 mod verb;
 

@@ -10,19 +10,28 @@ use std::{
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use sandbox_core::report::{Event, Phase, Reporter, Unit};
 
-use crate::settings::Display;
+use crate::{
+    settings::{Display, Settings},
+    timings::Timings,
+};
 
 /// A reporter for a terminal, a log or a program.
 pub struct Progress {
     display: Display,
     bars: MultiProgress,
     open: Mutex<BTreeMap<&'static str, ProgressBar>>,
+    timings: Option<Mutex<Timings>>,
 }
 
 impl Progress {
     /// Makes a reporter for a way of showing things.
-    pub fn new(display: Display) -> Self {
-        Self { display, bars: MultiProgress::new(), open: Mutex::new(BTreeMap::new()) }
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            display: settings.display,
+            bars: MultiProgress::new(),
+            open: Mutex::new(BTreeMap::new()),
+            timings: settings.timings.then(|| Mutex::new(Timings::begin())),
+        }
     }
 
     fn bar(&self, event: &Event) {
@@ -53,6 +62,7 @@ impl Progress {
                 }
                 self.line(event);
             }
+            Event::Part { .. } => {}
             Event::Notice { .. } | Event::Warning { .. } => self.line(event),
         }
     }
@@ -74,6 +84,9 @@ impl Progress {
 
 impl Reporter for Progress {
     fn report(&self, event: Event) {
+        if let Some(timings) = &self.timings {
+            timings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).note(&event);
+        }
         match self.display {
             Display::Bars => self.bar(&event),
             Display::Lines => self.line(&event),
@@ -91,6 +104,16 @@ impl Reporter for Progress {
     }
 }
 
+/// Where the time went is told last, whatever the end was.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(timings) = &self.timings {
+            let table = timings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).table();
+            let _ = write!(io::stderr(), "{table}");
+        }
+    }
+}
+
 fn seconds(elapsed: Duration) -> String {
     if elapsed < Duration::from_secs(60) {
         format!("{:.1} s", elapsed.as_secs_f64())
@@ -99,7 +122,7 @@ fn seconds(elapsed: Duration) -> String {
     }
 }
 
-const fn word(phase: Phase) -> &'static str {
+pub const fn word(phase: Phase) -> &'static str {
     match phase {
         Phase::Archive => "archive",
         Phase::Resolve => "resolve",
@@ -107,6 +130,7 @@ const fn word(phase: Phase) -> &'static str {
         Phase::Unpack => "unpack",
         Phase::Configure => "configure",
         Phase::Customize => "customize",
+        Phase::Finish => "finish",
         Phase::Pack => "pack",
         Phase::Define => "define",
         Phase::Boot => "boot",

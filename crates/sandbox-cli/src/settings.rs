@@ -31,6 +31,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// How things are shown.
     pub display: Display,
+    /// Whether it is told at the end where the time went.
+    pub timings: bool,
     /// The user's home, if known.
     pub home: Option<PathBuf>,
     /// This program's own absolute path.
@@ -51,7 +53,7 @@ impl Settings {
     /// # Errors
     /// Where this program's own path is not known.
     pub fn read(global: &Global) -> Result<Self, Failure> {
-        let Global { cache_dir, state_dir, quiet, json } = global;
+        let Global { cache_dir, state_dir, quiet, json, timings } = global;
         let program = fs::read_link("/proc/self/exe")
             .map_err(|error| Failure::said(Exit::HOST, format!("/proc/self/exe cannot be read: {error}")))?;
         Ok(Self {
@@ -63,6 +65,7 @@ impl Settings {
                 _ if std::io::stderr().is_terminal() => Display::Bars,
                 _ => Display::Lines,
             },
+            timings: *timings,
             home: variable("HOME").map(PathBuf::from),
             program,
             now: clock(),

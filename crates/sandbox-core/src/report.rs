@@ -1,6 +1,6 @@
 //! Progress as data. The command line turns it into bars, plain lines or JSON.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A part of the work that a user would name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -18,6 +18,8 @@ pub enum Phase {
     Configure,
     /// Profile parts (files, users, tarballs, steps) are put in.
     Customize,
+    /// The tree gets its identity, loses what no two builds share, and is written to disk.
+    Finish,
     /// The tree is packed into an archive file.
     Pack,
     /// The machine's configuration is written.
@@ -63,6 +65,16 @@ pub enum Event {
         /// One line of result: `78 packages, 32.1 MB`.
         summary: String,
     },
+    /// A part of a phase ended. Parts of several phases run at once.
+    Part {
+        /// Of which phase.
+        phase: Phase,
+        /// What was done: `decode`.
+        part: &'static str,
+        /// How long it took, in seconds and nanoseconds.
+        #[serde(serialize_with = "seconds")]
+        elapsed: Duration,
+    },
     /// Something the user should know, that stops nothing.
     Notice {
         /// One sentence.
@@ -95,6 +107,29 @@ fn seconds<S: serde::Serializer>(elapsed: &Duration, serializer: S) -> Result<S:
 pub trait Reporter: Send + Sync {
     /// Takes one event. It must not block for long.
     fn report(&self, event: Event);
+}
+
+/// A part of a phase under way: it is reported when this goes.
+pub struct Timed<'a> {
+    reporter: &'a dyn Reporter,
+    phase: Phase,
+    part: &'static str,
+    begun: Instant,
+}
+
+impl<'a> Timed<'a> {
+    /// Begins a part.
+    #[must_use]
+    pub fn begin(reporter: &'a dyn Reporter, phase: Phase, part: &'static str) -> Self {
+        Self { reporter, phase, part, begun: Instant::now() }
+    }
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        let Self { phase, part, begun, .. } = *self;
+        self.reporter.report(Event::Part { phase, part, elapsed: begun.elapsed() });
+    }
 }
 
 /// A reporter that drops everything.

@@ -25,7 +25,7 @@ pub fn run(args: &Bootstrap, settings: &Settings) -> Result<Exit, Failure> {
     let target = Target::of(&args.target)?;
     let store = build::store(settings)?;
     let transport = build::transport(settings)?;
-    let progress = Progress::new(settings.display);
+    let progress = Progress::new(settings);
     let doors = Doors {
         transport: &transport,
         runner: &Processes::new(),

@@ -34,7 +34,7 @@ impl Host {
         Self {
             nspawn: Nspawn::new(&settings.state),
             direct: Direct::new(&settings.state, &settings.program),
-            progress: Progress::new(settings.display),
+            progress: Progress::new(settings),
             records: Records::new(&settings.state),
         }
     }

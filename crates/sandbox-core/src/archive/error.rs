@@ -4,11 +4,10 @@ use std::{io, path::PathBuf};
 
 use crate::{
     deb::release::Malformed,
-    digest::Sha256,
     error::{Cause, Class, Hint},
     host::transport::TransportError,
     keyring::KeyringError,
-    store::{StoreError, disk_class},
+    store::{Checksum, StoreError, disk_class},
 };
 
 /// Why an archive could not be opened. Every variant names the source.
@@ -136,9 +135,9 @@ pub enum ArchiveError {
         /// Bytes that came, or the limit where there were more.
         found_size: u64,
         /// Listed digest.
-        expected: Box<Sha256>,
+        expected: Box<Checksum>,
         /// Digest of what came.
-        found: Box<Sha256>,
+        found: Box<Checksum>,
     },
     /// The Release file could not be kept for use without a network, or read back.
     #[error("the kept Release file {} fails", .path.display())]

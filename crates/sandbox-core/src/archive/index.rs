@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, BufReader, Read},
     path::Path,
+    sync::mpsc::sync_channel,
     thread,
 };
 
@@ -11,6 +12,7 @@ use super::{ArchiveError, Opening, Source, joined, release::Verified};
 use crate::{
     deb::release::Listed,
     digest::Sha256,
+    report::{Phase, Timed},
     store::{Checksum, StoreError, Wanted},
 };
 
@@ -30,6 +32,9 @@ pub struct Index {
     /// The whole text.
     pub bytes: Vec<u8>,
 }
+
+/// How many bytes are decoded before others see them.
+const PIECE: u64 = 1 << 20;
 
 /// How an index may be compressed: by file name suffix, the fastest to decode first.
 const FORMATS: [&str; 4] = [".zst", ".xz", ".gz", ""];
@@ -86,11 +91,8 @@ impl Opening<'_> {
             };
             match self.store.fetch(&wanted, self.transport, &|delta| self.advanced(delta)) {
                 Ok(entry) => {
-                    let bytes = decoded(entry.path(), format, plain, &source.id, &path)?;
-                    if !format.is_empty() {
-                        self.keep_decoded(source, base, plain, &bytes)?;
-                    }
-                    return Ok(bytes);
+                    let _timed = Timed::begin(self.reporter, Phase::Archive, "decode");
+                    return self.decoded(source, (entry.path(), format), plain, &path);
                 }
                 // Archives list formats that they do not keep; the next one may be there.
                 Err(problem) if problem.is_missing() || matches!(problem, StoreError::NoAddress { .. }) => {
@@ -120,16 +122,45 @@ impl Opening<'_> {
         read.map_err(|problem| failed(source, base.to_owned(), problem))
     }
 
-    fn keep_decoded(
+    /// Decodes a file whose digest was checked, checks what comes out, and keeps that. Checking and keeping is
+    /// another thread's, because decoding is what all wait for.
+    fn decoded(
         &self,
         source: &Source,
-        base: &str,
+        (file, format): (&Path, &str),
         plain: Option<Listed>,
-        bytes: &[u8],
-    ) -> Result<(), ArchiveError> {
-        let Some(plain) = plain else { return Ok(()) };
-        let kept = self.store.keep(&Checksum::Sha256(plain.sha256), bytes);
-        kept.map_err(|problem| failed(source, base.to_owned(), problem))
+        path: &str,
+    ) -> Result<Vec<u8>, ArchiveError> {
+        let broken =
+            |problem| ArchiveError::Decode { id: source.id.clone(), path: path.to_owned(), source: problem };
+        let Some(plain) = plain else { return decode(file, format, LIMIT, &mut |_| {}).map_err(broken) };
+        let expected = Checksum::Sha256(plain.sha256);
+        let mut keeping =
+            self.store.keeping(&expected).map_err(|problem| failed(source, path.to_owned(), problem))?;
+        let (send, receive) = sync_channel::<Vec<u8>>(4);
+        let (bytes, found) = thread::scope(|scope| {
+            let keeper = scope.spawn(move || {
+                receive.iter().try_for_each(|chunk| keeping.append(&chunk))?;
+                keeping.finish()
+            });
+            // where the keeper has failed it says why when it is joined
+            let bytes = decode(file, format, plain.size, &mut |chunk| drop(send.send(chunk.to_vec())));
+            drop(send);
+            (bytes, joined(keeper))
+        });
+        let bytes = bytes.map_err(broken)?;
+        let found = found.map_err(|problem| failed(source, path.to_owned(), problem))?;
+        if bytes.len() as u64 == plain.size && found == expected {
+            return Ok(bytes);
+        }
+        Err(ArchiveError::Content {
+            id: source.id.clone(),
+            path: path.to_owned(),
+            size: plain.size,
+            found_size: bytes.len() as u64,
+            expected: Box::new(expected),
+            found: Box::new(found),
+        })
     }
 }
 
@@ -150,37 +181,9 @@ fn urls(verified: &Verified, suite: &str, path: &str, listed: &Listed) -> Vec<St
     urls
 }
 
-/// Decodes a file whose digest was checked, and checks what comes out.
-fn decoded(
-    file: &Path,
-    format: &str,
-    plain: Option<Listed>,
-    id: &str,
-    path: &str,
-) -> Result<Vec<u8>, ArchiveError> {
-    let limit = plain.map_or(LIMIT, |plain| plain.size.min(LIMIT));
-    let bytes = decode(file, format, limit).map_err(|source| ArchiveError::Decode {
-        id: id.to_owned(),
-        path: path.to_owned(),
-        source,
-    })?;
-    let Some(plain) = plain else { return Ok(bytes) };
-    let found = Sha256::of(&bytes);
-    if bytes.len() as u64 == plain.size && found == plain.sha256 {
-        return Ok(bytes);
-    }
-    Err(ArchiveError::Content {
-        id: id.to_owned(),
-        path: path.to_owned(),
-        size: plain.size,
-        found_size: bytes.len() as u64,
-        expected: Box::new(plain.sha256),
-        found: Box::new(found),
-    })
-}
-
-/// Decodes at most one byte more than `limit`: enough to see that there is too much.
-fn decode(file: &Path, format: &str, limit: u64) -> io::Result<Vec<u8>> {
+/// Decodes at most one byte more than `limit`: enough to see that there is too much. `each` is given what comes,
+/// piece by piece.
+fn decode(file: &Path, format: &str, limit: u64, each: &mut dyn FnMut(&[u8])) -> io::Result<Vec<u8>> {
     let file = BufReader::with_capacity(256 << 10, File::open(file)?);
     let reader: Box<dyn Read> = match format {
         ".zst" => Box::new(zstd::Decoder::with_buffer(file)?),
@@ -193,7 +196,14 @@ fn decode(file: &Path, format: &str, limit: u64) -> io::Result<Vec<u8>> {
     };
     // The listed size is a signed statement, but memory is only taken as bytes really come.
     let mut bytes = Vec::with_capacity(usize::try_from(limit.min(128 << 20)).unwrap_or_default());
-    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    let mut reader = reader.take(limit.min(LIMIT).saturating_add(1));
+    loop {
+        let before = bytes.len();
+        if reader.by_ref().take(PIECE).read_to_end(&mut bytes)? == 0 {
+            break;
+        }
+        each(&bytes[before..]);
+    }
     if bytes.len() as u64 > LIMIT {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it decompresses to more than 1 GiB"));
     }
@@ -213,10 +223,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bomb");
         std::fs::write(&path, encoder.finish().unwrap()).unwrap();
-        assert_eq!(decode(&path, ".gz", 100).unwrap().len(), 101);
-        let listed = Listed { size: 100, sha256: Sha256::of(&[0; 100]) };
-        let problem = decoded(&path, ".gz", Some(listed), "a", "b").unwrap_err();
-        assert!(matches!(problem, ArchiveError::Content { found_size: 101, .. }));
+        let mut seen = 0;
+        assert_eq!(decode(&path, ".gz", 100, &mut |piece| seen += piece.len()).unwrap().len(), 101);
+        assert_eq!(seen, 101);
     }
 
     #[test]
@@ -225,7 +234,7 @@ mod tests {
         let path = folder.path().join("noise");
         std::fs::write(&path, b"this is no compressed file").unwrap();
         for format in [".zst", ".xz", ".gz"] {
-            assert!(decode(&path, format, 100).is_err(), "{format}");
+            assert!(decode(&path, format, 100, &mut |_| {}).is_err(), "{format}");
         }
     }
 }

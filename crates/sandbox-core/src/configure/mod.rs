@@ -17,7 +17,7 @@ use crate::{
         root::{Links, Meta, Root},
         runner::{Command, Runner, RunnerError},
     },
-    report::{Event, Phase, Reporter, Unit},
+    report::{Event, Phase, Reporter, Timed, Unit},
     unpack::Unpacked,
 };
 
@@ -146,57 +146,142 @@ pub(crate) fn environment(mut command: Command, epoch: i64) -> Command {
 /// # Errors
 /// Of the first script that fails, with its story.
 pub fn configure(
-    unpacked: Unpacked,
+    unpacked: &Unpacked,
     runner: &dyn Runner,
     options: &Options,
     reporter: &dyn Reporter,
 ) -> Result<Rootfs, ConfigureError> {
-    let begun = Instant::now();
-    let total = unpacked.packages.len();
-    reporter.report(Event::Started { phase: Phase::Configure, unit: Unit::Packages, total: 0 });
-    let root = Root::open(&unpacked.tree, Links::InTree).map_err(tree(&unpacked.tree))?;
-    let in_tree = |command: Command| environment(command.in_tree(&unpacked.tree), options.epoch);
-    identity::before(&root, options)?;
-    no_services(&root, options.epoch)?;
-    for package in &unpacked.preinsts {
-        reporter.report(Event::At { phase: Phase::Configure, subject: package.name.clone() });
-        preinst::run(&root, package, runner, options.epoch, &in_tree)?;
+    let mut configuring = Configuring::begin(unpacked, runner, options, reporter)?;
+    configuring.batch(unpacked)?;
+    configuring.end()
+}
+
+/// A tree whose packages are configured batch by batch.
+pub struct Configuring<'a> {
+    root: Root,
+    runner: &'a dyn Runner,
+    options: &'a Options,
+    reporter: &'a dyn Reporter,
+    packages: usize,
+    begun: Instant,
+}
+
+impl<'a> Configuring<'a> {
+    /// Gives a tree what scripts look for while they run.
+    ///
+    /// # Errors
+    /// Where the tree cannot be written.
+    pub fn begin(
+        unpacked: &Unpacked,
+        runner: &'a dyn Runner,
+        options: &'a Options,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Self, ConfigureError> {
+        reporter.report(Event::Started { phase: Phase::Configure, unit: Unit::Packages, total: 0 });
+        let root = Root::open(&unpacked.tree, Links::InTree).map_err(tree(&unpacked.tree))?;
+        identity::before(&root, options)?;
+        no_services(&root, options.epoch)?;
+        Ok(Self { root, runner, options, reporter, packages: 0, begun: Instant::now() })
     }
-    if !unpacked.deferred.is_empty() {
-        by_dpkg(&root, &unpacked, runner, options.epoch, &in_tree)?;
+
+    /// Configures the packages that are unpacked and not configured.
+    ///
+    /// # Errors
+    /// Of the first script that fails, with its story.
+    pub fn batch(&mut self, unpacked: &Unpacked) -> Result<(), ConfigureError> {
+        self.packages += unpacked.packages;
+        let timed = Timed::begin(self.reporter, Phase::Configure, "preinst scripts");
+        for package in &unpacked.preinsts {
+            self.at(&package.name);
+            let epoch = self.options.epoch;
+            preinst::run(&self.root, package, self.runner, epoch, &|command| self.in_tree(command))?;
+        }
+        drop(timed);
+        if !unpacked.deferred.is_empty() {
+            self.by_dpkg(&unpacked.deferred)?;
+        }
+        if unpacked.packages > 0 {
+            self.at("dpkg --configure");
+            let _timed = Timed::begin(self.reporter, Phase::Configure, "dpkg --configure");
+            self.dpkg("configure", &["--force-unsafe-io", "--configure", "-a"])?;
+        }
+        Ok(())
     }
-    reporter.report(Event::At { phase: Phase::Configure, subject: "dpkg --configure".to_owned() });
-    dpkg(runner, "configure", in_tree(Command::new(["dpkg", "--force-unsafe-io", "--configure", "-a"])))?;
-    services_again(&root)?;
-    let audit = dpkg(runner, "audit", in_tree(Command::new(["dpkg", "--audit"])))?;
-    if !audit.trim().is_empty() {
-        return Err(ConfigureError::Audit { found: audit });
+
+    /// Sees that dpkg is content.
+    ///
+    /// # Errors
+    /// [`ConfigureError::Audit`].
+    pub fn end(self) -> Result<Rootfs, ConfigureError> {
+        services_again(&self.root)?;
+        let timed = Timed::begin(self.reporter, Phase::Configure, "dpkg --audit");
+        let audit = self.dpkg("audit", &["--audit"])?;
+        if !audit.trim().is_empty() {
+            return Err(ConfigureError::Audit { found: audit });
+        }
+        drop(timed);
+        self.reporter.report(Event::Finished {
+            phase: Phase::Configure,
+            elapsed: self.begun.elapsed(),
+            summary: format!("{} packages", self.packages),
+        });
+        Ok(Rootfs { root: self.root })
     }
-    reporter.report(Event::Finished {
-        phase: Phase::Configure,
-        elapsed: begun.elapsed(),
-        summary: format!("{total} packages"),
-    });
-    Ok(Rootfs { root })
+
+    fn in_tree(&self, command: Command) -> Command {
+        environment(command.in_tree(self.root.path()), self.options.epoch)
+    }
+
+    fn at(&self, subject: &str) {
+        self.reporter.report(Event::At { phase: Phase::Configure, subject: subject.to_owned() });
+    }
+
+    fn dpkg(&self, doing: &'static str, arguments: &[&str]) -> Result<String, ConfigureError> {
+        let argv = std::iter::once("dpkg").chain(arguments.iter().copied());
+        match self.runner.run(&self.in_tree(Command::new(argv))) {
+            Ok(output) => Ok(output.text),
+            Err(source) => Err(ConfigureError::Dpkg { doing, source: Box::new(source) }),
+        }
+    }
+
+    /// Has dpkg unpack what shares paths with others, after their scripts could divert them.
+    fn by_dpkg(&self, packages: &[PathBuf]) -> Result<(), ConfigureError> {
+        let (root, epoch) = (&self.root, self.options.epoch);
+        let folder = Path::new("var/cache/sandbox-unpack");
+        root.make_folders(folder, Meta::of_root(0o700, epoch)).map_err(tree(folder))?;
+        let mut argv = vec!["--force-unsafe-io".to_owned(), "--unpack".to_owned()];
+        for (number, package) in packages.iter().enumerate() {
+            let path = folder.join(format!("{number}.deb"));
+            let bytes = std::fs::read(package).map_err(tree(&path))?;
+            root.write(&path, &bytes, Meta::of_root(0o600, epoch)).map_err(tree(&path))?;
+            argv.push(format!("/{}", path.display()));
+        }
+        self.dpkg("unpack", &argv.iter().map(String::as_str).collect::<Vec<_>>())?;
+        root.empty(folder).map_err(tree(folder))?;
+        let (parent, name) = root.parent(folder).map_err(tree(folder))?;
+        rustix::fs::unlinkat(&parent, &name, rustix::fs::AtFlags::REMOVEDIR)
+            .map_err(|errno| tree(folder)(errno.into()))
+    }
 }
 
 /// Gives a configured tree its identity, takes away what no two builds share, and syncs it.
 ///
 /// # Errors
 /// Where the tree cannot be written.
-pub fn finish(rootfs: &Rootfs, _runner: &dyn Runner, options: &Options) -> Result<(), ConfigureError> {
+pub fn finish(rootfs: &Rootfs, options: &Options, reporter: &dyn Reporter) -> Result<(), ConfigureError> {
+    let begun = Instant::now();
+    let timed = Timed::begin(reporter, Phase::Finish, "normalise");
     identity::after(&rootfs.root, options)?;
     devices::make(&rootfs.root, options.epoch)?;
     normalise::all(&rootfs.root, options.epoch)?;
+    drop(timed);
+    let timed = Timed::begin(reporter, Phase::Finish, "sync");
     let folder = std::fs::File::open(rootfs.path()).map_err(tree(rootfs.path()))?;
-    rustix::fs::syncfs(&folder).map_err(|errno| tree(rootfs.path())(errno.into()))
-}
-
-fn dpkg(runner: &dyn Runner, doing: &'static str, command: Command) -> Result<String, ConfigureError> {
-    match runner.run(&command) {
-        Ok(output) => Ok(output.text),
-        Err(source) => Err(ConfigureError::Dpkg { doing, source: Box::new(source) }),
-    }
+    rustix::fs::syncfs(&folder).map_err(|errno| tree(rootfs.path())(errno.into()))?;
+    drop(timed);
+    let summary = "identity, normalised, on disk".to_owned();
+    reporter.report(Event::Finished { phase: Phase::Finish, elapsed: begun.elapsed(), summary });
+    Ok(())
 }
 
 /// The script that keeps services from being started (invoke-rc.d(8), policy-rc.d).
@@ -209,28 +294,4 @@ fn no_services(root: &Root, epoch: i64) -> Result<(), ConfigureError> {
 
 fn services_again(root: &Root) -> Result<(), ConfigureError> {
     root.remove(Path::new(POLICY)).map_err(tree(Path::new(POLICY)))
-}
-
-/// Has dpkg unpack what shares paths with others, after their scripts could divert them.
-fn by_dpkg(
-    root: &Root,
-    unpacked: &Unpacked,
-    runner: &dyn Runner,
-    epoch: i64,
-    in_tree: &dyn Fn(Command) -> Command,
-) -> Result<(), ConfigureError> {
-    let folder = Path::new("var/cache/sandbox-unpack");
-    root.make_folders(folder, Meta::of_root(0o700, epoch)).map_err(tree(folder))?;
-    let mut argv = vec!["dpkg".to_owned(), "--force-unsafe-io".to_owned(), "--unpack".to_owned()];
-    for (number, package) in unpacked.deferred.iter().enumerate() {
-        let path = folder.join(format!("{number}.deb"));
-        let bytes = std::fs::read(package).map_err(tree(&path))?;
-        root.write(&path, &bytes, Meta::of_root(0o600, epoch)).map_err(tree(&path))?;
-        argv.push(format!("/{}", path.display()));
-    }
-    dpkg(runner, "unpack", in_tree(Command::new(argv)))?;
-    root.empty(folder).map_err(tree(folder))?;
-    let (parent, name) = root.parent(folder).map_err(tree(folder))?;
-    rustix::fs::unlinkat(&parent, &name, rustix::fs::AtFlags::REMOVEDIR)
-        .map_err(|errno| tree(folder)(errno.into()))
 }

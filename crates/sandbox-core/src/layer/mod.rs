@@ -1,5 +1,6 @@
 //! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
 
+mod assemble;
 mod npm;
 mod pack;
 mod parts;
@@ -16,11 +17,10 @@ use crate::{
     host::{runner::Runner, transport::Transport},
     keyring::{Fingerprint, Keyring, KeyringError, shipped},
     lock::{Lock, LockedSource},
-    report::{Event, Phase, Reporter, Unit},
+    report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
     spec::{Pocket, Spec, mirrors::Mirrors},
-    store::{self, Store},
-    unpack,
+    store::Store,
 };
 
 /// How many downloads run at once.
@@ -154,11 +154,7 @@ pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
         .during("open", subject())?;
 
     let lock = resolve_packages(order, archive, doors)?;
-    let filled = store::fill(&lock, doors.store, doors.transport, JOBS, doors.reporter)
-        .during("fetch the packages of", subject())?;
     let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
-    let unpacked = unpack::unpack(&filled, tree, &unpack::Options { epoch: lock.epoch }, doors.reporter)
-        .during("unpack the packages of", subject())?;
     let options = configure::Options {
         hostname: order.hostname.clone(),
         sources: configure::Sources {
@@ -167,10 +163,9 @@ pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
         },
         epoch: lock.epoch,
     };
-    let rootfs = configure::configure(unpacked, doors.runner, &options, doors.reporter)
-        .during("configure the packages of", subject())?;
+    let rootfs = assemble::assemble(&lock, tree, &options, doors, &subject())?;
     customize(order, &rootfs, &lock, doors)?;
-    configure::finish(&rootfs, doors.runner, &options).during("finish the tree of", subject())?;
+    configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())?;
     Ok(Image { lock, mirrors })
 }
 
@@ -273,9 +268,13 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         })
         .collect();
     let indexes = archive.indexes.into_iter().map(|index| (index.source, index.bytes)).collect();
+    let timed = Timed::begin(doors.reporter, Phase::Resolve, "read indexes");
     let catalog =
         crate::deb::packages::Catalog::read(indexes, &order.architecture).during("read", subject())?;
+    drop(timed);
+    let timed = Timed::begin(doors.reporter, Phase::Resolve, "choose");
     let packages = resolve::resolve(&catalog, &request).during("resolve", subject())?;
+    drop(timed);
     doors.reporter.report(Event::Finished {
         phase: Phase::Resolve,
         elapsed: begun.elapsed(),

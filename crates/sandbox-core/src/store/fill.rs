@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Checksum, Entry, Store, StoreError, Wanted};
+use super::{Checksum, Delivery, Entry, Store, StoreError, Wanted};
 use crate::{
     host::transport::Transport,
     lock::{Lock, LockedPackage},
@@ -19,7 +19,7 @@ use crate::{
 
 /// A lock of which every package is in the cache and was seen to be right.
 ///
-/// Only [`fill`] makes one.
+/// Only [`fill`] and [`deliver`] make one.
 #[derive(Debug)]
 pub struct Filled {
     lock: Lock,
@@ -65,17 +65,40 @@ pub fn fill(
     jobs: usize,
     reporter: &dyn Reporter,
 ) -> Result<Filled, StoreError> {
+    let delivery = Delivery::new((0..lock.packages.len()).collect());
+    match deliver(lock, store, transport, jobs, &delivery, reporter)? {
+        Some(filled) => Ok(filled),
+        None => unreachable!("nobody stops this delivery"),
+    }
+}
+
+/// Does as [`fill`], and hands each package on as soon as it is there and right.
+///
+/// Gives nothing where it was stopped because no more is wanted.
+///
+/// # Errors
+/// As [`fill`]; the delivery has then ended.
+pub fn deliver(
+    lock: &Lock,
+    store: &Store,
+    transport: &dyn Transport,
+    jobs: usize,
+    delivery: &Delivery,
+    reporter: &dyn Reporter,
+) -> Result<Option<Filled>, StoreError> {
     let started = Instant::now();
     let total = lock.packages.iter().map(|package| package.size).sum();
     reporter.report(Event::Started { phase: Phase::Fetch, unit: Unit::Bytes, total });
-    let entries = all(lock, store, transport, jobs, reporter)?;
+    let entries = all(lock, store, transport, jobs, delivery, reporter);
+    delivery.end();
+    let Some(entries) = entries? else { return Ok(None) };
     let filled = Filled { lock: lock.clone(), entries };
     reporter.report(Event::Finished {
         phase: Phase::Fetch,
         elapsed: started.elapsed(),
         summary: summary(&filled, total),
     });
-    Ok(filled)
+    Ok(Some(filled))
 }
 
 fn all(
@@ -83,8 +106,10 @@ fn all(
     store: &Store,
     transport: &dyn Transport,
     jobs: usize,
+    delivery: &Delivery,
     reporter: &dyn Reporter,
-) -> Result<Vec<Entry>, StoreError> {
+) -> Result<Option<Vec<Entry>>, StoreError> {
+    let order = delivery.order();
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let done: Vec<Mutex<Option<Result<Entry, StoreError>>>> =
@@ -92,23 +117,24 @@ fn all(
     thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, lock.packages.len().max(1)) {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(package) = lock.packages.get(at) else { break };
-                    let outcome = one(lock, package, store, transport, reporter);
-                    stop.fetch_or(outcome.is_err(), Ordering::Relaxed);
+                while !stop.load(Ordering::Relaxed) && !delivery.is_stopped() {
+                    let rank = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(&at) = order.get(rank) else { break };
+                    let outcome = one(lock, &lock.packages[at], store, transport, reporter);
+                    match &outcome {
+                        Ok(entry) => delivery.put(rank, entry),
+                        Err(_) => stop.store(true, Ordering::Relaxed),
+                    }
                     *done[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
                 }
             });
         }
     });
-    // A place is empty only after one that failed, for work is handed out in order; look for failures first.
-    let mut outcomes: Vec<_> =
-        done.into_iter().filter_map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner)).collect();
-    match outcomes.iter().position(Result::is_err) {
-        Some(at) => outcomes.swap_remove(at).map(|entry| vec![entry]),
-        None => outcomes.into_iter().collect(),
-    }
+    // A place is empty where the work was given up: after a failure, which is told, or when it was stopped.
+    let outcomes =
+        done.into_iter().filter_map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let entries = outcomes.collect::<Result<Vec<_>, _>>()?;
+    Ok((entries.len() == lock.packages.len()).then_some(entries))
 }
 
 fn one(

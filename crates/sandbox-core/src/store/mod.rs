@@ -13,6 +13,7 @@
 //! broken tree. Several processes may share a cache: of two that want the same file one waits for the other.
 
 mod checksum;
+mod delivery;
 mod error;
 mod fetch;
 mod fill;
@@ -24,10 +25,11 @@ use std::{
 };
 
 pub use checksum::{Checksum, NotAnIntegrity};
+pub use delivery::{Delivered, Delivery};
 pub use error::StoreError;
 pub(crate) use error::disk_class;
 pub use fetch::Wanted;
-pub use fill::{Filled, fill};
+pub use fill::{Filled, deliver, fill};
 
 use crate::host::transport::Transport;
 use checksum::Check;
@@ -64,6 +66,31 @@ impl Entry {
     #[must_use]
     pub const fn fetched(&self) -> u64 {
         self.fetched
+    }
+}
+
+/// A file of the cache in the making.
+pub(crate) struct Keeping {
+    partial: Partial,
+    path: PathBuf,
+    checksum: Checksum,
+}
+
+impl Keeping {
+    /// Adds bytes.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.partial.append(bytes)
+    }
+
+    /// Gives the file its name if it is right, and removes it if it is not; gives its checksum.
+    pub(crate) fn finish(self) -> Result<Checksum, StoreError> {
+        let found = self.partial.checksum();
+        if found == self.checksum {
+            self.partial.rename(&self.path)?;
+        } else {
+            self.partial.discard()?;
+        }
+        Ok(found)
     }
 }
 
@@ -143,18 +170,16 @@ impl Store {
         Ok((check.finish() == *checksum).then_some(bytes))
     }
 
-    /// Keeps bytes that were made here, such as a decoded index, under a checksum that was seen to fit.
+    /// Keeps bytes that are made here, such as a decoded index, as they come.
     ///
     /// They are not synced to disk: they can be made again, and what a crash leaves is not taken for right.
     ///
     /// # Errors
     /// [`StoreError::Disk`].
-    pub(crate) fn keep(&self, checksum: &Checksum, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.path_of(checksum);
+    pub(crate) fn keeping(&self, checksum: &Checksum) -> Result<Keeping, StoreError> {
         let mut partial = Partial::lock(&self.root.join("partial"), checksum)?;
         partial.restart()?;
-        partial.append(bytes)?;
-        partial.rename(&path)
+        Ok(Keeping { partial, path: self.path_of(checksum), checksum: *checksum })
     }
 
     fn path_of(&self, checksum: &Checksum) -> PathBuf {

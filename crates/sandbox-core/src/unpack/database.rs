@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,7 @@ use super::{
 use crate::{
     deb::{deb822::Paragraph, status},
     host::root::{Meta, Root},
+    lock::LockedPackage,
 };
 
 /// Where dpkg keeps it.
@@ -23,9 +25,9 @@ const FOLDER: &str = "var/lib/dpkg";
 /// Writes the database of the packages that are in the tree; those that dpkg is to unpack are not in it.
 pub fn write(
     root: &Root,
-    all: &[Package<'_>],
+    all: &[LockedPackage],
     packages: &[&Package<'_>],
-    contents: &[Contents],
+    contents: &[&Contents],
     architecture: &str,
     epoch: i64,
 ) -> Result<(), UnpackError> {
@@ -52,15 +54,7 @@ pub fn write(
     for (name, text) in interests(packages) {
         put(&format!("triggers/{name}"), text.as_bytes(), 0o644);
     }
-    for (package, contents) in packages.iter().zip(contents) {
-        let info = package.info();
-        let mut list = contents.list.join("\n");
-        list.push('\n');
-        put(&format!("info/{info}.list"), list.as_bytes(), 0o644);
-        for (member, (bytes, mode)) in &package.control.members {
-            put(&format!("info/{info}.{member}"), bytes, *mode);
-        }
-    }
+    files.extend(info(packages, contents));
     files.insert(
         PathBuf::from("var/lib/apt/extended_states"),
         (automatic(all, architecture).into_bytes(), 0o644),
@@ -72,16 +66,75 @@ pub fn write(
     }
     let apt = Path::new("var/lib/apt");
     root.make_folders(apt, folder).map_err(UnpackError::tree(apt))?;
-    for (path, (bytes, mode)) in &files {
+    write_all(root, &files, epoch)
+}
+
+/// Adds packages that were moved into the tree to the database of a tree whose other packages are configured.
+///
+/// Triggers that those wait for are handed to dpkg, which runs them when it configures these.
+pub fn add(
+    root: &Root,
+    packages: &[&Package<'_>],
+    contents: &[&Contents],
+    epoch: i64,
+) -> Result<(), UnpackError> {
+    let mut files = info(packages, contents);
+    let file = |name: &str| Path::new(FOLDER).join(name);
+    let read = |name: &str| match root.read(&file(name)) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(problem) => Err(UnpackError::tree(&file(name))(problem)),
+    };
+    let mut put = |name: &str, text: String| files.insert(file(name), (text.into_bytes(), 0o644));
+    put("status", read("status")? + &statuses(packages, contents));
+    put("triggers/Unincorp", read("triggers/Unincorp")? + &activated(&read("triggers/File")?, contents));
+    for (name, text) in interests(packages) {
+        let name = format!("triggers/{name}");
+        let there = read(&name)?;
+        put(&name, there + &text);
+    }
+    write_all(root, &files, epoch)
+}
+
+/// Lists the files of dpkg's `info` folder.
+fn info(packages: &[&Package<'_>], contents: &[&Contents]) -> BTreeMap<PathBuf, (Vec<u8>, u32)> {
+    let mut files = BTreeMap::new();
+    for (package, contents) in packages.iter().zip(contents) {
+        let path = |member: &str| Path::new(FOLDER).join(format!("info/{}.{member}", package.info()));
+        let mut list = contents.list.join("\n");
+        list.push('\n');
+        files.insert(path("list"), (list.into_bytes(), 0o644));
+        for (member, (bytes, mode)) in &package.control.members {
+            files.insert(path(member), (bytes.clone(), *mode));
+        }
+    }
+    files
+}
+
+fn write_all(root: &Root, files: &BTreeMap<PathBuf, (Vec<u8>, u32)>, epoch: i64) -> Result<(), UnpackError> {
+    for (path, (bytes, mode)) in files {
         root.write(path, bytes, Meta::of_root(*mode, epoch)).map_err(UnpackError::tree(path))?;
     }
     Ok(())
 }
 
+/// Writes the path triggers that new files activate, as dpkg-trigger(1) leaves them for dpkg.
+///
+/// **Source**: dpkg's lib/dpkg/trignote.c and doc/spec/triggers.txt: `TRIGGER -` where nobody awaits it.
+fn activated(interests: &str, contents: &[&Contents]) -> String {
+    let known: BTreeSet<&str> = interests.lines().filter_map(|line| line.split(' ').next()).collect();
+    let mut activated: BTreeSet<&str> = BTreeSet::new();
+    for path in contents.iter().flat_map(|contents| &contents.list) {
+        let above = Path::new(path).ancestors().filter_map(Path::to_str);
+        activated.extend(above.filter_map(|path| known.get(path).copied()));
+    }
+    activated.into_iter().map(|trigger| format!("{trigger} -\n")).collect()
+}
+
 /// Writes dpkg's status file: every package unpacked, none configured.
 ///
 /// The digests of configuration files go in at once: dpkg then knows them for the package's own.
-fn statuses(packages: &[&Package<'_>], contents: &[Contents]) -> String {
+fn statuses(packages: &[&Package<'_>], contents: &[&Contents]) -> String {
     let mut stanzas: Vec<(&str, Paragraph)> = packages
         .iter()
         .zip(contents)
@@ -136,13 +189,9 @@ fn interests(packages: &[&Package<'_>]) -> BTreeMap<String, String> {
 }
 
 /// Writes what apt would have noted of packages that nobody asked for (apt-mark(8)).
-fn automatic(packages: &[Package<'_>], architecture: &str) -> String {
+fn automatic(packages: &[LockedPackage], architecture: &str) -> String {
     let mut text = String::new();
-    let mut automatic: Vec<_> = packages
-        .iter()
-        .filter(|package| package.locked.reason.is_automatic())
-        .map(|package| package.locked)
-        .collect();
+    let mut automatic: Vec<_> = packages.iter().filter(|package| package.reason.is_automatic()).collect();
     automatic.sort_by_key(|locked| &locked.name);
     for locked in automatic {
         // apt files packages of architecture `all` under the native one

@@ -52,6 +52,26 @@ pub enum UnpackError {
         /// The path, as the archive has it.
         path: String,
     },
+    /// A path that is no name of a file.
+    #[error("package `{package}` has the path `{path}`, which {problem}")]
+    Name {
+        /// The package.
+        package: String,
+        /// The path, as the archive has it, what cannot be shown replaced.
+        path: String,
+        /// `is not UTF-8`, `has a control character`, `is too long for any file system`.
+        problem: &'static str,
+    },
+    /// A device node.
+    ///
+    /// **Source**: Debian Policy §10.6.
+    #[error("package `{package}` has `{path}` as a device node, which no package may have")]
+    Device {
+        /// The package.
+        package: String,
+        /// The path.
+        path: String,
+    },
     /// A path that another package has as something else.
     #[error("package `{package}` has `{path}`, which another package has as something else")]
     Collision {

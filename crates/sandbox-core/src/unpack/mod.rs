@@ -1,16 +1,22 @@
 //! Packages straight into a tree, once, in parallel, and the package database as dpkg would have written it.
 //!
-//! Every package is left `install ok unpacked`; [`crate::configure`] runs its scripts. Packages that share a
-//! path with another one (vim-tiny and vim-runtime do, by a diversion) are left to the tree's own dpkg.
+//! Every package is left `install ok unpacked`; [`crate::configure`] runs its scripts. [`Unpacking`] does it as
+//! packages come, in two batches, so that the first can be configured meanwhile. Where packages share a path
+//! (vim-tiny and vim-runtime do, by a diversion), [`unpack`] does it in one, and leaves those that come second
+//! to the tree's own dpkg.
 
 mod database;
 mod error;
+mod merge;
+mod overlap;
 mod package;
+mod plan;
+mod shared;
 mod skeleton;
 mod tree;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -22,10 +28,14 @@ use std::{
 };
 
 pub use error::UnpackError;
+pub use overlap::{Halt, Unpacking};
 use package::{Contents, Package};
+use plan::BOTTOM;
+pub use plan::order;
 use tree::{Folders, Writer};
 
 use crate::{
+    deb::archive::Deb,
     host::root::{Links, Root},
     lock::LockedPackage,
     report::{Event, Phase, Reporter, Unit},
@@ -47,7 +57,8 @@ pub struct Unpacked {
     pub(crate) preinsts: Vec<Scripted>,
     /// Packages that dpkg is to unpack.
     pub(crate) deferred: Vec<PathBuf>,
-    pub(crate) packages: Vec<LockedPackage>,
+    /// How many packages there are.
+    pub(crate) packages: usize,
 }
 
 /// A package whose scripts are to run.
@@ -59,7 +70,7 @@ pub(crate) struct Scripted {
     pub(crate) members: BTreeMap<String, (Vec<u8>, u32)>,
 }
 
-/// Unpacks every package of a filled lock into an empty folder.
+/// Unpacks every package of a filled lock into an empty folder, in one batch.
 ///
 /// # Errors
 /// [`UnpackError`] of the first package that fails; the tree is then of no use.
@@ -73,20 +84,14 @@ pub fn unpack(
     let total = filled.lock().packages.len();
     reporter.report(Event::Started { phase: Phase::Unpack, unit: Unit::Packages, total: total as u64 });
     let packages = read(filled)?;
-    let (direct, deferred) = split(&packages);
+    let (direct, deferred) = shared::split(&packages)?;
 
     let root = Root::open(tree, Links::Refused).map_err(UnpackError::tree(tree))?;
     let architecture = &filled.lock().architecture;
-    skeleton::make(&root, &packages, architecture, options.epoch)?;
-    let contents = write(&root, &direct, options, reporter)?;
+    let contents = write(&root, &direct, architecture, options, reporter)?;
+    let contents: Vec<&Contents> = contents.iter().collect();
     let bytes = contents.iter().map(|contents| contents.bytes).sum::<u64>();
-    database::write(&root, &packages, &direct, &contents, architecture, options.epoch)?;
-
-    let preinsts = direct
-        .iter()
-        .filter(|package| package.control.members.contains_key("preinst"))
-        .map(|package| package.scripted())
-        .collect();
+    database::write(&root, &filled.lock().packages, &direct, &contents, architecture, options.epoch)?;
     reporter.report(Event::Finished {
         phase: Phase::Unpack,
         elapsed: begun.elapsed(),
@@ -94,16 +99,27 @@ pub fn unpack(
     });
     Ok(Unpacked {
         tree: tree.to_owned(),
-        preinsts,
-        deferred: deferred.iter().map(|package| package.path.to_owned()).collect(),
-        packages: filled.lock().packages.clone(),
+        preinsts: preinsts(&direct),
+        deferred: deferred.iter().map(|package| package.path.clone()).collect(),
+        packages: total,
     })
 }
 
-/// Reads every package's control archive, on all processors.
-fn read(filled: &Filled) -> Result<Vec<Package<'_>>, UnpackError> {
+fn preinsts(packages: &[&Package<'_>]) -> Vec<Scripted> {
+    let scripted = packages.iter().filter(|package| package.control.members.contains_key("preinst"));
+    scripted.map(|package| package.scripted()).collect()
+}
+
+/// Reads every package's control archive and its list of paths, on all processors.
+fn read(filled: &Filled) -> Result<Vec<(Package<'_>, Vec<shared::Claim>)>, UnpackError> {
     let sources: Vec<(&LockedPackage, &Path)> = filled.packages().collect();
-    let read = parallel(&sources, |(locked, path)| Package::read(locked, path));
+    let read = parallel(&sources, |(locked, path)| {
+        with_deb(locked, path, |deb| {
+            let package = Package::read(locked, path, deb)?;
+            let claims = shared::claims(&package, deb)?;
+            Ok((package, claims))
+        })
+    });
     read.into_iter().collect()
 }
 
@@ -130,39 +146,30 @@ fn parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Parts the packages whose paths are their own from those that dpkg must unpack after them.
-fn split<'a, 'b>(packages: &'a [Package<'b>]) -> (Vec<&'a Package<'b>>, Vec<&'a Package<'b>>) {
-    let mut taken = BTreeSet::new();
-    packages.iter().partition(|package| {
-        let own: Vec<&str> = package.claims().collect();
-        let free = own.iter().all(|path| !taken.contains(path));
-        if free {
-            taken.extend(own);
-        }
-        free
-    })
-}
-
 /// Unpacks: base-files alone, because its links are others' folders; then the largest first.
 fn write(
     root: &Root,
     packages: &[&Package<'_>],
+    architecture: &str,
     options: &Options,
     reporter: &dyn Reporter,
 ) -> Result<Vec<Contents>, UnpackError> {
     let folders = Folders::default();
     let one = |(at, package): &(usize, &Package<'_>)| {
         reporter.report(Event::At { phase: Phase::Unpack, subject: package.locked.name.clone() });
-        let contents = package.write(&mut Writer::new(root, &folders, *at));
+        let write = |deb: &Deb<'_>| package.write(deb, &mut Writer::new(root, &folders, *at));
+        let contents = with_deb(package.locked, &package.path, write);
         reporter.report(Event::Advanced { phase: Phase::Unpack, delta: 1 });
         contents.map(|contents| (*at, contents))
     };
     let mut order: Vec<(usize, &Package<'_>)> = packages.iter().copied().enumerate().collect();
-    order.sort_by_key(|(_, package)| {
-        (package.locked.name != "base-files", std::cmp::Reverse(package.locked.size))
-    });
-    let first = order.iter().take_while(|(_, package)| package.locked.name == "base-files").count();
+    order.sort_by_key(|(_, package)| (package.locked.name != BOTTOM, std::cmp::Reverse(package.locked.size)));
+    let first = order.iter().take_while(|(_, package)| package.locked.name == BOTTOM).count();
     let (bottom, others) = order.split_at(first);
+    let brings = bottom.iter().try_fold(false, |_, (_, package)| {
+        with_deb(package.locked, &package.path, |deb| skeleton::brings_links(package.locked, deb))
+    })?;
+    skeleton::make(root, brings, architecture, options.epoch)?;
     let mut written = Vec::with_capacity(packages.len());
     for package in bottom {
         written.push(one(package)?);
@@ -175,11 +182,18 @@ fn write(
     Ok(written.into_iter().map(|(_, contents)| contents).collect())
 }
 
-/// Reads a file of the cache whole.
-fn bytes(locked: &LockedPackage, path: &Path) -> Result<Vec<u8>, UnpackError> {
-    fs::read(path).map_err(|source| UnpackError::Read {
-        package: locked.name.clone(),
+/// Reads a package's file whole, and does something with it.
+fn with_deb<T>(
+    locked: &LockedPackage,
+    path: &Path,
+    work: impl FnOnce(&Deb<'_>) -> Result<T, UnpackError>,
+) -> Result<T, UnpackError> {
+    let package = || locked.name.clone();
+    let bytes = fs::read(path).map_err(|source| UnpackError::Read {
+        package: package(),
         path: path.to_owned(),
         source,
-    })
+    })?;
+    let deb = Deb::read(&bytes).map_err(|source| UnpackError::Malformed { package: package(), source })?;
+    work(&deb)
 }

@@ -3,13 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use md5::{Digest as _, Md5};
 
 use super::{
-    Scripted, UnpackError, bytes,
+    Scripted, UnpackError,
     tree::{Entry, Kind, Writer},
 };
 use crate::{
@@ -26,7 +26,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Package<'a> {
     pub locked: &'a LockedPackage,
-    pub path: &'a Path,
+    /// Its file.
+    pub path: PathBuf,
     pub control: Control,
     /// The control file's fields.
     pub fields: Paragraph,
@@ -46,10 +47,9 @@ pub struct Contents {
 
 impl<'a> Package<'a> {
     /// Reads a package's control archive and sees that it is the package it is taken for.
-    pub fn read(locked: &'a LockedPackage, path: &'a Path) -> Result<Self, UnpackError> {
+    pub fn read(locked: &'a LockedPackage, path: &Path, deb: &Deb<'_>) -> Result<Self, UnpackError> {
         let malformed = |source| UnpackError::Malformed { package: locked.name.clone(), source };
-        let bytes = bytes(locked, path)?;
-        let control = Deb::read(&bytes).and_then(|deb| deb.control()).map_err(malformed)?;
+        let control = deb.control().map_err(malformed)?;
         let paragraph = deb822::read(&control.control).ok().and_then(|mut all| all.drain(..).next());
         let fields = paragraph.ok_or(crate::deb::archive::DebError::ControlFile { problem: "malformed" });
         let fields = fields.map_err(malformed)?;
@@ -73,15 +73,7 @@ impl<'a> Package<'a> {
             .filter(|line| line.starts_with('/'))
             .map(str::to_owned)
             .collect();
-        Ok(Self { locked, path, control, fields, conffiles })
-    }
-
-    /// Lists the paths that the package says it has, merged /usr seen as one.
-    pub fn claims(&self) -> impl Iterator<Item = &str> {
-        let sums =
-            self.control.lines("md5sums").filter_map(|line| line.split_once("  ")).map(|(_, path)| path);
-        sums.chain(self.conffiles.iter().map(|path| &path[1..]))
-            .map(|path| path.strip_prefix("usr/").unwrap_or(path))
+        Ok(Self { locked, path: path.to_owned(), control, fields, conffiles })
     }
 
     /// Gives the name of the package's files in dpkg's `info` (dpkg(1), Multi-Arch: same).
@@ -99,13 +91,16 @@ impl<'a> Package<'a> {
         Scripted { name: self.locked.name.clone(), architecture: self.locked.architecture.clone(), members }
     }
 
+    /// Lists its configuration files, as dpkg lists paths.
+    pub fn conffiles(&self) -> impl Iterator<Item = &str> {
+        self.conffiles.iter().map(String::as_str)
+    }
+
     /// Writes the package's files into the tree.
-    pub fn write(&self, writer: &mut Writer<'_>) -> Result<Contents, UnpackError> {
+    pub fn write(&self, deb: &Deb<'_>, writer: &mut Writer<'_>) -> Result<Contents, UnpackError> {
         let package = || self.locked.name.clone();
         let failed = |source| UnpackError::Data { package: package(), source };
         let malformed = |source| UnpackError::Malformed { package: package(), source };
-        let bytes = bytes(self.locked, self.path)?;
-        let deb = Deb::read(&bytes).map_err(malformed)?;
         let mut archive = tar::Archive::new(deb.data().map_err(malformed)?);
         let mut contents = Contents::default();
         for entry in archive.entries().map_err(failed)? {
@@ -126,7 +121,13 @@ impl<'a> Package<'a> {
         let raw = entry.path_bytes().into_owned();
         let escape =
             || UnpackError::Escape { package: package(), path: String::from_utf8_lossy(&raw).into_owned() };
-        let path = inside(&raw).ok_or_else(escape)?;
+        let shown = || String::from_utf8_lossy(&raw).escape_debug().to_string();
+        let bad = |problem| UnpackError::Name { package: package(), path: shown(), problem };
+        let path = match inside(&raw) {
+            Ok(path) => path,
+            Err(Outside::Name(problem)) => return Err(bad(problem)),
+            Err(Outside::Escape) => return Err(escape()),
+        };
         let listed = if path.is_empty() { "/.".to_owned() } else { format!("/{path}") };
         let meta = meta(entry.header()).map_err(failed)?;
         let kind = entry.header().entry_type();
@@ -140,7 +141,8 @@ impl<'a> Package<'a> {
                 let digest = self.conffiles.contains(&listed);
                 let mut source = Source { inner: entry, failed: false, md5: digest.then(Md5::new) };
                 let made = writer.file(&path, meta, size, &mut source, &attributes);
-                if source.failed {
+                let cut = made.as_ref().is_err_and(|problem| problem.kind() == io::ErrorKind::UnexpectedEof);
+                if source.failed || cut {
                     return Err(failed(made.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into())));
                 }
                 if let Some(md5) = source.md5.filter(|_| made.is_ok()) {
@@ -153,13 +155,12 @@ impl<'a> Package<'a> {
                 writer.put(&path, &Entry { meta, kind: Kind::Link(target) })
             }
             tar::EntryType::Link => {
-                let target = target(entry).as_deref().and_then(inside).ok_or_else(escape)?;
+                let target = target(entry).as_deref().and_then(|raw| inside(raw).ok()).ok_or_else(escape)?;
                 writer.put(&path, &Entry { meta, kind: Kind::HardLink(target) })
             }
-            tar::EntryType::Char | tar::EntryType::Block | tar::EntryType::Fifo => {
-                let number = |field: io::Result<Option<u32>>| field.ok().flatten().unwrap_or(0);
-                let numbers = (number(entry.header().device_major()), number(entry.header().device_minor()));
-                writer.put(&path, &Entry { meta, kind: Kind::Node(kind, numbers) })
+            tar::EntryType::Fifo => writer.put(&path, &Entry { meta, kind: Kind::Fifo }),
+            tar::EntryType::Char | tar::EntryType::Block => {
+                return Err(UnpackError::Device { package: package(), path: listed });
             }
             other => {
                 let kind = char::from(other.as_byte()).to_string();
@@ -168,6 +169,7 @@ impl<'a> Package<'a> {
         };
         made.map_err(|source| match source.raw_os_error() {
             Some(libc::EXDEV) => escape(),
+            Some(libc::ENAMETOOLONG) => bad("is too long for any file system"),
             Some(libc::EEXIST | libc::ENOTDIR | libc::EISDIR | libc::ELOOP) => {
                 UnpackError::Collision { package: package(), path: listed.clone() }
             }
@@ -178,14 +180,28 @@ impl<'a> Package<'a> {
     }
 }
 
-/// Gives an archive's path without `./`, none where it has `..`, begins at the root, or is not text.
-fn inside(raw: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(raw).ok()?;
-    if text.starts_with('/') || text.contains('\0') {
-        return None;
+/// Why a path of an archive is none of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outside {
+    /// It has `..` or begins at the root.
+    Escape,
+    /// It is no name; says what it is.
+    Name(&'static str),
+}
+
+/// Gives an archive's path without `./`.
+///
+/// **Source**: Debian Policy §10.10 asks for UTF-8; dpkg's file lists have a path a line.
+pub(super) fn inside(raw: &[u8]) -> Result<String, Outside> {
+    let text = std::str::from_utf8(raw).map_err(|_| Outside::Name("is not UTF-8"))?;
+    if text.contains(|letter: char| letter.is_ascii_control()) {
+        return Err(Outside::Name("has a control character"));
     }
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    (!parts.contains(&"..")).then(|| parts.join("/"))
+    if text.starts_with('/') || parts.contains(&"..") {
+        return Err(Outside::Escape);
+    }
+    Ok(parts.join("/"))
 }
 
 fn meta(header: &tar::Header) -> io::Result<Meta> {
@@ -239,10 +255,13 @@ mod tests {
 
     #[test]
     fn paths_that_lead_out_are_none() {
-        assert_eq!(inside(b"./usr/bin/x").as_deref(), Some("usr/bin/x"));
-        assert_eq!(inside(b"./").as_deref(), Some(""));
-        for bad in [&b"../x"[..], b"./a/../../x", b"/etc/passwd", b"a/..", b"a\0b", b"\xff"] {
-            assert_eq!(inside(bad), None, "{bad:?}");
+        assert_eq!(inside(b"./usr/bin/x").as_deref(), Ok("usr/bin/x"));
+        assert_eq!(inside(b"./").as_deref(), Ok(""));
+        for bad in [&b"../x"[..], b"./a/../../x", b"/etc/passwd", b"a/.."] {
+            assert_eq!(inside(bad), Err(Outside::Escape), "{bad:?}");
+        }
+        for bad in [&b"a\0b"[..], b"\xff", b"a\nb"] {
+            assert!(matches!(inside(bad), Err(Outside::Name(_))), "{bad:?}");
         }
     }
 }

@@ -1,11 +1,14 @@
 //! What must be in a tree before its first package.
 
-use std::{ffi::OsStr, path::Path};
+use std::{ffi::OsStr, os::fd::AsFd as _, path::Path};
 
-use super::{UnpackError, bytes, package::Package};
+use rustix::fs::FileType;
+
+use super::UnpackError;
 use crate::{
     deb::archive::Deb,
-    host::root::{Meta, Root},
+    host::root::{Meta, Root, target},
+    lock::LockedPackage,
 };
 
 /// Makes the folders of merged /usr, and the links to them where the suite's base-files brings none.
@@ -14,12 +17,7 @@ use crate::{
 /// so that every package's files land in /usr. trixie's and noble's ships the links itself.
 ///
 /// **Source**: Debian bug 978636, LP 2054925.
-pub fn make(
-    root: &Root,
-    packages: &[Package<'_>],
-    architecture: &str,
-    epoch: i64,
-) -> Result<(), UnpackError> {
+pub fn make(root: &Root, brings: bool, architecture: &str, epoch: i64) -> Result<(), UnpackError> {
     let meta = Meta::of_root(0o755, epoch);
     let mut names = vec!["bin", "sbin", "lib"];
     match architecture {
@@ -27,10 +25,6 @@ pub fn make(
         "i386" => names.extend(["lib64", "libx32"]),
         _ => {}
     }
-    let brings = match packages.iter().find(|package| package.locked.name == "base-files") {
-        Some(base_files) => brings_links(base_files)?,
-        None => false,
-    };
     // /lib64 must be a link before the first boot: nspawn makes a folder of it otherwise (systemd 33919)
     let folders = if brings { vec!["bin", "sbin", "lib", "lib64"] } else { names.clone() };
     for name in folders {
@@ -48,12 +42,10 @@ pub fn make(
 }
 
 /// Tells whether a base-files package has `/bin` as a link.
-fn brings_links(package: &Package<'_>) -> Result<bool, UnpackError> {
-    let name = || package.locked.name.clone();
-    let failed = |source| UnpackError::Data { package: name(), source };
-    let malformed = |source| UnpackError::Malformed { package: name(), source };
-    let bytes = bytes(package.locked, package.path)?;
-    let mut archive = tar::Archive::new(Deb::read(&bytes).and_then(|deb| deb.data()).map_err(malformed)?);
+pub fn brings_links(package: &LockedPackage, deb: &Deb<'_>) -> Result<bool, UnpackError> {
+    let failed = |source| UnpackError::Data { package: package.name.clone(), source };
+    let malformed = |source| UnpackError::Malformed { package: package.name.clone(), source };
+    let mut archive = tar::Archive::new(deb.data().map_err(malformed)?);
     for entry in archive.entries().map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.path_bytes().as_ref() == b"./bin" && entry.header().entry_type().is_symlink() {
@@ -61,4 +53,21 @@ fn brings_links(package: &Package<'_>) -> Result<bool, UnpackError> {
         }
     }
     Ok(false)
+}
+
+/// Makes in a second tree the links to folders that the first one has at its top, so that what is unpacked
+/// there lies where it lies in the first.
+pub fn repeat(root: &Root, second: &Root, epoch: i64) -> Result<(), UnpackError> {
+    let meta = Meta::of_root(0o755, epoch);
+    let top = Path::new("");
+    for name in root.list(top).map_err(UnpackError::tree(top))? {
+        let failed = || UnpackError::tree(&name);
+        if root.kind(&name).map_err(failed())? == Some(FileType::Symlink) {
+            let (folder, last) = root.parent(&name).map_err(failed())?;
+            let to = target(folder.as_fd(), &last).map_err(failed())?;
+            second.make_folders(&to, meta).map_err(failed())?;
+            second.link(&name, to.as_os_str(), epoch).map_err(failed())?;
+        }
+    }
+    Ok(())
 }

@@ -37,7 +37,7 @@ pub enum Kind {
     Folder,
     Link(Vec<u8>),
     HardLink(String),
-    Node(tar::EntryType, (u32, u32)),
+    Fifo,
 }
 
 /// What folders are to look like at the end: as the first package in the lock's order has them.
@@ -54,8 +54,8 @@ impl Folders {
     }
 
     /// Gives every folder its owner, permissions and time, the deepest first.
-    pub fn finish(self, root: &Root, epoch: i64) -> Result<(), UnpackError> {
-        let wishes = self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    pub fn finish(&self, root: &Root, epoch: i64) -> Result<(), UnpackError> {
+        let wishes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for (path, (_, meta)) in wishes.iter().rev() {
             let meta = Meta { mtime: meta.mtime.min(epoch), ..*meta };
             root.at(path, OFlags::PATH | OFlags::DIRECTORY, 0)
@@ -87,14 +87,9 @@ impl<'a> Writer<'a> {
             Kind::Folder => self.folder(path, *meta),
             Kind::Link(to) => self.link(path, OsStr::from_bytes(to), *meta),
             Kind::HardLink(to) => self.hard_link(path, to),
-            Kind::Node(kind, numbers) => {
-                let kind = match kind {
-                    tar::EntryType::Char => FileType::CharacterDevice,
-                    tar::EntryType::Block => FileType::BlockDevice,
-                    _ => FileType::Fifo,
-                };
+            Kind::Fifo => {
                 let (folder, name) = self.parent(path)?;
-                make_node(folder.as_fd(), Path::new(name), kind, *numbers, *meta)
+                make_node(folder.as_fd(), Path::new(name), FileType::Fifo, (0, 0), *meta)
             }
         }
     }

@@ -1,0 +1,117 @@
+//! A lock made a configured tree: fetching, unpacking and configuring at once, as far as one allows the other.
+
+use std::{path::Path, thread};
+
+use super::{Doors, JOBS};
+use crate::{
+    Result,
+    configure::{self, Configuring, Rootfs},
+    error::{Context as _, Error},
+    host::root::{Links, Root},
+    lock::Lock,
+    store::{self, Delivery, StoreError},
+    unpack::{self, Halt, UnpackError, Unpacking},
+};
+
+/// Fetches, unpacks and configures the packages of a lock in an empty folder.
+///
+/// # Errors
+/// Of the stage that failed; the folder is then of no use.
+pub fn assemble(
+    lock: &Lock,
+    tree: &Path,
+    options: &configure::Options,
+    doors: &Doors<'_>,
+    subject: &str,
+) -> Result<Rootfs> {
+    let failed = match overlapped(lock, tree, options, doors) {
+        Ok(rootfs) => return Ok(rootfs),
+        Err(Stop::Unpack(Halt::Entangled | Halt::Undelivered)) => {
+            let emptied = Root::open(tree, Links::Refused).and_then(|root| root.empty(Path::new("")));
+            let failed = |source| UnpackError::Tree { path: tree.to_owned(), source };
+            emptied.map_err(failed).during("unpack the packages of", subject)?;
+            return in_one(lock, tree, options, doors, subject);
+        }
+        Err(failed) => failed,
+    };
+    Err(match failed {
+        Stop::Fetch(source) => Error::new("fetch the packages of", subject, source),
+        Stop::Unpack(Halt::Failed(source)) => Error::new("unpack the packages of", subject, source),
+        Stop::Unpack(_) => unreachable!("done in one batch above"),
+        Stop::Configure(source) => Error::new("configure the packages of", subject, source),
+    })
+}
+
+/// Why an overlapped assembly ended.
+enum Stop {
+    Fetch(StoreError),
+    Unpack(Halt),
+    Configure(configure::ConfigureError),
+}
+
+/// Does all stages at once.
+fn overlapped(
+    lock: &Lock,
+    tree: &Path,
+    options: &configure::Options,
+    doors: &Doors<'_>,
+) -> Result<Rootfs, Stop> {
+    let workers = thread::available_parallelism().map_or(2, usize::from);
+    let delivery = Delivery::new(unpack::order(lock));
+    let unpack_options = unpack::Options { epoch: lock.epoch };
+    let unpacking = Unpacking::new(lock, &delivery, tree, unpack_options, workers, doors.reporter)
+        .map_err(|source| Stop::Unpack(Halt::Failed(source)))?;
+    thread::scope(|scope| {
+        let fetching = scope
+            .spawn(|| store::deliver(lock, doors.store, doors.transport, JOBS, &delivery, doors.reporter));
+        for _ in 0..workers {
+            scope.spawn(|| unpacking.work());
+        }
+        let mut made = batches(&unpacking, options, doors);
+        if matches!(made, Err(Stop::Configure(_))) {
+            // a package that lies is told before a script that fails, whichever was faster
+            if let Err(halt @ (Halt::Failed(_) | Halt::Entangled)) = unpacking.finished() {
+                made = Err(Stop::Unpack(halt));
+            }
+        }
+        delivery.stop();
+        let fetched = fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (made, fetched) {
+            // what did not come is why the rest could not be done
+            (Err(Stop::Unpack(Halt::Undelivered) | Stop::Configure(_)), Err(source)) => {
+                Err(Stop::Fetch(source))
+            }
+            (made, _) => made,
+        }
+    })
+}
+
+fn batches(
+    unpacking: &Unpacking<'_>,
+    options: &configure::Options,
+    doors: &Doors<'_>,
+) -> Result<Rootfs, Stop> {
+    let first = unpacking.first().map_err(Stop::Unpack)?;
+    let mut configuring =
+        Configuring::begin(&first, doors.runner, options, doors.reporter).map_err(Stop::Configure)?;
+    configuring.batch(&first).map_err(Stop::Configure)?;
+    let rest = unpacking.rest().map_err(Stop::Unpack)?;
+    configuring.batch(&rest).map_err(Stop::Configure)?;
+    configuring.end().map_err(Stop::Configure)
+}
+
+/// Does one stage after the other, for packages that dpkg itself must see side by side.
+fn in_one(
+    lock: &Lock,
+    tree: &Path,
+    options: &configure::Options,
+    doors: &Doors<'_>,
+    subject: &str,
+) -> Result<Rootfs> {
+    let filled = store::fill(lock, doors.store, doors.transport, JOBS, doors.reporter)
+        .during("fetch the packages of", subject)?;
+    let unpacked = unpack::unpack(&filled, tree, &unpack::Options { epoch: lock.epoch }, doors.reporter)
+        .during("unpack the packages of", subject)?;
+    configure::configure(&unpacked, doors.runner, options, doors.reporter)
+        .during("configure the packages of", subject)
+}

@@ -1,0 +1,123 @@
+//! Packages handed on as they come, so that they can be unpacked while others are still on their way.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    path::{Path, PathBuf},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use super::Entry;
+
+/// The place where packages of a lock lie between the store and whoever unpacks them.
+///
+/// Those that are there are given in the order in which they are wanted, whichever came first.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The packages by place in the lock, as they are wanted.
+    order: Vec<usize>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What waits, by its place in `order`.
+    ready: BinaryHeap<Reverse<(usize, PathBuf)>>,
+    /// No more will come.
+    ended: bool,
+    /// No more is wanted.
+    stopped: bool,
+}
+
+/// A package whose file was just seen to be right. Only the store makes one.
+#[derive(Debug)]
+pub struct Delivered {
+    at: usize,
+    path: PathBuf,
+}
+
+impl Delivered {
+    /// Gives its place in the lock.
+    #[must_use]
+    pub const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Gives the path of its file. It is for reading only.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Delivery {
+    /// Makes one for packages that are wanted in this order, each named by its place in the lock.
+    #[must_use]
+    pub fn new(order: Vec<usize>) -> Self {
+        Self { order, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Waits for the next package; none where no more comes or none is wanted.
+    pub fn next(&self) -> Option<Delivered> {
+        let mut state = self.lock();
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if let Some(Reverse((rank, path))) = state.ready.pop() {
+                return Some(Delivered { at: self.order[rank], path });
+            }
+            if state.ended {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for the package that is wanted first, whatever else is there.
+    pub fn first(&self) -> Option<Delivered> {
+        let mut state = self.lock();
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if matches!(state.ready.peek(), Some(Reverse((0, _)))) {
+                let Reverse((_, path)) = state.ready.pop()?;
+                return Some(Delivered { at: self.order[0], path });
+            }
+            if state.ended {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Says that nothing more is wanted.
+    pub fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    pub(super) fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    pub(super) fn put(&self, rank: usize, entry: &Entry) {
+        self.lock().ready.push(Reverse((rank, entry.path().to_owned())));
+        self.changed.notify_all();
+    }
+
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
