@@ -6,10 +6,14 @@
 mod kit;
 
 mod archive;
+mod bombs;
 mod bootstrap;
 mod cli;
 mod contained;
+mod full;
+mod indexes;
 mod interrupt;
+mod malformed;
 mod mirror;
 mod signature;
 mod stages;

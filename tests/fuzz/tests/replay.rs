@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sandbox_core::deb::version::Version;
 use sandbox_fuzz::TARGETS;
 
 fn files(folder: &str, target: &str) -> Vec<PathBuf> {
@@ -53,4 +54,25 @@ fn every_target_has_a_corpus_and_every_folder_a_target() {
         .map(|path| fs::metadata(path).unwrap().len())
         .sum();
     assert!(bytes < 512 << 10, "the corpus has {bytes} bytes");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "dpkg is what versions are compared with")]
+fn versions_are_in_dpkgs_order() {
+    let text: String =
+        files("corpus", "version").iter().map(|path| fs::read_to_string(path).unwrap() + "\n").collect();
+    let versions: Vec<_> = text.lines().filter_map(|line| Version::parse(line).ok()).collect();
+    assert!(versions.len() > 30, "{}", versions.len());
+    for (at, a) in versions.iter().enumerate() {
+        for b in &versions[at + 1..] {
+            let operator = match a.cmp(b) {
+                std::cmp::Ordering::Less => "lt",
+                std::cmp::Ordering::Equal => "eq",
+                std::cmp::Ordering::Greater => "gt",
+            };
+            let asked = ["--compare-versions", a.as_str(), operator, b.as_str()];
+            let holds = std::process::Command::new("dpkg").args(asked).status().unwrap();
+            assert!(holds.success(), "{a} {operator} {b}");
+        }
+    }
 }

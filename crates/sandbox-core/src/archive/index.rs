@@ -19,6 +19,9 @@ use crate::{
 /// The most bytes of a decoded index, whatever size the Release file lists.
 const LIMIT: u64 = 1 << 30;
 
+/// The most bytes of one whose decoded size the Release file does not list: four times the largest there is.
+const UNLISTED: u64 = 256 << 20;
+
 /// The most memory that the decoder of xz may take; `xz -9` takes a quarter of it.
 const MEMORY: u64 = 256 << 20;
 
@@ -133,7 +136,10 @@ impl Opening<'_> {
     ) -> Result<Vec<u8>, ArchiveError> {
         let broken =
             |problem| ArchiveError::Decode { id: source.id.clone(), path: path.to_owned(), source: problem };
-        let Some(plain) = plain else { return decode(file, format, LIMIT, &mut |_| {}).map_err(broken) };
+        let Some(plain) = plain else {
+            let bytes = decode(file, format, UNLISTED, &mut |_| {}).map_err(broken)?;
+            return if bytes.len() as u64 > UNLISTED { Err(broken(too_large(UNLISTED))) } else { Ok(bytes) };
+        };
         let expected = Checksum::Sha256(plain.sha256);
         let mut keeping =
             self.store.keeping(&expected).map_err(|problem| failed(source, path.to_owned(), problem))?;
@@ -162,6 +168,10 @@ impl Opening<'_> {
             found: Box::new(found),
         })
     }
+}
+
+fn too_large(limit: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it decompresses to more than {} MiB", limit >> 20))
 }
 
 fn failed(source: &Source, path: String, problem: StoreError) -> ArchiveError {
@@ -205,7 +215,7 @@ fn decode(file: &Path, format: &str, limit: u64, each: &mut dyn FnMut(&[u8])) ->
         each(&bytes[before..]);
     }
     if bytes.len() as u64 > LIMIT {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it decompresses to more than 1 GiB"));
+        return Err(too_large(LIMIT));
     }
     Ok(bytes)
 }

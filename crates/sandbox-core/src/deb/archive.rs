@@ -14,7 +14,7 @@ use super::strict::Strict;
 const CONTROL_LIMIT: u64 = 64 << 20;
 
 /// The most bytes that any data archive may be decoded to.
-const DATA_LIMIT: u64 = 1 << 30;
+const DATA_LIMIT: u64 = 256 << 20;
 
 /// How many times its compressed size a larger data archive may be decoded to. Text comes to ten or so;
 /// what exceeds this is all but empty, and made to fill a disk.

@@ -190,11 +190,8 @@ impl Direct {
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(copy);
-        // SAFETY: the closure makes one system call.
-        #[allow(
-            unsafe_code,
-            reason = "a session of its own, so that no terminal reaches it, has no safe form"
-        )]
+        #[allow(unsafe_code, reason = "what must happen between fork and exec has no safe form")]
+        // SAFETY: the closure makes one system call. A session of its own: no terminal reaches the supervisor.
         unsafe {
             command.pre_exec(|| Ok(rustix::process::setsid().map(|_| ())?));
         }
