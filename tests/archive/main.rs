@@ -16,7 +16,11 @@ use std::process::ExitCode;
 use lab::Lab;
 use runner::{Choice, Test};
 
-const TESTS: &[Test<Lab>] = &[("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder)];
+const TESTS: &[Test<Lab>] = &[
+    ("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder),
+    ("tree::a_diverted_file_is_where_dpkg_puts_it", tree::a_diverted_file_is_where_dpkg_puts_it),
+    ("tree::nothing_of_the_work_is_left", tree::nothing_of_the_work_is_left),
+];
 
 fn main() -> ExitCode {
     let choice = Choice::of(std::env::args().skip(1), is_ci(), include_str!("../skips.txt"));

@@ -121,13 +121,7 @@ impl<'a> Package<'a> {
         let raw = entry.path_bytes().into_owned();
         let escape =
             || UnpackError::Escape { package: package(), path: String::from_utf8_lossy(&raw).into_owned() };
-        let shown = || String::from_utf8_lossy(&raw).escape_debug().to_string();
-        let bad = |problem| UnpackError::Name { package: package(), path: shown(), problem };
-        let path = match inside(&raw) {
-            Ok(path) => path,
-            Err(Outside::Name(problem)) => return Err(bad(problem)),
-            Err(Outside::Escape) => return Err(escape()),
-        };
+        let path = inside(&raw).map_err(|outside| outside.of(self.locked, &raw))?;
         let listed = if path.is_empty() { "/.".to_owned() } else { format!("/{path}") };
         let meta = meta(entry.header()).map_err(failed)?;
         let kind = entry.header().entry_type();
@@ -169,7 +163,9 @@ impl<'a> Package<'a> {
         };
         made.map_err(|source| match source.raw_os_error() {
             Some(libc::EXDEV) => escape(),
-            Some(libc::ENAMETOOLONG) => bad("is too long for any file system"),
+            Some(libc::ENAMETOOLONG) => {
+                Outside::Name("is too long for any file system").of(self.locked, &raw)
+            }
             Some(libc::EEXIST | libc::ENOTDIR | libc::EISDIR | libc::ELOOP) => {
                 UnpackError::Collision { package: package(), path: listed.clone() }
             }
@@ -187,6 +183,19 @@ pub(super) enum Outside {
     Escape,
     /// It is no name; says what it is.
     Name(&'static str),
+}
+
+impl Outside {
+    /// Makes the error of a package that has the path.
+    pub(super) fn of(self, package: &LockedPackage, raw: &[u8]) -> UnpackError {
+        let (package, text) = (package.name.clone(), String::from_utf8_lossy(raw));
+        match self {
+            Self::Escape => UnpackError::Escape { package, path: text.into_owned() },
+            Self::Name(problem) => {
+                UnpackError::Name { package, path: text.escape_debug().to_string(), problem }
+            }
+        }
+    }
 }
 
 /// Gives an archive's path without `./`.

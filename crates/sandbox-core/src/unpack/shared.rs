@@ -33,11 +33,15 @@ pub fn claims(package: &Package<'_>, deb: &Deb<'_>) -> Result<Vec<Claim>, Unpack
     let mut claims = Vec::new();
     for entry in tar::Archive::new(data).entries().map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        // a path that leads out is refused when it is written
-        let Ok(path) = inside(&entry.path_bytes()) else { continue };
+        // here too, because dpkg may be the one that unpacks it
+        let raw = entry.path_bytes();
+        let path = inside(&raw).map_err(|outside| outside.of(package.locked, &raw))?;
         let what = match entry.header().entry_type() {
             tar::EntryType::Directory => What::Folder,
             tar::EntryType::Symlink => What::Link,
+            tar::EntryType::Char | tar::EntryType::Block => {
+                return Err(UnpackError::Device { package: name(), path: format!("/{path}") });
+            }
             _ => What::File,
         };
         claims.push((merged(&path), what));
