@@ -30,7 +30,10 @@ fn write(release: &Release) -> String {
     put("Version", release.version.clone());
     put("Date", Some(date(release.date)));
     put("Valid-Until", release.valid_until.map(date));
-    put("Acquire-By-Hash", release.by_hash.then(|| "yes".to_owned()));
+    let yes = |said: bool| said.then(|| "yes".to_owned());
+    put("Acquire-By-Hash", yes(release.by_hash));
+    put("NotAutomatic", yes(release.not_automatic));
+    put("ButAutomaticUpgrades", yes(release.but_automatic_upgrades));
     put("Architectures", Some(release.architectures.join(" ")));
     put("Components", Some(release.components.join(" ")));
     if !release.separate_all {

@@ -46,8 +46,12 @@ impl Opening<'_> {
     /// Fetches and decodes all indexes of a source, side by side.
     pub(super) fn indexes(&self, source: &Source, verified: &Verified) -> Result<Vec<Index>, ArchiveError> {
         let mut wanted = Vec::new();
-        for component in &source.components {
-            let base = format!("{component}/binary-{}/Packages", source.architecture);
+        let flat = [String::new()];
+        for component in if source.is_flat() { &flat[..] } else { &source.components } {
+            let base = match component.as_str() {
+                "" => "Packages".to_owned(),
+                component => format!("{component}/binary-{}/Packages", source.architecture),
+            };
             if !FORMATS.iter().any(|format| verified.release.files.contains_key(&format!("{base}{format}"))) {
                 return Err(ArchiveError::NoIndex {
                     id: source.id.clone(),
@@ -85,7 +89,7 @@ impl Opening<'_> {
         for format in FORMATS {
             let path = format!("{base}{format}");
             let Some(listed) = verified.release.files.get(&path) else { continue };
-            let urls = urls(verified, &source.suite, &path, listed);
+            let urls = urls(verified, source, &path, listed);
             let wanted = Wanted {
                 urls: &urls,
                 checksum: Checksum::Sha256(listed.sha256),
@@ -184,14 +188,14 @@ fn failed(source: &Source, path: String, problem: StoreError) -> ArchiveError {
 }
 
 /// Lists the addresses of an index: by hash first, which an update of the mirror cannot change under us.
-fn urls(verified: &Verified, suite: &str, path: &str, listed: &Listed) -> Vec<String> {
-    let folder = path.rsplit_once('/').map_or("", |(folder, _name)| folder);
+fn urls(verified: &Verified, source: &Source, path: &str, listed: &Listed) -> Vec<String> {
+    let folder = path.rfind('/').map_or("", |end| &path[..=end]);
     let mut urls = Vec::new();
-    for mirror in &verified.mirrors {
+    for base in verified.mirrors.iter().map(|mirror| source.base(mirror)) {
         if verified.release.by_hash {
-            urls.push(format!("{mirror}/dists/{suite}/{folder}/by-hash/SHA256/{}", listed.sha256));
+            urls.push(format!("{base}/{folder}by-hash/SHA256/{}", listed.sha256));
         }
-        urls.push(format!("{mirror}/dists/{suite}/{path}"));
+        urls.push(format!("{base}/{path}"));
     }
     urls
 }

@@ -9,7 +9,7 @@ pub struct Source {
     pub id: String,
     /// Base addresses without a trailing slash, the preferred one first.
     pub mirrors: Vec<String>,
-    /// The folder below `dists/`.
+    /// The folder below `dists/`; with a slash at the end, of a flat archive, below the base address itself.
     pub suite: String,
     /// What the Release file's `Codename` must be.
     pub expect_codename: Option<String>,
@@ -23,6 +23,25 @@ pub struct Source {
     pub architecture: String,
     /// The certificates that may sign, already pinned.
     pub keyring: Keyring,
+}
+
+impl Source {
+    /// Tells whether the archive is flat: one index, beside the Release file, and no components.
+    ///
+    /// **Source**: sources.list(5), "exact path".
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        self.suite.ends_with('/')
+    }
+
+    /// Gives the folder of the Release file on a mirror, without a trailing slash.
+    pub(super) fn base(&self, mirror: &str) -> String {
+        match self.suite.trim_start_matches("./").trim_matches('/') {
+            _ if !self.is_flat() => format!("{mirror}/dists/{}", self.suite),
+            "" | "." => mirror.to_owned(),
+            path => format!("{mirror}/{path}"),
+        }
+    }
 }
 
 /// Sees an index while it is decoded, to make use of the time.

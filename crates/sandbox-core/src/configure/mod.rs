@@ -40,6 +40,8 @@ pub struct Sources {
     pub file: String,
     /// Its text, deb822.
     pub text: String,
+    /// Further files of apt's, keys among them: absolute paths and bytes.
+    pub beside: Vec<(String, Vec<u8>)>,
 }
 
 /// A tree whose packages are all configured.

@@ -2,6 +2,7 @@
 
 pub mod caps;
 pub mod descriptors;
+pub mod foreign;
 pub mod root;
 pub mod runner;
 pub mod transport;

@@ -115,6 +115,13 @@ impl fmt::Display for Place {
     }
 }
 
+impl RunnerError {
+    /// Says that a command could not be started.
+    pub(crate) fn start(command: &Command, source: io::Error) -> Self {
+        Self::Start { command: command.words(), place: Place(command.tree.clone()), source }
+    }
+}
+
 impl Cause for RunnerError {
     fn class(&self) -> Class {
         match self {

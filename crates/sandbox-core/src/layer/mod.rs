@@ -5,6 +5,8 @@ mod npm;
 mod pack;
 mod parts;
 mod prefetch;
+mod sources;
+mod unmet;
 
 use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 
@@ -15,13 +17,18 @@ use prefetch::Prefetch;
 
 use crate::{
     Result, archive, configure,
+    deb::packages::{Catalog, Origin},
     error::{Cause, Class, Context as _, Hint},
-    host::{runner::Runner, transport::Transport},
-    keyring::{Fingerprint, Keyring, KeyringError, shipped},
+    host::{
+        foreign,
+        runner::{Runner, RunnerError},
+        transport::Transport,
+    },
+    keyring::KeyringError,
     lock::{Lock, LockedSource},
     report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
-    spec::{Pocket, Spec, mirrors::Mirrors},
+    spec::{Spec, mirrors::Mirrors},
     store::Store,
 };
 
@@ -51,6 +58,8 @@ pub struct Order {
     pub components: Option<Vec<String>>,
     /// Certificates trusted beside the suite's own.
     pub keyrings: Vec<Vec<u8>>,
+    /// Certificates trusted instead of the suite's own.
+    pub keyrings_only: Vec<Vec<u8>>,
     /// Indexes past their date are taken.
     pub ignore_valid_until: bool,
     /// The tree's host name.
@@ -119,6 +128,24 @@ pub enum OrderError {
         #[source]
         source: KeyringError,
     },
+    /// This host does not run programs of the architecture.
+    #[error("this host does not run programs of {architecture}, which maintainer scripts are to be run with")]
+    Foreign {
+        /// What was asked for.
+        architecture: String,
+        /// What running one met with.
+        #[source]
+        source: RunnerError,
+    },
+    /// The key of somebody else's archive cannot be read.
+    #[error("the key of source `{name}` cannot be used")]
+    Key {
+        /// The source.
+        name: String,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
     /// A signer is not a fingerprint.
     #[error("pocket `{pocket}`: `{signer}` is not a fingerprint")]
     Signer {
@@ -134,12 +161,19 @@ impl Cause for OrderError {
         match self {
             Self::Architecture { .. } => Class::Unavailable,
             Self::Pocket { .. } => Class::Usage,
+            Self::Foreign { .. } => Class::Host,
             _ => Class::File,
         }
     }
 
     fn hints(&self) -> Vec<Hint> {
-        Vec::new()
+        match self {
+            Self::Foreign { .. } => vec![Hint::run(
+                "install the emulator, here or on the host of this container",
+                "apt install qemu-user-static binfmt-support",
+            )],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -148,27 +182,31 @@ impl Cause for OrderError {
 /// # Errors
 /// Of the stage that failed; the folder is then of no use and the caller's to remove.
 pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
+    runs_here(order, doors).during("build for", format!("architecture `{}`", order.architecture))?;
     let prefetch = Prefetch::new(doors, order.variant);
     thread::scope(|scope| {
         for _ in 0..prefetch::JOBS {
             scope.spawn(|| prefetch.work());
         }
-        let lock = prefetch.during(|| choose(order, &prefetch, doors))?;
+        let lock = prefetch.during(|| choose(order, Some(&prefetch), doors))?;
         let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
         install(order, &lock, tree, doors)?;
         Ok(Image { lock, mirrors })
     })
 }
 
-/// Opens the archive and chooses the packages.
-fn choose(order: &Order, prefetch: &Prefetch<'_>, doors: &Doors<'_>) -> Result<Lock> {
+/// Opens the archive and chooses the packages of an order: of the archive, indexes alone are fetched.
+///
+/// # Errors
+/// Of the stage that failed.
+pub fn resolve(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
+    choose(order, None, doors)
+}
+
+fn choose(order: &Order, early: Option<&dyn archive::Early>, doors: &Doors<'_>) -> Result<Lock> {
     let subject = || format!("suite `{}`", order.spec.image);
-    let sources = sources(order).during("open", subject())?;
-    let options = archive::Options {
-        early: Some(prefetch),
-        ignore_valid_until: order.ignore_valid_until,
-        offline: false,
-    };
+    let sources = sources::sources(order).during("open", subject())?;
+    let options = archive::Options { early, ignore_valid_until: order.ignore_valid_until, offline: false };
     let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
         .during("open", subject())?;
     resolve_packages(order, archive, doors)
@@ -180,10 +218,7 @@ fn install(order: &Order, lock: &Lock, tree: &Path, doors: &Doors<'_>) -> Result
     let subject = || format!("suite `{}`", spec.image);
     let options = configure::Options {
         hostname: order.hostname.clone(),
-        sources: configure::Sources {
-            file: spec.apt.sources.clone(),
-            text: apt_sources(lock, &spec.apt.signed_by),
-        },
+        sources: sources::of_tree(order, lock),
         epoch: lock.epoch,
     };
     let rootfs = assemble::assemble(lock, tree, &options, doors, &subject())?;
@@ -191,65 +226,14 @@ fn install(order: &Order, lock: &Lock, tree: &Path, doors: &Doors<'_>) -> Result
     configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())
 }
 
-/// Makes sources of the image's pockets.
-fn sources(order: &Order) -> Result<Vec<archive::Source>, OrderError> {
-    let layer = &order.spec.layer;
-    let image = || order.spec.image.clone();
-    if !layer.architectures.contains(&order.architecture) {
-        return Err(OrderError::Architecture {
-            image: image(),
-            architecture: order.architecture.clone(),
-            known: layer.architectures.clone(),
-        });
+/// Sees that the tree's programs can be run, before anything is fetched for it.
+fn runs_here(order: &Order, doors: &Doors<'_>) -> std::result::Result<(), OrderError> {
+    let architecture = &order.architecture;
+    if architecture == foreign::NATIVE || !order.spec.layer.architectures.contains(architecture) {
+        return Ok(());
     }
-    for pocket in order.pockets.iter().flatten() {
-        if !layer.pocket.iter().any(|known| known.name == *pocket) {
-            return Err(OrderError::Pocket {
-                image: image(),
-                pocket: pocket.clone(),
-                known: layer.pocket.iter().map(|known| known.name.clone()).collect(),
-            });
-        }
-    }
-    let name = &order.spec.keyring;
-    let bytes = shipped(name).ok_or_else(|| OrderError::Keyring { name: name.clone() })?;
-    let wanted = |pocket: &&Pocket| match &order.pockets {
-        Some(pockets) => pocket.name == "release" || pockets.contains(&pocket.name),
-        None => !pocket.optional,
-    };
-    layer.pocket.iter().filter(wanted).map(|pocket| source(order, pocket, bytes)).collect()
-}
-
-fn source(order: &Order, pocket: &Pocket, keyring: &[u8]) -> Result<archive::Source, OrderError> {
-    let layer = &order.spec.layer;
-    let certificates = |source| OrderError::Certificates { source };
-    let mut signers = Vec::new();
-    for signer in &pocket.signers {
-        let fingerprint: Fingerprint = signer
-            .parse()
-            .map_err(|_| OrderError::Signer { pocket: pocket.name.clone(), signer: signer.clone() })?;
-        signers.push(fingerprint);
-    }
-    let mut all = keyring.to_vec();
-    for bytes in &order.keyrings {
-        let added = Keyring::read(bytes).map_err(certificates)?;
-        signers.extend(added.fingerprints());
-        all.extend_from_slice(bytes);
-    }
-    let mut mirrors = order.mirrors.get(&pocket.archive).cloned().unwrap_or_default();
-    if mirrors.is_empty() {
-        mirrors.extend(layer.archive.get(&pocket.archive).map(|archive| archive.mirror.clone()));
-    }
-    Ok(archive::Source {
-        id: pocket.name.clone(),
-        mirrors,
-        suite: pocket.suite.clone(),
-        expect_codename: pocket.codename.clone(),
-        expect_suite: pocket.release_suite.clone(),
-        components: order.components.clone().unwrap_or_else(|| layer.components.clone()),
-        architecture: order.architecture.clone(),
-        keyring: Keyring::read(&all).and_then(|keyring| keyring.pinned(&signers)).map_err(certificates)?,
-    })
+    foreign::try_program(architecture, doors.runner)
+        .map_err(|source| OrderError::Foreign { architecture: architecture.clone(), source })
 }
 
 fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>) -> Result<Lock> {
@@ -276,6 +260,16 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
         recommends: order.recommends,
     };
+    let origins: BTreeMap<String, Origin> = archive
+        .releases
+        .iter()
+        .map(|release| {
+            let mut names = release.names.clone();
+            names.push(release.suite.clone());
+            let id = release.source.clone();
+            (id.clone(), Origin { id, names, priority: release.priority })
+        })
+        .collect();
     let sources: Vec<LockedSource> = archive
         .releases
         .into_iter()
@@ -289,14 +283,21 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
             signed_by: release.signer,
         })
         .collect();
-    let indexes = archive.indexes.into_iter().map(|index| (index.source, index.bytes)).collect();
+    let origin = |id: String| origins.get(&id).cloned().unwrap_or_else(|| Origin::new(id));
+    let indexes = archive.indexes.into_iter().map(|index| (origin(index.source), index.bytes)).collect();
     let timed = Timed::begin(doors.reporter, Phase::Resolve, "read indexes");
-    let catalog =
-        crate::deb::packages::Catalog::read(indexes, &order.architecture).during("read", subject())?;
+    let catalog = Catalog::of(indexes, &order.architecture).during("read", subject())?;
     drop(timed);
     let timed = Timed::begin(doors.reporter, Phase::Resolve, "choose");
-    let packages = resolve::resolve(&catalog, &request).during("resolve", subject())?;
+    let opened: Vec<&str> = origins.keys().map(String::as_str).collect();
+    let resolve::Resolved { packages, skipped } = resolve::resolve(&catalog, &request)
+        .map_err(|error| unmet::Unmet::new(error, spec, &opened))
+        .during("resolve", subject())?;
     drop(timed);
+    for resolve::Skipped { wanted, why } in skipped {
+        let text = format!("left out `{}`, which {} would like: {why}", wanted.name, wanted.by);
+        doors.reporter.report(Event::Notice { text });
+    }
     doors.reporter.report(Event::Finished {
         phase: Phase::Resolve,
         elapsed: begun.elapsed(),
@@ -309,34 +310,6 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         sources,
         packages,
     })
-}
-
-/// Writes the tree's own apt sources: a stanza for each archive, as the build used it.
-///
-/// **Source**: sources.list(5), deb822 style.
-fn apt_sources(lock: &Lock, signed_by: &Path) -> String {
-    let mut stanzas: Vec<(&[String], Vec<&str>, &[String])> = Vec::new();
-    for source in &lock.sources {
-        match stanzas.iter_mut().find(|(mirrors, _, components)| {
-            *mirrors == source.mirrors.as_slice() && *components == source.components.as_slice()
-        }) {
-            Some((_, suites, _)) => suites.push(&source.suite),
-            None => stanzas.push((&source.mirrors, vec![&source.suite], &source.components)),
-        }
-    }
-    let stanzas: Vec<_> = stanzas
-        .into_iter()
-        .map(|(mirrors, suites, components)| {
-            format!(
-                "Types: deb\nURIs: {}\nSuites: {}\nComponents: {}\nSigned-By: {}\n",
-                mirrors.join(" "),
-                suites.join(" "),
-                components.join(" "),
-                signed_by.display()
-            )
-        })
-        .collect();
-    stanzas.join("\n")
 }
 
 /// Puts in what profiles have beside packages.
@@ -355,39 +328,4 @@ fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doo
         summary: format!("{total} parts of {} profiles", order.spec.profiles.len()),
     });
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::Sha256;
-
-    #[test]
-    fn suites_of_one_mirror_share_a_stanza() {
-        let source = |mirror: &str, suite: &str| LockedSource {
-            id: suite.to_owned(),
-            mirrors: vec![mirror.to_owned()],
-            suite: suite.to_owned(),
-            components: vec!["main".to_owned()],
-            date: 0,
-            release: Sha256::of(b""),
-            signed_by: String::new(),
-        };
-        let lock = Lock {
-            image: "trixie".to_owned(),
-            architecture: "amd64".to_owned(),
-            epoch: 0,
-            sources: vec![
-                source("http://m", "trixie"),
-                source("http://m", "trixie-updates"),
-                source("http://s", "trixie-security"),
-            ],
-            packages: Vec::new(),
-        };
-        assert_eq!(
-            apt_sources(&lock, Path::new("/k.gpg")),
-            "Types: deb\nURIs: http://m\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /k.gpg\n\n\
-             Types: deb\nURIs: http://s\nSuites: trixie-security\nComponents: main\nSigned-By: /k.gpg\n"
-        );
-    }
 }
