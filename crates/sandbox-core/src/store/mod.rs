@@ -29,6 +29,7 @@ use std::{
 pub use checksum::{Checksum, NotAnIntegrity};
 pub use delivery::{Delivered, Delivery};
 pub use error::StoreError;
+pub(crate) use error::disk_class;
 pub use fetch::Wanted;
 pub use fill::{Filled, deliver, fill};
 
