@@ -267,6 +267,12 @@ fn suggests_names_that_are_alike() {
 }
 
 #[test]
+fn takes_the_newest_version_of_what_provides_a_wish() {
+    let all = catalog(&["p 1: Provides: v", "p 3: Provides: v", "p 2: Provides: v"]);
+    assert_eq!(names(&all, &["v"]), "p=3");
+}
+
+#[test]
 fn long_chains_do_not_overflow() {
     let count = 10_000;
     let mut lines: Vec<String> = (0..count).map(|n| format!("p{n}: Depends: p{}", n + 1)).collect();
@@ -281,8 +287,7 @@ fn long_chains_do_not_overflow() {
 #[test]
 fn long_circles_of_pre_dependencies_do_not_overflow_and_end() {
     let count = 10_000;
-    let lines: Vec<String> =
-        (0..count).map(|n| format!("p{n}: Pre-Depends: p{}", (n + 1) % count)).collect();
+    let lines: Vec<String> = (0..count).map(|n| format!("p{n}: Pre-Depends: p{}", (n + 1) % count)).collect();
     let all = catalog(&lines.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(resolve(&all, &request(&["p0"])).unwrap().len(), count);
     let mut broken = lines.clone();
