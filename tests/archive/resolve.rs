@@ -119,7 +119,7 @@ fn outcomes(apt: &Apt, catalog: &Catalog, suite: &str, wishes: &[Wish]) -> Vec<O
             let mut names = of_variant(suite, wish.variant);
             names.extend(wish.packages.iter().cloned());
             let chosen = apt.choose(wish.recommends, &names);
-            if at % SIMULATED == 0
+            if at.is_multiple_of(SIMULATED)
                 && let Ok(chosen) = &chosen
             {
                 let simulated = apt.simulate(wish.recommends, &names);
