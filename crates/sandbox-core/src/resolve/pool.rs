@@ -238,7 +238,8 @@ impl<'a> Pool<'a> {
             let package = self.package(id);
             let first =
                 self.catalog.versions(package.name_id()).map(|other| self.package(other).place()).min();
-            (!package.is_essential(), package.priority(), Reverse(first))
+            // of one package the preferred version first, which is the order of the catalogue
+            (!package.is_essential(), package.priority(), Reverse(first), id)
         });
         found.extend(providers);
         found

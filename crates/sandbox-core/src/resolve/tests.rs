@@ -267,6 +267,12 @@ fn suggests_names_that_are_alike() {
 }
 
 #[test]
+fn takes_the_newest_version_of_what_provides_a_wish() {
+    let all = catalog(&["p 1: Provides: v", "p 3: Provides: v", "p 2: Provides: v"]);
+    assert_eq!(names(&all, &["v"]), "p=3");
+}
+
+#[test]
 fn long_chains_do_not_overflow() {
     let count = 10_000;
     let mut lines: Vec<String> = (0..count).map(|n| format!("p{n}: Depends: p{}", n + 1)).collect();
