@@ -20,6 +20,8 @@ use runner::{Choice, Test};
 
 const TESTS: &[Test<Lab>] = &[
     ("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder),
+    ("tree::a_diverted_file_is_where_dpkg_puts_it", tree::a_diverted_file_is_where_dpkg_puts_it),
+    ("tree::nothing_of_the_work_is_left", tree::nothing_of_the_work_is_left),
     ("suites::sid_is_built", suites::sid_is_built),
     ("suites::forky_is_built", suites::forky_is_built),
     ("suites::bullseye_is_built", suites::bullseye_is_built),

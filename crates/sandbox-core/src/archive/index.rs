@@ -141,7 +141,12 @@ impl Opening<'_> {
         let (send, receive) = sync_channel::<Vec<u8>>(4);
         let (bytes, found) = thread::scope(|scope| {
             let keeper = scope.spawn(move || {
-                receive.iter().try_for_each(|chunk| keeping.append(&chunk))?;
+                receive.iter().try_for_each(|chunk| {
+                    if let Some(early) = self.options.early {
+                        early.piece(source, path, &chunk);
+                    }
+                    keeping.append(&chunk)
+                })?;
                 keeping.finish()
             });
             // where the keeper has failed it says why when it is joined

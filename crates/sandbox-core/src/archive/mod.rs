@@ -19,7 +19,7 @@ use std::{
 
 pub use error::ArchiveError;
 pub use index::Index;
-pub use source::{Options, Source};
+pub use source::{Early, Options, Source};
 
 use crate::{
     digest::Sha256,
@@ -66,7 +66,7 @@ pub struct Release {
 /// [`ArchiveError`] of the first source, in order, that fails.
 pub fn open(
     sources: &[Source],
-    options: &Options,
+    options: &Options<'_>,
     store: &Store,
     transport: &dyn Transport,
     now: i64,
@@ -95,7 +95,7 @@ pub fn open(
 
 /// What all sources have in common while they are opened.
 struct Opening<'a> {
-    options: &'a Options,
+    options: &'a Options<'a>,
     store: &'a Store,
     transport: &'a dyn Transport,
     now: i64,

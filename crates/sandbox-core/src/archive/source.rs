@@ -44,9 +44,20 @@ impl Source {
     }
 }
 
+/// Sees an index while it is decoded, to make use of the time.
+///
+/// Its compressed form was seen to be what the Release file lists; the decoded text was not yet.
+pub trait Early: Sync {
+    /// Takes the next piece of an index of a source, by the index's path: those of several components are decoded
+    /// side by side. It must not block for long.
+    fn piece(&self, source: &Source, path: &str, piece: &[u8]);
+}
+
 /// How strictly; the default is the safe choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Who sees indexes while they are decoded.
+    pub early: Option<&'a dyn Early>,
     /// Takes a Release file whose `Valid-Until` is over: for snapshots and locks.
     pub ignore_valid_until: bool,
     /// Asks no mirror: takes the Release files and indexes that the cache kept, verified anew.

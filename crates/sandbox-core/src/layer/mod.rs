@@ -4,13 +4,15 @@ mod assemble;
 mod npm;
 mod pack;
 mod parts;
+mod prefetch;
 mod sources;
 
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 
 pub use npm::{NpmError, Tarball};
 pub use pack::{PackError, Packed, pack};
 pub use parts::PartError;
+use prefetch::Prefetch;
 
 use crate::{
     Result, archive, configure,
@@ -178,25 +180,46 @@ impl Cause for OrderError {
 /// # Errors
 /// Of the stage that failed; the folder is then of no use and the caller's to remove.
 pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
-    let spec = &order.spec;
-    let subject = || format!("suite `{}`", spec.image);
-    runs_here(order, doors).during("build for", format!("architecture `{}`", order.architecture))?;
+    let subject = || format!("architecture `{}`", order.architecture);
+    runs_here(order, doors).during("build for", subject())?;
+    let prefetch = Prefetch::new(doors, order.variant);
+    thread::scope(|scope| {
+        for _ in 0..prefetch::JOBS {
+            scope.spawn(|| prefetch.work());
+        }
+        let lock = prefetch.during(|| choose(order, &prefetch, doors))?;
+        let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
+        install(order, &lock, tree, doors)?;
+        Ok(Image { lock, mirrors })
+    })
+}
+
+/// Opens the archive and chooses the packages.
+fn choose(order: &Order, prefetch: &Prefetch<'_>, doors: &Doors<'_>) -> Result<Lock> {
+    let subject = || format!("suite `{}`", order.spec.image);
     let sources = sources::sources(order).during("open", subject())?;
-    let options = archive::Options { ignore_valid_until: order.ignore_valid_until, offline: false };
+    let options = archive::Options {
+        early: Some(prefetch),
+        ignore_valid_until: order.ignore_valid_until,
+        offline: false,
+    };
     let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
         .during("open", subject())?;
+    resolve_packages(order, archive, doors)
+}
 
-    let lock = resolve_packages(order, archive, doors)?;
-    let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
+/// Makes a tree of a lock and what profiles have beside packages.
+fn install(order: &Order, lock: &Lock, tree: &Path, doors: &Doors<'_>) -> Result<()> {
+    let spec = &order.spec;
+    let subject = || format!("suite `{}`", spec.image);
     let options = configure::Options {
         hostname: order.hostname.clone(),
-        sources: sources::of_tree(order, &lock),
+        sources: sources::of_tree(order, lock),
         epoch: lock.epoch,
     };
-    let rootfs = assemble::assemble(&lock, tree, &options, doors, &subject())?;
-    customize(order, &rootfs, &lock, doors)?;
-    configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())?;
-    Ok(Image { lock, mirrors })
+    let rootfs = assemble::assemble(lock, tree, &options, doors, &subject())?;
+    customize(order, &rootfs, lock, doors)?;
+    configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())
 }
 
 /// Sees that the tree's programs can be run, before anything is fetched for it.

@@ -20,8 +20,10 @@ mod fill;
 mod partial;
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 pub use checksum::{Checksum, NotAnIntegrity};
@@ -38,6 +40,8 @@ use partial::Partial;
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    /// What came over the network since it was opened, with how many bytes.
+    fetched: Arc<Mutex<HashMap<Checksum, u64>>>,
 }
 
 /// A file of the cache that was just seen to be right.
@@ -61,7 +65,7 @@ impl Entry {
         self.size
     }
 
-    /// How many bytes had to come over the network for it: 0 where it was there.
+    /// How many bytes had to come over the network for it, since the cache was opened: 0 where it was there.
     #[must_use]
     pub const fn fetched(&self) -> u64 {
         self.fetched
@@ -103,7 +107,7 @@ impl Store {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(|source| StoreError::disk("make", &path, source))?;
         }
-        Ok(Self { root: root.to_path_buf() })
+        Ok(Self { root: root.to_path_buf(), fetched: Arc::default() })
     }
 
     /// Gives the cache's folder.
@@ -127,7 +131,8 @@ impl Store {
         };
         let fits = metadata.is_file() && size.is_none_or(|size| size == metadata.len());
         if fits && self.digest_fits(&path, checksum)? {
-            return Ok(Some(Entry { path, size: metadata.len(), fetched: 0 }));
+            let fetched = self.fetched().get(checksum).copied().unwrap_or(0);
+            return Ok(Some(Entry { path, size: metadata.len(), fetched }));
         }
         let removed = if metadata.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
@@ -179,6 +184,10 @@ impl Store {
         let mut partial = Partial::lock(&self.root.join("partial"), checksum)?;
         partial.restart()?;
         Ok(Keeping { partial, path: self.path_of(checksum), checksum: *checksum })
+    }
+
+    fn fetched(&self) -> MutexGuard<'_, HashMap<Checksum, u64>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path_of(&self, checksum: &Checksum) -> PathBuf {
