@@ -12,6 +12,7 @@ mod facts;
 mod interrupt;
 mod mirror;
 mod proxy;
+mod resolve;
 mod signature;
 mod sources;
 mod stages;

@@ -71,6 +71,8 @@ pub struct Global {
 pub enum Verb {
     /// Build a root file system of a suite
     Bootstrap(Bootstrap),
+    /// Print the packages that a build would have, in install order
+    Resolve(Resolve),
     /// Build a machine and start it
     Create(Create),
     /// Start a machine
@@ -128,10 +130,10 @@ pub enum Internal {
 /// What a tree is built of.
 #[derive(Clone, Debug, Args)]
 pub struct Build {
-    /// Package set: essential, apt, minbase (= required), buildd, important, standard
+    /// Package set: essential, apt, minbase (= required), buildd, important (= -), standard
     #[arg(long, value_name = "SET", default_value = "minbase")]
     pub variant: String,
-    /// Packages beside the variant's
+    /// Packages beside the variant's: NAME, NAME=VERSION, or NAME/SUITE for a suite's version
     #[arg(long, value_name = "PACKAGE,…", value_delimiter = ',')]
     pub include: Vec<String>,
     /// Packages that must not be installed
@@ -186,6 +188,26 @@ pub struct Bootstrap {
     /// Host name of the tree
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
+    #[command(flatten)]
+    pub build: Build,
+}
+
+/// `sandbox resolve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox resolve trixie --include docker.io
+  sandbox resolve bookworm --include git --recommends --why perl
+  sandbox resolve trixie --json | jq '.packages[].size'")]
+pub struct Resolve {
+    /// Suite: the name of an image, such as trixie
+    pub suite: String,
+    /// Profiles to build in
+    #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
+    pub profile: Vec<String>,
+    /// Print what brings this package in, from the wish down to it
+    #[arg(long, value_name = "PACKAGE")]
+    pub why: Option<String>,
     #[command(flatten)]
     pub build: Build,
 }

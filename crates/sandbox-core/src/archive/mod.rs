@@ -46,6 +46,10 @@ pub struct Release {
     pub mirrors: Vec<String>,
     /// The folder below `dists/`.
     pub suite: String,
+    /// What else the suite is called: its `Suite` and `Codename`.
+    pub names: Vec<String>,
+    /// The priority that apt gives to its versions: [`crate::deb::release::Release::priority`].
+    pub priority: u16,
     /// The components that were read.
     pub components: Vec<String>,
     /// `Date`, in seconds since 1970.
@@ -108,11 +112,14 @@ impl Opening<'_> {
         self.reporter.report(Event::At { phase: Phase::Archive, subject });
         let verified = self.release(source)?;
         let indexes = self.indexes(source, &verified)?;
+        let priority = verified.release.priority();
         let release = Release {
             source: source.id.clone(),
             mirrors: source.mirrors.clone(),
             suite: source.suite.clone(),
             components: source.components.clone(),
+            names: verified.release.suite.into_iter().chain(verified.release.codename).collect(),
+            priority,
             date: verified.release.date,
             digest: verified.digest,
             signer: verified.signer,

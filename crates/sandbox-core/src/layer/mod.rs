@@ -6,6 +6,7 @@ mod pack;
 mod parts;
 mod prefetch;
 mod sources;
+mod unmet;
 
 use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 
@@ -16,6 +17,7 @@ use prefetch::Prefetch;
 
 use crate::{
     Result, archive, configure,
+    deb::packages::{Catalog, Origin},
     error::{Cause, Class, Context as _, Hint},
     host::{
         foreign,
@@ -180,29 +182,31 @@ impl Cause for OrderError {
 /// # Errors
 /// Of the stage that failed; the folder is then of no use and the caller's to remove.
 pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
-    let subject = || format!("architecture `{}`", order.architecture);
-    runs_here(order, doors).during("build for", subject())?;
+    runs_here(order, doors).during("build for", format!("architecture `{}`", order.architecture))?;
     let prefetch = Prefetch::new(doors, order.variant);
     thread::scope(|scope| {
         for _ in 0..prefetch::JOBS {
             scope.spawn(|| prefetch.work());
         }
-        let lock = prefetch.during(|| choose(order, &prefetch, doors))?;
+        let lock = prefetch.during(|| choose(order, Some(&prefetch), doors))?;
         let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
         install(order, &lock, tree, doors)?;
         Ok(Image { lock, mirrors })
     })
 }
 
-/// Opens the archive and chooses the packages.
-fn choose(order: &Order, prefetch: &Prefetch<'_>, doors: &Doors<'_>) -> Result<Lock> {
+/// Opens the archive and chooses the packages of an order: of the archive, indexes alone are fetched.
+///
+/// # Errors
+/// Of the stage that failed.
+pub fn resolve(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
+    choose(order, None, doors)
+}
+
+fn choose(order: &Order, early: Option<&dyn archive::Early>, doors: &Doors<'_>) -> Result<Lock> {
     let subject = || format!("suite `{}`", order.spec.image);
     let sources = sources::sources(order).during("open", subject())?;
-    let options = archive::Options {
-        early: Some(prefetch),
-        ignore_valid_until: order.ignore_valid_until,
-        offline: false,
-    };
+    let options = archive::Options { early, ignore_valid_until: order.ignore_valid_until, offline: false };
     let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
         .during("open", subject())?;
     resolve_packages(order, archive, doors)
@@ -256,6 +260,16 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
         recommends: order.recommends,
     };
+    let origins: BTreeMap<String, Origin> = archive
+        .releases
+        .iter()
+        .map(|release| {
+            let mut names = release.names.clone();
+            names.push(release.suite.clone());
+            let id = release.source.clone();
+            (id.clone(), Origin { id, names, priority: release.priority })
+        })
+        .collect();
     let sources: Vec<LockedSource> = archive
         .releases
         .into_iter()
@@ -269,14 +283,21 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
             signed_by: release.signer,
         })
         .collect();
-    let indexes = archive.indexes.into_iter().map(|index| (index.source, index.bytes)).collect();
+    let origin = |id: String| origins.get(&id).cloned().unwrap_or_else(|| Origin::new(id));
+    let indexes = archive.indexes.into_iter().map(|index| (origin(index.source), index.bytes)).collect();
     let timed = Timed::begin(doors.reporter, Phase::Resolve, "read indexes");
-    let catalog =
-        crate::deb::packages::Catalog::read(indexes, &order.architecture).during("read", subject())?;
+    let catalog = Catalog::of(indexes, &order.architecture).during("read", subject())?;
     drop(timed);
     let timed = Timed::begin(doors.reporter, Phase::Resolve, "choose");
-    let packages = resolve::resolve(&catalog, &request).during("resolve", subject())?;
+    let opened: Vec<&str> = origins.keys().map(String::as_str).collect();
+    let resolve::Resolved { packages, skipped } = resolve::resolve(&catalog, &request)
+        .map_err(|error| unmet::Unmet::new(error, spec, &opened))
+        .during("resolve", subject())?;
     drop(timed);
+    for resolve::Skipped { wanted, why } in skipped {
+        let text = format!("left out `{}`, which {} would like: {why}", wanted.name, wanted.by);
+        doors.reporter.report(Event::Notice { text });
+    }
     doors.reporter.report(Event::Finished {
         phase: Phase::Resolve,
         elapsed: begun.elapsed(),
