@@ -32,6 +32,7 @@ const TESTS: &[Test<Lab>] = &[
     ("direct::trixie_boots_and_runs_commands", direct::trixie_boots_and_runs_commands),
     ("direct::bookworm_boots_and_runs_commands", direct::bookworm_boots_and_runs_commands),
     ("direct::a_new_process_finds_the_machine", direct::a_new_process_finds_the_machine),
+    ("direct::the_supervisor_inherits_nothing", direct::the_supervisor_inherits_nothing),
     ("direct::shell_on_a_terminal", direct::shell_on_a_terminal),
     (
         "direct::network_reaches_the_mirror_and_not_this_machine",

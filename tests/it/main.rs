@@ -6,10 +6,15 @@
 mod kit;
 
 mod archive;
+mod bombs;
 mod bootstrap;
 mod cli;
+mod contained;
 mod facts;
+mod full;
+mod indexes;
 mod interrupt;
+mod malformed;
 mod mirror;
 mod proxy;
 mod resolve;

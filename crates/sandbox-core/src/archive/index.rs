@@ -16,8 +16,14 @@ use crate::{
     store::{Checksum, StoreError, Wanted},
 };
 
-/// The most bytes of a decoded index whose size the Release file does not list.
+/// The most bytes of a decoded index, whatever size the Release file lists.
 const LIMIT: u64 = 1 << 30;
+
+/// The most bytes of one whose decoded size the Release file does not list: four times the largest there is.
+const UNLISTED: u64 = 256 << 20;
+
+/// The most memory that the decoder of xz may take; `xz -9` takes a quarter of it.
+const MEMORY: u64 = 256 << 20;
 
 /// A decoded `Packages` index.
 #[derive(Debug)]
@@ -134,7 +140,10 @@ impl Opening<'_> {
     ) -> Result<Vec<u8>, ArchiveError> {
         let broken =
             |problem| ArchiveError::Decode { id: source.id.clone(), path: path.to_owned(), source: problem };
-        let Some(plain) = plain else { return decode(file, format, LIMIT, &mut |_| {}).map_err(broken) };
+        let Some(plain) = plain else {
+            let bytes = decode(file, format, UNLISTED, &mut |_| {}).map_err(broken)?;
+            return if bytes.len() as u64 > UNLISTED { Err(broken(too_large(UNLISTED))) } else { Ok(bytes) };
+        };
         let expected = Checksum::Sha256(plain.sha256);
         let mut keeping =
             self.store.keeping(&expected).map_err(|problem| failed(source, path.to_owned(), problem))?;
@@ -170,6 +179,10 @@ impl Opening<'_> {
     }
 }
 
+fn too_large(limit: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it decompresses to more than {} MiB", limit >> 20))
+}
+
 fn failed(source: &Source, path: String, problem: StoreError) -> ArchiveError {
     ArchiveError::Index { id: source.id.clone(), path, source: problem }
 }
@@ -193,13 +206,16 @@ fn decode(file: &Path, format: &str, limit: u64, each: &mut dyn FnMut(&[u8])) ->
     let file = BufReader::with_capacity(256 << 10, File::open(file)?);
     let reader: Box<dyn Read> = match format {
         ".zst" => Box::new(zstd::Decoder::with_buffer(file)?),
-        ".xz" => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file)),
+        ".xz" => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(file, stream))
+        }
         ".gz" => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
         _ => Box::new(file),
     };
     // The listed size is a signed statement, but memory is only taken as bytes really come.
     let mut bytes = Vec::with_capacity(usize::try_from(limit.min(128 << 20)).unwrap_or_default());
-    let mut reader = reader.take(limit.saturating_add(1));
+    let mut reader = reader.take(limit.min(LIMIT).saturating_add(1));
     loop {
         let before = bytes.len();
         if reader.by_ref().take(PIECE).read_to_end(&mut bytes)? == 0 {
@@ -208,7 +224,7 @@ fn decode(file: &Path, format: &str, limit: u64, each: &mut dyn FnMut(&[u8])) ->
         each(&bytes[before..]);
     }
     if bytes.len() as u64 > LIMIT {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it decompresses to more than 1 GiB"));
+        return Err(too_large(LIMIT));
     }
     Ok(bytes)
 }

@@ -103,7 +103,7 @@ impl Release {
     /// [`Malformed`] says what is wrong first.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let fields = fields(std::str::from_utf8(bytes).map_err(|_| Malformed::NotText)?)?;
-        let get = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        let get = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.trim().is_empty());
         let yes = |name| get(name).is_some_and(|value| value.eq_ignore_ascii_case("yes"));
         let words =
             |name| get(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();

@@ -80,7 +80,8 @@ impl<'a> Prefetch<'a> {
 
     fn guess(&self, stanza: &[u8], source: &Source) -> Option<Guess> {
         let says = |line: &[u8]| memchr::memmem::find(stanza, line).is_some();
-        if !says(b"\nEssential: yes\n") && !(self.required && says(b"\nPriority: required\n")) {
+        let wanted = says(b"\nEssential: yes\n") || (self.required && says(b"\nPriority: required\n"));
+        if !wanted {
             return None;
         }
         let stanza = deb822::stanzas(stanza).next()?;

@@ -60,6 +60,17 @@ pub enum StoreError {
     },
 }
 
+/// Gives the class of what the cache's file system says: the host's own limits, or damage.
+pub(crate) fn disk_class(problem: &io::Error) -> Class {
+    match problem.kind() {
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::StorageFull
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::QuotaExceeded => Class::Host,
+        _ => Class::State,
+    }
+}
+
 impl StoreError {
     pub(super) fn disk(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Disk { action, path: path.to_path_buf(), source }
@@ -75,13 +86,7 @@ impl StoreError {
 impl Cause for StoreError {
     fn class(&self) -> Class {
         match self {
-            Self::Disk { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied
-                | io::ErrorKind::StorageFull
-                | io::ErrorKind::ReadOnlyFilesystem
-                | io::ErrorKind::QuotaExceeded => Class::Host,
-                _ => Class::State,
-            },
+            Self::Disk { source, .. } => disk_class(source),
             Self::NoAddress { .. } => Class::Unavailable,
             Self::Size { .. } | Self::Digest { .. } => Class::Untrusted,
             Self::Transport { source } => source.class(),

@@ -155,7 +155,13 @@ fn one(
         size: Some(package.size),
         limit: package.size,
     };
-    store.fetch(&wanted, transport, &|delta| reporter.report(Event::Advanced { phase: Phase::Fetch, delta }))
+    let progress = |delta| reporter.report(Event::Advanced { phase: Phase::Fetch, delta });
+    let mut entry = store.fetch(&wanted, transport, &progress)?;
+    if entry.fetched == 0 {
+        // it may have been fetched ahead, by this very run
+        entry.fetched = store.fetched().get(&wanted.checksum).copied().unwrap_or(0);
+    }
+    Ok(entry)
 }
 
 fn summary(filled: &Filled, total: u64) -> String {

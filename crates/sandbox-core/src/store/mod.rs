@@ -29,6 +29,7 @@ use std::{
 pub use checksum::{Checksum, NotAnIntegrity};
 pub use delivery::{Delivered, Delivery};
 pub use error::StoreError;
+pub(crate) use error::disk_class;
 pub use fetch::Wanted;
 pub use fill::{Filled, deliver, fill};
 
@@ -65,7 +66,7 @@ impl Entry {
         self.size
     }
 
-    /// How many bytes had to come over the network for it, since the cache was opened: 0 where it was there.
+    /// How many bytes had to come over the network for it: 0 where it was there.
     #[must_use]
     pub const fn fetched(&self) -> u64 {
         self.fetched
@@ -131,8 +132,7 @@ impl Store {
         };
         let fits = metadata.is_file() && size.is_none_or(|size| size == metadata.len());
         if fits && self.digest_fits(&path, checksum)? {
-            let fetched = self.fetched().get(checksum).copied().unwrap_or(0);
-            return Ok(Some(Entry { path, size: metadata.len(), fetched }));
+            return Ok(Some(Entry { path, size: metadata.len(), fetched: 0 }));
         }
         let removed = if metadata.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
