@@ -14,8 +14,6 @@ mod lab;
 mod life;
 mod network;
 mod noble;
-#[path = "../kit/process.rs"]
-mod process;
 #[path = "../kit/runner.rs"]
 mod runner;
 mod shell;
@@ -25,6 +23,7 @@ mod traces;
 
 use std::process::ExitCode;
 
+use kit::process;
 use lab::Lab;
 use runner::{Choice, Test};
 
