@@ -63,6 +63,11 @@ fn ubuntu_is_as_canonical_has_it() {
         assert_eq!(mirror("main", "arm64"), "http://ports.ubuntu.com/ubuntu-ports");
         assert_eq!(mirror("security", "arm64"), "http://ports.ubuntu.com/ubuntu-ports");
         assert_eq!(layer.archive.len(), 2);
+        // one snapshot service for all pockets and architectures, by moments as 20240301T030400Z
+        for archive in layer.archive.values() {
+            let snapshot = archive.snapshot.as_deref();
+            assert_eq!(snapshot, Some("https://snapshot.ubuntu.com/ubuntu/{timestamp}"));
+        }
         // docker.io, nodejs and the like are in universe; it is read in all pockets
         assert_eq!(layer.components, ["main", "universe"]);
         // Ubuntu puts the pocket into Suite, Codename is the release's
@@ -118,6 +123,12 @@ fn debian_is_as_its_archive_has_it() {
         assert_eq!(layer.release.clone(), (version > 0).then(|| version.to_string()), "{name}");
         assert_eq!((spec.distribution.as_str(), spec.keyring.as_str()), ("debian", "debian-archive-keyring"));
         assert_eq!(layer.components, ["main"]);
+        for (archive, folder) in [("main", "debian"), ("security", "debian-security")] {
+            let Some(file) = layer.archive.get(archive) else { continue };
+            let snapshot = format!("https://snapshot.debian.org/archive/{folder}/{{timestamp}}");
+            assert_eq!(file.snapshot.as_ref(), Some(&snapshot));
+            assert_eq!(file.mirror, format!("http://ftp.debian.org/{folder}"));
+        }
         let mut expected = vec![format!("release main {name} {name} -")];
         if name != "sid" {
             // Debian puts the pocket into Codename; security is an archive of its own

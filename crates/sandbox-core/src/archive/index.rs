@@ -152,7 +152,7 @@ impl Opening<'_> {
             let keeper = scope.spawn(move || {
                 receive.iter().try_for_each(|chunk| {
                     if let Some(early) = self.options.early {
-                        early.piece(source, &chunk);
+                        early.piece(source, path, &chunk);
                     }
                     keeping.append(&chunk)
                 })?;

@@ -48,8 +48,9 @@ impl Source {
 ///
 /// Its compressed form was seen to be what the Release file lists; the decoded text was not yet.
 pub trait Early: Sync {
-    /// Takes the next piece of an index of a source. It must not block for long.
-    fn piece(&self, source: &Source, piece: &[u8]);
+    /// Takes the next piece of an index of a source, by the index's path: those of several components are decoded
+    /// side by side. It must not block for long.
+    fn piece(&self, source: &Source, path: &str, piece: &[u8]);
 }
 
 /// How strictly; the default is the safe choice.

@@ -30,8 +30,8 @@ pub(super) struct Prefetch<'a> {
 
 #[derive(Default)]
 struct State {
-    /// The end of what was seen of each index, by source, that is no whole stanza yet.
-    rest: BTreeMap<String, Vec<u8>>,
+    /// The end of what was seen of each index, by source and path, that is no whole stanza yet.
+    rest: BTreeMap<(String, String), Vec<u8>>,
     queue: VecDeque<Guess>,
     ended: bool,
 }
@@ -108,12 +108,13 @@ impl Drop for Ending<'_> {
 }
 
 impl Early for Prefetch<'_> {
-    fn piece(&self, source: &Source, piece: &[u8]) {
+    fn piece(&self, source: &Source, path: &str, piece: &[u8]) {
+        let index = (source.id.clone(), path.to_owned());
         let mut state = self.state();
-        let mut text = state.rest.remove(&source.id).unwrap_or_default();
+        let mut text = state.rest.remove(&index).unwrap_or_default();
         text.extend_from_slice(piece);
         let whole = memchr::memmem::rfind(&text, b"\n\n").map_or(0, |at| at + 2);
-        state.rest.insert(source.id.clone(), text.split_off(whole));
+        state.rest.insert(index, text.split_off(whole));
         drop(state);
         let mut guesses = VecDeque::new();
         let mut from = 0;

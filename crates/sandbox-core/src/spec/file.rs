@@ -199,6 +199,8 @@ pub struct Health {
 pub struct Archive {
     /// Base URL without a trailing slash.
     pub mirror: String,
+    /// Where its old states are kept: a base URL in which `{timestamp}` stands for `20261118T221743Z`.
+    pub snapshot: Option<String>,
     /// The same for architectures that are elsewhere: Ubuntu's ports.
     #[serde(default)]
     pub by_architecture: BTreeMap<String, String>,
