@@ -34,8 +34,8 @@ pub fn trixie_with_includes_is_mmdebstraps(lab: &Lab) {
 #[track_caller]
 fn compare(lab: &Lab, suite: &str, include: &str) {
     let (ours, theirs) = (lab.path("ours.tar"), lab.path("theirs.tar"));
-    lab.sandbox(&["bootstrap", suite, text(&ours), "--include", include]).ok();
-    mmdebstrap(suite, include, &theirs);
+    let built = lab.sandbox(&["--json", "bootstrap", suite, text(&ours), "--include", include]);
+    mmdebstrap(suite, include, epoch(built.ok()), &theirs);
     let found = Tree::read(&ours).differences(&Tree::read(&theirs), Times::Ignored);
     let set = if include.is_empty() { "minbase" } else { "includes" };
     judge(&found, &format!("{suite}/{set}"));
@@ -66,7 +66,14 @@ fn judge(found: &BTreeMap<String, String>, set: &str) {
 }
 
 #[track_caller]
-fn mmdebstrap(suite: &str, include: &str, target: &Path) {
+fn epoch(events: &str) -> u64 {
+    let found = events.rsplit_once("\"epoch\":").map(|(_, rest)| rest);
+    let digits = found.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("an epoch in {events}"))
+}
+
+#[track_caller]
+fn mmdebstrap(suite: &str, include: &str, epoch: u64, target: &Path) {
     let [main, security] = mirrors_of_host();
     let keyring =
         PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../keyrings/debian-archive-keyring.pgp"));
@@ -77,7 +84,12 @@ fn mmdebstrap(suite: &str, include: &str, target: &Path) {
     ]
     .map(|source| format!("deb [signed-by={}] {source} main", keyring.display()));
     let include = format!("--include={include}");
-    let mut argv = vec!["mmdebstrap", "--mode=root", "--variant=minbase", "--quiet"];
+    let epoch = format!("SOURCE_DATE_EPOCH={epoch}");
+    let mut argv = vec!["env", &*epoch, "mmdebstrap", "--mode=root", "--variant=minbase", "--quiet"];
+    if suite == "bookworm" {
+        // without it apt takes usrmerge, perl with it, to merge what is merged from the start in ours
+        argv.push("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr");
+    }
     if include != "--include=" {
         argv.push(&include);
     }
