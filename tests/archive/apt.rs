@@ -157,7 +157,7 @@ fn located(line: &str) -> Option<String> {
 }
 
 /// The mirrors of the host's apt where it is Debian's, else the public one.
-fn mirrors_of_host() -> [String; 2] {
+pub fn mirrors_of_host() -> [String; 2] {
     let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let folder = Path::new("/etc/apt");
     let mut files = vec![folder.join("sources.list")];

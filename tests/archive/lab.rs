@@ -52,11 +52,17 @@ impl Lab {
     /// Runs the program with this run's cache.
     #[track_caller]
     pub fn sandbox(&self, arguments: &[&str]) -> Output {
+        self.sandbox_by(&[], arguments)
+    }
+
+    /// Runs the program as what another program executes.
+    #[track_caller]
+    pub fn sandbox_by(&self, before: &[&str], arguments: &[&str]) -> Output {
         if !rustix::process::geteuid().is_root() {
             skip("needs root");
         }
-        let mut argv = vec![env!("CARGO_BIN_EXE_sandbox"), "--cache-dir", text(&self.cache)];
-        argv.extend(arguments);
+        let program = [env!("CARGO_BIN_EXE_sandbox"), "--cache-dir", text(&self.cache)];
+        let argv = [before, &program, arguments].concat();
         process::run(&argv, "", LONG)
     }
 }

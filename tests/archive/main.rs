@@ -4,12 +4,15 @@
 //! They need root and a network, and no machine is started. They run in order and share one cache.
 
 mod apt;
+mod compare;
 mod foreign;
 mod lab;
 mod pockets;
 #[allow(dead_code, reason = "each test program uses its part of the kit")]
 #[path = "../kit/process.rs"]
 mod process;
+mod reference;
+mod reproducible;
 mod resolve;
 #[path = "../kit/runner.rs"]
 mod runner;
@@ -23,6 +26,24 @@ use lab::Lab;
 use runner::{Choice, Test};
 
 const TESTS: &[Test<Lab>] = &[
+    ("reference::the_comparison_sees_each_kind", reference::the_comparison_sees_each_kind),
+    ("reference::trixie_is_mmdebstraps", reference::trixie_is_mmdebstraps),
+    ("reference::bookworm_is_mmdebstraps", reference::bookworm_is_mmdebstraps),
+    ("reference::trixie_with_includes_is_mmdebstraps", reference::trixie_with_includes_is_mmdebstraps),
+    ("reproducible::trixie_is_the_same_bytes_twice", reproducible::trixie_is_the_same_bytes_twice),
+    ("reproducible::bookworm_is_the_same_bytes_twice", reproducible::bookworm_is_the_same_bytes_twice),
+    (
+        "reproducible::trixie_with_the_base_profile_is_the_same_bytes_twice",
+        reproducible::trixie_with_the_base_profile_is_the_same_bytes_twice,
+    ),
+    (
+        "reproducible::bookworm_with_the_base_profile_is_the_same_bytes_twice",
+        reproducible::bookworm_with_the_base_profile_is_the_same_bytes_twice,
+    ),
+    (
+        "reproducible::a_folder_has_the_times_of_a_packed_tree",
+        reproducible::a_folder_has_the_times_of_a_packed_tree,
+    ),
     ("tree::a_diverted_file_is_where_dpkg_puts_it", tree::a_diverted_file_is_where_dpkg_puts_it),
     ("tree::nothing_of_the_work_is_left", tree::nothing_of_the_work_is_left),
     ("resolve::the_choice_of_trixie_is_apts", resolve::the_choice_of_trixie_is_apts),

@@ -5,6 +5,7 @@ mod full;
 mod identity;
 mod normalise;
 mod preinst;
+mod times;
 
 use std::{
     io,
@@ -293,6 +294,7 @@ pub fn finish(rootfs: &Rootfs, options: &Options, reporter: &dyn Reporter) -> Re
     identity::after(&rootfs.root, options)?;
     devices::make(&rootfs.root, options.epoch)?;
     normalise::all(&rootfs.root, options.epoch)?;
+    times::clamp(&rootfs.root, options.epoch)?;
     drop(timed);
     let timed = Timed::begin(reporter, Phase::Finish, "sync");
     let folder = std::fs::File::open(rootfs.path()).map_err(tree(rootfs.path()))?;

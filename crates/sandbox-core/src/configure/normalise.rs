@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, FileType, unlinkat};
+
 use super::{ConfigureError, tree};
 use crate::host::root::{Meta, Root};
 
@@ -38,7 +40,7 @@ const FILES: &[&str] = &[
 ];
 
 /// Folders whose contents go.
-const FOLDERS: &[&str] = &["run", "tmp", "var/tmp", "var/cache/apt/archives/partial"];
+const FOLDERS: &[&str] = &["run/lock", "tmp", "var/tmp", "var/cache/apt/archives/partial"];
 
 /// A unit that makes the SSH host keys that no image may have.
 const HOST_KEYS: &str = "\
@@ -64,10 +66,29 @@ pub fn all(root: &Root, epoch: i64) -> Result<(), ConfigureError> {
     for folder in FOLDERS {
         root.empty(Path::new(folder)).map_err(tree(Path::new(folder)))?;
     }
+    run(root)?;
     host_keys(root, epoch)?;
     // empty, not missing: the first boot fills it (machine-id(5), "First Boot Semantics")
     let path = Path::new("etc/machine-id");
     root.write(path, b"", Meta::of_root(0o644, epoch)).map_err(tree(path))
+}
+
+/// Empties `/run` but for its folder of locks, which base-files ships.
+fn run(root: &Root) -> Result<(), ConfigureError> {
+    let folder = Path::new("run");
+    for name in root.list(folder).map_err(tree(folder))? {
+        let path = folder.join(&name);
+        match root.kind(&path).map_err(tree(&path))? {
+            Some(FileType::Directory) if name == Path::new("lock") => {}
+            Some(FileType::Directory) => {
+                root.empty(&path).map_err(tree(&path))?;
+                let (above, name) = root.parent(&path).map_err(tree(&path))?;
+                unlinkat(&above, &name, AtFlags::REMOVEDIR).map_err(|errno| tree(&path)(errno.into()))?;
+            }
+            _ => root.remove(&path).map_err(tree(&path))?,
+        }
+    }
+    Ok(())
 }
 
 fn host_keys(root: &Root, epoch: i64) -> Result<(), ConfigureError> {

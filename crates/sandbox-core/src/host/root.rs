@@ -343,7 +343,11 @@ fn gid(meta: Meta) -> Gid {
     Gid::from_raw(meta.gid)
 }
 
-fn entries(folder: &OwnedFd) -> io::Result<Vec<(PathBuf, bool)>> {
+/// Lists what is in a folder, and tells of each whether it is one.
+///
+/// # Errors
+/// What getdents(2) says.
+pub fn entries(folder: &OwnedFd) -> io::Result<Vec<(PathBuf, bool)>> {
     use std::os::unix::ffi::OsStrExt as _;
     let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(32 << 10);

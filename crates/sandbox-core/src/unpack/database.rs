@@ -47,7 +47,11 @@ pub fn write(
         ("lock-frontend", String::new()),
     ] {
         // dpkg makes its locks for root alone
-        let mode = if name.contains("ock") { 0o640 } else { 0o644 };
+        let mode = match name {
+            "triggers/Lock" => 0o600,
+            "lock" | "lock-frontend" => 0o640,
+            _ => 0o644,
+        };
         put(name, text.as_bytes(), mode);
     }
     put("status", statuses(packages, contents).as_bytes(), 0o644);

@@ -1,0 +1,85 @@
+//! Takes back the times of what the build itself wrote.
+//!
+//! Whatever is younger than the epoch was made now, not by a packager, and gets the epoch for its time. So two
+//! folders of one set are the same to the second, as two packed trees are.
+//!
+//! **Source**: deb-src-rules(5) for SOURCE_DATE_EPOCH; reproducible-builds.org, "Timestamps" (clamping).
+
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, futimens, openat, statat, utimensat,
+};
+
+use super::{ConfigureError, tree};
+use crate::host::root::{Root, entries};
+
+/// Gives everything in a tree that is younger than the epoch the epoch's time.
+pub fn clamp(root: &Root, epoch: i64) -> Result<(), ConfigureError> {
+    let top = Path::new("");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let clamped = root.at(top, flags, 0).and_then(|folder| {
+        below(&folder, epoch)?;
+        Ok(futimens(&folder, &times(epoch))?)
+    });
+    clamped.map_err(tree(Path::new("/")))
+}
+
+fn below(folder: &OwnedFd, epoch: i64) -> io::Result<()> {
+    for (name, _) in entries(folder)? {
+        let found = statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            below(&openat(folder.as_fd(), &name, flags, Mode::empty())?, epoch)?;
+        }
+        if is_younger(&found, epoch) {
+            utimensat(folder, &name, &times(epoch), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+    }
+    Ok(())
+}
+
+const fn is_younger(found: &Stat, epoch: i64) -> bool {
+    found.st_mtime > epoch || (found.st_mtime == epoch && found.st_mtime_nsec > 0)
+}
+
+const fn times(epoch: i64) -> Timestamps {
+    let time = Timespec { tv_sec: epoch, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+    use crate::host::root::Links;
+
+    #[test]
+    fn the_young_get_the_epoch_and_the_old_keep_their_time() {
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        let untouched = outside.as_file().metadata().unwrap().mtime();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        std::fs::write(folder.path().join("a/b/new"), "").unwrap();
+        std::fs::write(folder.path().join("a/old"), "").unwrap();
+        symlink(outside.path(), folder.path().join("a/link")).unwrap();
+        let old =
+            openat(rustix::fs::CWD, folder.path().join("a/old"), OFlags::RDONLY, Mode::empty()).unwrap();
+        futimens(&old, &times(500)).unwrap();
+        clamp(&Root::open(folder.path(), Links::InTree).unwrap(), 1000).unwrap();
+        let time = |name: &str| {
+            let found = std::fs::symlink_metadata(folder.path().join(name)).unwrap();
+            (found.mtime(), found.mtime_nsec())
+        };
+        for name in ["", "a", "a/b", "a/b/new", "a/link"] {
+            assert_eq!(time(name), (1000, 0), "{name}");
+        }
+        assert_eq!(time("a/old"), (500, 0));
+        assert_eq!(outside.as_file().metadata().unwrap().mtime(), untouched);
+    }
+}
