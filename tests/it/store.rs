@@ -50,8 +50,10 @@ fn lock(archive: &Archive, server: &Server, mirrors: &[&str]) -> Lock {
             date: archive.date,
             release: opened.releases[0].digest,
             signed_by: opened.releases[0].signer.clone(),
+            snapshot: None,
         }],
         packages,
+        ..Lock::default()
     }
 }
 
@@ -69,6 +71,8 @@ fn locked(stanza: &str) -> LockedPackage {
         size: get("Size").parse().unwrap(),
         sha256: get("SHA256").parse().unwrap(),
         reason: Reason::Essential,
+        depends: String::new(),
+        provides: String::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use sandbox_core::{
     error::Context as _,
     host::transport::{Http, HttpOptions},
     layer::Order,
+    lock::Asked,
     resolve::Variant,
     spec::{self, Spec, mirrors},
     store::Store,
@@ -29,13 +30,11 @@ pub fn order(
 ) -> Result<Order, Failure> {
     let spec = spec::stack(&catalogue(settings.home.as_ref()), suite, profiles)
         .during("read", format!("image `{suite}` with its profiles"))?;
-    let variant: Variant = args.variant.parse().map_err(|_| {
+    let word = args.variant.as_deref().unwrap_or("minbase");
+    let variant: Variant = word.parse().map_err(|_| {
         Failure::said(
             Exit::USAGE,
-            format!(
-                "`{}` is no variant; there are essential, apt, minbase, buildd, important, standard",
-                args.variant
-            ),
+            format!("`{word}` is no variant; there are essential, apt, minbase, buildd, important, standard"),
         )
     })?;
     let keyrings = args
@@ -62,6 +61,16 @@ pub fn order(
         components: (!args.component.is_empty()).then(|| args.component.clone()),
         keyrings,
         ignore_valid_until: args.ignore_valid_until,
+        allow_older_release: args.allow_older_release,
+        asked: Asked {
+            image: suite.to_owned(),
+            profiles: profiles.to_vec(),
+            variant: variant.to_string(),
+            include: args.include.clone(),
+            exclude: args.exclude.clone(),
+            recommends: args.recommends,
+        },
+        locked: None,
         hostname: hostname.to_owned(),
         npm_registry: settings.npm_registry(args.npm_registry.as_deref()),
         spec,

@@ -1,6 +1,7 @@
 //! The only doors to the world: transport, programs, mounts, directory trees, capabilities.
 
 pub mod caps;
+pub mod polite;
 pub mod root;
 pub mod runner;
 pub mod transport;

@@ -1,12 +1,14 @@
 //! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
 
 mod assemble;
+mod locking;
 mod npm;
 mod pack;
 mod parts;
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
+pub use locking::{changed, lock, unmet};
 pub use npm::{NpmError, Tarball};
 pub use pack::{PackError, Packed, pack};
 pub use parts::PartError;
@@ -16,11 +18,11 @@ use crate::{
     error::{Cause, Class, Context as _, Hint},
     host::{runner::Runner, transport::Transport},
     keyring::{Fingerprint, Keyring, KeyringError, shipped},
-    lock::{Lock, LockedSource},
+    lock::{Asked, Lock, LockedSource},
     report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
     spec::{Pocket, Spec, mirrors::Mirrors},
-    store::Store,
+    store::{self, Store},
 };
 
 /// How many downloads run at once.
@@ -51,6 +53,12 @@ pub struct Order {
     pub keyrings: Vec<Vec<u8>>,
     /// Indexes past their date are taken.
     pub ignore_valid_until: bool,
+    /// A Release file older than one seen before is taken.
+    pub allow_older_release: bool,
+    /// What was asked for as it was typed, for the lock.
+    pub asked: Asked,
+    /// Exactly this is built, and no index is read.
+    pub locked: Option<Lock>,
     /// The tree's host name.
     pub hostname: String,
     /// Where npm parts are asked for, without a trailing slash.
@@ -146,27 +154,59 @@ impl Cause for OrderError {
 /// # Errors
 /// Of the stage that failed; the folder is then of no use and the caller's to remove.
 pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
-    let spec = &order.spec;
-    let subject = || format!("suite `{}`", spec.image);
-    let sources = sources(order).during("open", subject())?;
-    let options = archive::Options { ignore_valid_until: order.ignore_valid_until, offline: false };
-    let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
-        .during("open", subject())?;
-
-    let lock = resolve_packages(order, archive, doors)?;
+    let lock = locking::chosen(order, doors)?;
+    let (rootfs, options, lock) = match assembled(order, &lock, tree, doors) {
+        Ok((rootfs, options)) => (rootfs, options, lock),
+        Err(problem) if order.locked.is_none() && locking::may_have_moved(&problem) => {
+            // The archive may have been updated since its Release file was read: once more, of a new one.
+            let anew = self::lock(order, doors)?;
+            if anew.sources == lock.sources {
+                return Err(problem);
+            }
+            let text =
+                format!("the archive of {} changed while packages were fetched: once more", order.spec.image);
+            doors.reporter.report(Event::Notice { text });
+            assemble::empty(tree).during("empty", "the tree that was begun")?;
+            let (rootfs, options) = assembled(order, &anew, tree, doors)?;
+            (rootfs, options, anew)
+        }
+        Err(problem) => return Err(problem),
+    };
     let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
+    customize(order, &rootfs, &lock, doors)?;
+    configure::finish(&rootfs, &options, doors.reporter)
+        .during("finish the tree of", format!("suite `{}`", order.spec.image))?;
+    Ok(Image { lock, mirrors })
+}
+
+/// Makes a configured tree of a lock.
+fn assembled(
+    order: &Order,
+    lock: &Lock,
+    tree: &Path,
+    doors: &Doors<'_>,
+) -> Result<(configure::Rootfs, configure::Options)> {
+    let spec = &order.spec;
+    let subject = format!("suite `{}`", spec.image);
     let options = configure::Options {
         hostname: order.hostname.clone(),
         sources: configure::Sources {
             file: spec.apt.sources.clone(),
-            text: apt_sources(&lock, &spec.apt.signed_by),
+            text: apt_sources(lock, &spec.apt.signed_by),
         },
         epoch: lock.epoch,
     };
-    let rootfs = assemble::assemble(&lock, tree, &options, doors, &subject())?;
-    customize(order, &rootfs, &lock, doors)?;
-    configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())?;
-    Ok(Image { lock, mirrors })
+    let sources = sources(order).during("open", &subject)?;
+    let snapshots =
+        archive::Snapshots::new(&sources, doors.transport, doors.store, doors.now, doors.reporter);
+    let ways = store::Ways {
+        transport: doors.transport,
+        // What a mirror has just listed and does not have is a matter of its update, not of old states.
+        elsewhere: order.locked.is_some().then_some(&snapshots),
+    };
+    let reachable = locking::reachable(lock, &sources);
+    let rootfs = assemble::assemble(&reachable, tree, &options, doors, ways, &subject)?;
+    Ok((rootfs, options))
 }
 
 /// Makes sources of the image's pockets.
@@ -227,6 +267,7 @@ fn source(order: &Order, pocket: &Pocket, keyring: &[u8]) -> Result<archive::Sou
         components: order.components.clone().unwrap_or_else(|| layer.components.clone()),
         architecture: order.architecture.clone(),
         keyring: Keyring::read(&all).and_then(|keyring| keyring.pinned(&signers)).map_err(certificates)?,
+        snapshot: layer.archive.get(&pocket.archive).and_then(|archive| archive.snapshot.clone()),
     })
 }
 
@@ -265,6 +306,7 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
             date: release.date,
             release: release.digest,
             signed_by: release.signer,
+            snapshot: release.snapshot,
         })
         .collect();
     let indexes = archive.indexes.into_iter().map(|index| (index.source, index.bytes)).collect();
@@ -284,8 +326,11 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         image: spec.image.clone(),
         architecture: order.architecture.clone(),
         epoch: sources.iter().map(|source| source.date).max().unwrap_or(0),
+        asked: order.asked.clone(),
+        inputs: locking::inputs(order),
         sources,
         packages,
+        parts: Vec::new(),
     })
 }
 
@@ -326,7 +371,7 @@ fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doo
     }
     let begun = Instant::now();
     doors.reporter.report(Event::Started { phase: Phase::Customize, unit: Unit::Steps, total });
-    parts::put(order, rootfs, lock.epoch, doors)?;
+    parts::put(order, rootfs, lock, doors)?;
     doors.reporter.report(Event::Finished {
         phase: Phase::Customize,
         elapsed: begun.elapsed(),
@@ -350,6 +395,7 @@ mod tests {
             date: 0,
             release: Sha256::of(b""),
             signed_by: String::new(),
+            snapshot: None,
         };
         let lock = Lock {
             image: "trixie".to_owned(),
@@ -360,7 +406,7 @@ mod tests {
                 source("http://m", "trixie-updates"),
                 source("http://s", "trixie-security"),
             ],
-            packages: Vec::new(),
+            ..Lock::default()
         };
         assert_eq!(
             apt_sources(&lock, Path::new("/k.gpg")),

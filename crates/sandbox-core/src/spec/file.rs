@@ -196,6 +196,8 @@ pub struct Health {
 pub struct Archive {
     /// Base URL without a trailing slash.
     pub mirror: String,
+    /// Where its old states are kept: a base URL in which `{timestamp}` stands for `20261118T221743Z`.
+    pub snapshot: Option<String>,
 }
 
 /// A suite of an archive.

@@ -14,4 +14,4 @@ pub use file::{
     Apt, Archive, Health, Layer, Link, Npm, Packages, Part, Pocket, SCHEMA, TreeFile, Units, User,
 };
 pub use load::{Catalogue, Kind, Source};
-pub use merge::{Spec, stack};
+pub use merge::{Spec, Stacked, stack};

@@ -14,21 +14,25 @@
 
 mod checksum;
 mod delivery;
+mod elsewhere;
 mod error;
 mod fetch;
 mod fill;
 mod partial;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 pub use checksum::{Checksum, NotAnIntegrity};
 pub use delivery::{Delivered, Delivery};
+pub use elsewhere::{Elsewhere, Ways};
 pub use error::StoreError;
 pub use fetch::Wanted;
-pub use fill::{Filled, deliver, fill};
+pub use fill::{Filled, deliver, fill, fill_by};
 
 use crate::host::transport::Transport;
 use checksum::Check;
@@ -38,6 +42,7 @@ use partial::Partial;
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    silent: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// A file of the cache that was just seen to be right.
@@ -103,7 +108,7 @@ impl Store {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(|source| StoreError::disk("make", &path, source))?;
         }
-        Ok(Self { root: root.to_path_buf() })
+        Ok(Self { root: root.to_path_buf(), silent: Arc::default() })
     }
 
     /// Gives the cache's folder.
@@ -179,6 +184,11 @@ impl Store {
         let mut partial = Partial::lock(&self.root.join("partial"), checksum)?;
         partial.restart()?;
         Ok(Keeping { partial, path: self.path_of(checksum), checksum: *checksum })
+    }
+
+    /// The hosts that broke off or did not answer, for as long as this is open.
+    fn silent(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path_of(&self, checksum: &Checksum) -> PathBuf {
