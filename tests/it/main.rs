@@ -9,6 +9,7 @@ mod archive;
 mod bootstrap;
 mod cli;
 mod interrupt;
+mod lock;
 mod mirror;
 mod signature;
 mod stages;

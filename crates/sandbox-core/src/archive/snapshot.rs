@@ -15,7 +15,10 @@ use std::{
 use super::{ArchiveError, Opening, Options, Source, release::moment};
 use crate::{
     error::Cause as _,
-    host::{polite::Polite, transport::Transport},
+    host::{
+        polite::Polite,
+        transport::{Transport, TransportError},
+    },
     lock::LockedSource,
     report::{Event, Reporter},
     store::{Elsewhere, Store},
@@ -86,23 +89,18 @@ impl<'a> Snapshots<'a> {
                     return Ok(base);
                 }
                 // Not the state of that moment, or one before the lock: a later moment may be right.
-                Ok(_) => {}
+                Ok(_) | Err(ArchiveError::Unreachable { source: TransportError::Missing { .. }, .. }) => {}
                 // What is not to be trusted at one moment is not asked for at another.
                 Err(problem) if problem.class() == crate::Class::Untrusted => return Err(problem),
                 Err(problem) => told = Some(problem),
             }
         }
-        Err(told.unwrap_or_else(|| self.none(locked)))
+        Err(told.unwrap_or_else(|| none(locked)))
     }
+}
 
-    #[expect(clippy::unused_self, reason = "it reads as the other outcome of the search")]
-    fn none(&self, locked: &LockedSource) -> ArchiveError {
-        ArchiveError::NoSnapshot {
-            id: locked.id.clone(),
-            suite: locked.suite.clone(),
-            date: moment(locked.date),
-        }
-    }
+fn none(locked: &LockedSource) -> ArchiveError {
+    ArchiveError::NoSnapshot { id: locked.id.clone(), suite: locked.suite.clone(), date: moment(locked.date) }
 }
 
 impl Elsewhere for Snapshots<'_> {
@@ -114,7 +112,7 @@ impl Elsewhere for Snapshots<'_> {
         match found.get(&locked.id) {
             Some(Some(base)) => Ok(Some(base.clone())),
             // It is asked once, and its answer is told once.
-            Some(None) => Err(self.none(locked)),
+            Some(None) => Err(none(locked)),
             None => {
                 let outcome = self.search(source, template, locked);
                 found.insert(locked.id.clone(), outcome.as_ref().ok().cloned());
