@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help demo test lint unit archive host test-vm bench build install setup clean
+.PHONY: help demo test lint unit fuzz archive host test-vm bench build install setup clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'
@@ -20,7 +20,7 @@ build: setup ## Build the program: target/release/sandbox
 demo: build ## Make a machine of the real archive, run a command in it, remove it
 	@scripts/demo target/release/sandbox
 
-test: ## Run all tests of one stage of continuous integration: lint, unit, tests/it, tests/archive, tests/host
+test: ## Run all tests of one stage of continuous integration: lint, unit, tests/it, fuzzing, tests/archive, tests/host
 	@scripts/setup build run lint reference
 	@scripts/test
 
@@ -31,6 +31,10 @@ lint: ## Check format, lints and scripts
 unit: ## Run the tests that need no network (root, where they run the program)
 	@scripts/setup build
 	@scripts/test unit
+
+fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (600) for each target
+	@scripts/setup build
+	@tests/fuzz/run
 
 archive: ## Run the tests on the real archive, beside mmdebstrap and apt (root, network)
 	@scripts/setup build run reference
@@ -44,9 +48,10 @@ test-vm: build ## Run the tests on a stock kernel, emulated (root, network, tens
 	@scripts/setup vm
 	@tests/vm/run target/release/sandbox
 
-bench: build ## Compare with mmdebstrap and debootstrap
+bench: build ## Compare with mmdebstrap, debootstrap and apt
 	@scripts/setup bench
 	@bench/bootstrap target/release/sandbox
+	@bench/resolve target/release/sandbox
 
 install: ## Install to PREFIX (/usr/local)
 	@test -x target/release/sandbox || { echo 'make build comes first' >&2; exit 1; }

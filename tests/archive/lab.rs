@@ -44,6 +44,11 @@ impl Lab {
         self.work.join(name)
     }
 
+    /// Gives a folder that is kept from run to run, for what is fetched.
+    pub fn kept(&self, name: &str) -> PathBuf {
+        self.cache.with_file_name(name)
+    }
+
     /// Runs the program with this run's cache.
     #[track_caller]
     pub fn sandbox(&self, arguments: &[&str]) -> Output {

@@ -3,20 +3,46 @@
 //!
 //! They need root and a network, and no machine is started. They run in order and share one cache.
 
+mod apt;
+mod foreign;
 mod lab;
+mod pockets;
 #[allow(dead_code, reason = "each test program uses its part of the kit")]
 #[path = "../kit/process.rs"]
 mod process;
+mod resolve;
 #[path = "../kit/runner.rs"]
 mod runner;
+mod suites;
 mod tree;
+mod variants;
 
 use std::process::ExitCode;
 
 use lab::Lab;
 use runner::{Choice, Test};
 
-const TESTS: &[Test<Lab>] = &[("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder)];
+const TESTS: &[Test<Lab>] = &[
+    ("tree::a_diverted_file_is_where_dpkg_puts_it", tree::a_diverted_file_is_where_dpkg_puts_it),
+    ("tree::nothing_of_the_work_is_left", tree::nothing_of_the_work_is_left),
+    ("resolve::the_choice_of_trixie_is_apts", resolve::the_choice_of_trixie_is_apts),
+    ("resolve::the_choice_of_bookworm_is_apts", resolve::the_choice_of_bookworm_is_apts),
+    ("pockets::pockets_stand_behind_as_apt_pins_them", pockets::pockets_stand_behind_as_apt_pins_them),
+    ("variants::the_variants_of_trixie_are_mmdebstraps", variants::the_variants_of_trixie_are_mmdebstraps),
+    (
+        "variants::the_variants_of_bookworm_are_mmdebstraps",
+        variants::the_variants_of_bookworm_are_mmdebstraps,
+    ),
+    ("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder),
+    ("suites::sid_is_built", suites::sid_is_built),
+    ("suites::forky_is_built", suites::forky_is_built),
+    ("suites::bullseye_is_built", suites::bullseye_is_built),
+    ("foreign::it_is_built_under_emulation", foreign::it_is_built_under_emulation),
+    (
+        "foreign::without_an_emulator_it_says_what_to_install",
+        foreign::without_an_emulator_it_says_what_to_install,
+    ),
+];
 
 fn main() -> ExitCode {
     let choice = Choice::of(std::env::args().skip(1), is_ci(), include_str!("../skips.txt"));

@@ -1,6 +1,7 @@
 //! The backend `direct` on this machine, which may have neither systemd nor machined.
 
 use std::{
+    fs,
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
     thread,
@@ -72,6 +73,47 @@ pub fn a_new_process_finds_the_machine(lab: &Lab) {
     assert!(names(process::run(&argv, "", SOON).ok()).contains(plain));
     let status = status(lab, plain);
     assert_eq!((&status["backend"], &status["state"]), (&"direct".into(), &"running".into()), "{status}");
+}
+
+/// Neither the supervisor nor nspawn has what its caller had open, or its session.
+pub fn the_supervisor_inherits_nothing(lab: &Lab) {
+    let plain = &plain(lab);
+    lab.sandbox(&["stop", plain]).ok();
+    let leak = tempfile::NamedTempFile::new().expect("a file");
+    let path = leak.path().to_str().expect("text");
+    let argv = lab.argv(&["start", plain]);
+    let careless = ["sh", "-c", "exec 5<\"$1\" 9>>\"$1\"; shift; exec \"$@\"", "sh", path];
+    process::run(&[&careless[..], &argv].concat(), "", SOON).ok();
+    let below = supervisors(plain);
+    assert!(below.len() >= 2, "the supervisor and nspawn: {below:?}");
+    for pid in &below {
+        for open in fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").flatten() {
+            let target = fs::read_link(open.path()).unwrap_or_default();
+            assert_ne!(target.to_str(), Some(path), "{pid} has {}", open.path().display());
+        }
+    }
+    let stat = fs::read_to_string(format!("/proc/{}/stat", below[0])).expect("a live process");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    // after the name: state, parent, group, session, terminal (proc_pid_stat(5))
+    assert_eq!((fields[3], fields[4]), (&*below[0].to_string(), "0"), "{stat}");
+}
+
+/// Gives the process numbers of a machine's supervisor and of its children.
+fn supervisors(machine: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let words = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        if words.trim_end_matches('\0').ends_with(&format!("internal\0supervise\0{machine}")) {
+            found.push(pid);
+            let children = entry.path().join(format!("task/{pid}/children"));
+            let children = fs::read_to_string(children).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+    }
+    found
 }
 
 /// A shell on a terminal, resized, left, and the terminal as before.

@@ -24,7 +24,7 @@ pub const SOON: Duration = Duration::from_secs(120);
 pub const LONG: Duration = Duration::from_secs(900);
 
 /// Machines that tests make on this machine, by their first names.
-const HERE: [&str; 4] = ["testhost", "plain", "older", "victim"];
+const HERE: [&str; 5] = ["testhost", "plain", "older", "noble", "victim"];
 
 /// Gives a machine on this machine the name that it has in this checkout: links are named after machines, so
 /// two runs at once, of two checkouts, need two names.
@@ -66,6 +66,11 @@ impl Lab {
     /// Tells whether machines can be made at all.
     pub fn is_root(&self) -> bool {
         rustix::process::geteuid().is_root()
+    }
+
+    /// Gives a path for a test's own use, which later runs find again.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.place.join(name)
     }
 
     fn need_root(&self) {

@@ -8,9 +8,12 @@ mod create;
 mod direct;
 mod docker;
 mod exec;
+#[path = "../kit/mod.rs"]
+mod kit;
 mod lab;
 mod life;
 mod network;
+mod noble;
 #[path = "../kit/process.rs"]
 mod process;
 #[path = "../kit/runner.rs"]
@@ -29,6 +32,7 @@ const TESTS: &[Test<Lab>] = &[
     ("direct::trixie_boots_and_runs_commands", direct::trixie_boots_and_runs_commands),
     ("direct::bookworm_boots_and_runs_commands", direct::bookworm_boots_and_runs_commands),
     ("direct::a_new_process_finds_the_machine", direct::a_new_process_finds_the_machine),
+    ("direct::the_supervisor_inherits_nothing", direct::the_supervisor_inherits_nothing),
     ("direct::shell_on_a_terminal", direct::shell_on_a_terminal),
     (
         "direct::network_reaches_the_mirror_and_not_this_machine",
@@ -38,6 +42,11 @@ const TESTS: &[Test<Lab>] = &[
     ("direct::a_killed_supervisor_leaves_it_stopped", direct::a_killed_supervisor_leaves_it_stopped),
     ("direct::killed_create_leaves_nothing", direct::killed_create_leaves_nothing),
     ("direct::remove_leaves_nothing", direct::remove_leaves_nothing),
+    ("noble::noble_boots_and_updates", noble::noble_boots_and_updates),
+    (
+        "noble::jammy_is_merged_though_its_base_files_are_not",
+        noble::jammy_is_merged_though_its_base_files_are_not,
+    ),
     ("create::the_test_host_is_running", create::the_test_host_is_running),
     ("create::agents_is_running", create::agents_is_running),
     ("create::a_taken_name_is_refused", create::a_taken_name_is_refused),

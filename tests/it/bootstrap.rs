@@ -134,3 +134,19 @@ fn a_file_that_is_not_the_package_of_the_index_is_refused() {
     let text = refused("another package's control file", &archive, "other");
     assert!(text.contains("says of itself that its Package is `good`, not `other`"), "{text}");
 }
+
+#[test]
+fn nothing_is_fetched_twice() {
+    let archive = Archive::small();
+    let server = Server::new(archive.root());
+    let user = User::new(&archive, server.url());
+    // there is no dpkg in this archive: the build ends after all packages are unpacked
+    let output = user.bootstrap("hello");
+    assert!(said(&output).contains("could not configure"), "{}", said(&output));
+    let mut asked: Vec<String> = server.log().into_iter().map(|request| request.path).collect();
+    asked.sort();
+    assert!(asked.iter().filter(|path| path.ends_with(".deb")).count() >= 2, "{asked:?}");
+    let count = asked.len();
+    asked.dedup();
+    assert_eq!(asked.len(), count, "{asked:?}");
+}

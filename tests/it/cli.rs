@@ -9,6 +9,7 @@ use crate::{
 
 const VERBS: &[&str] = &[
     "bootstrap",
+    "resolve",
     "create",
     "lock",
     "start",

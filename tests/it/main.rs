@@ -6,12 +6,21 @@
 mod kit;
 
 mod archive;
+mod bombs;
 mod bootstrap;
 mod cli;
+mod contained;
+mod facts;
+mod full;
+mod indexes;
 mod interrupt;
 mod lock;
+mod malformed;
 mod mirror;
+mod proxy;
+mod resolve;
 mod signature;
+mod sources;
 mod stages;
 mod store;
 mod transport;

@@ -94,7 +94,7 @@ fn a_redirect_does_not_lead_to_a_file() {
 fn a_proxy_is_a_value() {
     let (_folder, server, _) = served();
     let options = HttpOptions {
-        proxy: Some(server.url().to_owned()),
+        http_proxy: Some(server.url().to_owned()),
         no_proxy: Some("127.0.0.1".to_owned()),
         ..HttpOptions::default()
     };

@@ -224,6 +224,7 @@ impl Archive {
     }
 }
 
-fn date(seconds: i64) -> String {
+/// Writes a moment as Release files do.
+pub fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap().strftime("%a, %d %b %Y %H:%M:%S UTC").to_string()
 }

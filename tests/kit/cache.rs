@@ -23,7 +23,8 @@ pub fn partial(cache: &Path) -> Vec<PathBuf> {
     files(&cache.join("partial"))
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// Lists the files below a folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

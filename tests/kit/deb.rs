@@ -30,6 +30,10 @@ pub struct Deb {
     pub data_compression: Compression,
     /// Whether control gets an `md5sums` of all files.
     pub md5sums: bool,
+    /// What `control` says, where that is not what the index says.
+    pub says: Option<Vec<u8>>,
+    /// The data archive, where it is not one of `entries`.
+    pub data: Option<Vec<u8>>,
 }
 
 /// A finished package.
@@ -56,6 +60,8 @@ impl Deb {
             control_compression: Compression::Xz,
             data_compression: Compression::Xz,
             md5sums: true,
+            says: None,
+            data: None,
         }
     }
 
@@ -100,6 +106,24 @@ impl Deb {
         self
     }
 
+    /// Lets its control file say something else than the index.
+    pub fn saying(mut self, control: &[u8]) -> Self {
+        self.says = Some(control.to_vec());
+        self
+    }
+
+    /// Gives it a data archive as it is.
+    pub fn data(mut self, tar: Vec<u8>) -> Self {
+        self.data = Some(tar);
+        self
+    }
+
+    /// Adds a control member as it is.
+    pub fn member(mut self, name: &str, content: &[u8]) -> Self {
+        self.control.push((name.to_owned(), 0o644, content.to_vec()));
+        self
+    }
+
     /// Sets the compression of both tars.
     pub fn compressed(mut self, compression: Compression) -> Self {
         (self.control_compression, self.data_compression) = (compression, compression);
@@ -128,7 +152,8 @@ impl Deb {
     /// Makes the file.
     pub fn build(&self) -> Built {
         let control = self.stanza();
-        let mut members = vec![Entry::folder("./"), Entry::file("./control", 0o644, control.as_bytes())];
+        let says = self.says.as_deref().unwrap_or(control.as_bytes());
+        let mut members = vec![Entry::folder("./"), Entry::file("./control", 0o644, says)];
         if self.md5sums {
             members.push(Entry::file("./md5sums", 0o644, self.sums().as_bytes()));
         }
@@ -143,7 +168,7 @@ impl Deb {
             ),
             (
                 &format!("data.tar{}", self.data_compression.suffix()),
-                &self.data_compression.pack(&tar(&self.entries)),
+                &self.data_compression.pack(&self.data.clone().unwrap_or_else(|| tar(&self.entries))),
             ),
         ]);
         let version = self.version.split_once(':').map_or(self.version.as_str(), |(_epoch, rest)| rest);

@@ -10,8 +10,13 @@ pub mod cache;
 pub mod compress;
 pub mod deb;
 pub mod key;
+pub mod process;
+pub mod repack;
 pub mod server;
+pub mod system;
 pub mod tar;
+pub mod tls;
+pub mod ubuntu;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

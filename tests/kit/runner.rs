@@ -50,7 +50,8 @@ impl Choice {
     }
 
     fn may_skip(&self, name: &str) -> bool {
-        let named = |line: &str| line.split_once(':').is_some_and(|(skip, _)| skip.trim() == name);
+        // names have `::` in them
+        let named = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
         !self.strict || self.skips.lines().any(named)
     }
 }

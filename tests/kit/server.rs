@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -65,7 +65,12 @@ pub struct Server {
 impl Server {
     /// Serves a folder.
     pub fn new(root: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(root, Ipv4Addr::LOCALHOST)
+    }
+
+    /// Serves a folder at one of this machine's addresses.
+    pub fn at(root: &Path, address: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State::default()));
         let end = Arc::new(AtomicBool::new(false));

@@ -104,6 +104,23 @@ impl Entry {
     }
 }
 
+/// Writes a head that says what it likes, and content after it.
+pub fn head(name: &[u8], flag: u8, size: u64, content: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+    header.set_entry_type(tar::EntryType::new(flag));
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header.set_cksum();
+    let mut out = header.as_bytes().to_vec();
+    out.extend_from_slice(content);
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
 /// Writes a stream of entries with its end.
 pub fn tar(entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::new();

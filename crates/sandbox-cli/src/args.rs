@@ -72,6 +72,8 @@ pub struct Global {
 pub enum Verb {
     /// Build a root file system of a suite
     Bootstrap(Bootstrap),
+    /// Print the packages that a build would have, in install order
+    Resolve(Resolve),
     /// Build a machine and start it
     Create(Create),
     /// Write down every package with version and digest, check that, compare it
@@ -131,11 +133,11 @@ pub enum Internal {
 /// What a tree is built of.
 #[derive(Clone, Debug, Args)]
 pub struct Build {
-    /// Package set: essential, apt, minbase (= required), buildd, important, standard
+    /// Package set: essential, apt, minbase (= required), buildd, important (= -), standard
     /// [default: minbase, or with a lock what it was made for]
     #[arg(long, value_name = "SET")]
     pub variant: Option<String>,
-    /// Packages beside the variant's
+    /// Packages beside the variant's: NAME, NAME=VERSION, or NAME/SUITE for a suite's version
     #[arg(long, value_name = "PACKAGE,…", value_delimiter = ',')]
     pub include: Vec<String>,
     /// Packages that must not be installed
@@ -153,6 +155,15 @@ pub struct Build {
     /// Trust this keyring beside the suite's own
     #[arg(long, value_name = "FILE")]
     pub keyring: Vec<PathBuf>,
+    /// Trust this keyring instead of the suite's own
+    #[arg(long, value_name = "FILE")]
+    pub keyring_only: Vec<PathBuf>,
+    /// Take packages from the archives of this deb822 file too, each trusted by its Signed-By alone
+    #[arg(long, value_name = "FILE.sources")]
+    pub extra_source: Vec<PathBuf>,
+    /// Debian architecture [default: the host's]
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
     /// Install recommended packages too
     #[arg(long)]
     pub recommends: bool,
@@ -234,6 +245,26 @@ pub struct Lock {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = LOCK)]
     #[arg(conflicts_with = "output")]
     pub check: Option<PathBuf>,
+    #[command(flatten)]
+    pub build: Build,
+}
+
+/// `sandbox resolve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox resolve trixie --include docker.io
+  sandbox resolve bookworm --include git --recommends --why perl
+  sandbox resolve trixie --json | jq '.packages[].size'")]
+pub struct Resolve {
+    /// Suite: the name of an image, such as trixie
+    pub suite: String,
+    /// Profiles to build in
+    #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
+    pub profile: Vec<String>,
+    /// Print what brings this package in, from the wish down to it
+    #[arg(long, value_name = "PACKAGE")]
+    pub why: Option<String>,
     #[command(flatten)]
     pub build: Build,
 }

@@ -13,6 +13,13 @@ macro_rules! embedded {
 /// Every file of `images/` and `profiles/`; a test fails if one is forgotten.
 pub const EMBEDDED: &[(&str, &str)] = embedded![
     "images/bookworm.toml",
+    "images/bullseye.toml",
+    "images/forky.toml",
+    "images/jammy.toml",
+    "images/noble.toml",
+    "images/resolute.toml",
+    "images/sid.toml",
+    "images/stonking.toml",
     "images/trixie.toml",
     "profiles/base.toml",
     "profiles/claude.toml",

@@ -95,9 +95,9 @@ fn causes(error: &dyn StdError) -> Vec<String> {
 }
 
 fn chain(error: &Error) -> String {
-    let mut out = format!("error: {error}\n");
+    let mut out = format!("error: {}\n", printable(&error.to_string()));
     for cause in causes(error) {
-        let mut lines = cause.lines();
+        let mut lines = cause.lines().map(printable);
         let _ = writeln!(out, "  because {}", lines.next().unwrap_or_default());
         for line in lines {
             let _ = writeln!(out, "    {line}");
@@ -105,6 +105,16 @@ fn chain(error: &Error) -> String {
     }
     hints(&mut out, &error.hints());
     out
+}
+
+/// Shows what would move a terminal's cursor or change its colours: names and words of packages are in messages.
+fn printable(line: &str) -> String {
+    let shown = |letter: char| match letter {
+        '\t' => " ".to_owned(),
+        letter if letter.is_control() => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    line.chars().map(shown).collect()
 }
 
 fn hints(out: &mut String, hints: &[Hint]) {

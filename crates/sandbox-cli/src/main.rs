@@ -17,6 +17,7 @@ use clap::Parser as _;
 use crate::{args::Cli, exit::Exit, settings::Settings};
 
 fn main() -> ExitCode {
+    sandbox_core::host::descriptors::keep_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

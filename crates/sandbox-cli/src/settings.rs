@@ -43,8 +43,19 @@ pub struct Settings {
     pub term: String,
     /// Whether stdin and stdout are a terminal.
     pub interactive: bool,
-    /// The proxy that the usual variables name, and the hosts that it is not for.
-    pub proxy: (Option<String>, Option<String>),
+    /// The proxies that the usual variables name.
+    pub proxies: Proxies,
+}
+
+/// Proxies, by what they are for.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    /// For `http` addresses.
+    pub http: Option<String>,
+    /// For `https` addresses.
+    pub https: Option<String>,
+    /// Hosts that no proxy is for.
+    pub none: Option<String>,
 }
 
 impl Settings {
@@ -70,10 +81,11 @@ impl Settings {
             program,
             now: clock(),
             term: variable("TERM").unwrap_or_else(|| "dumb".to_owned()),
-            proxy: (
-                first_of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy"]),
-                first_of(&["no_proxy", "NO_PROXY"]),
-            ),
+            proxies: Proxies {
+                http: first_of(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+                https: first_of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+                none: first_of(&["no_proxy", "NO_PROXY"]),
+            },
             interactive: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         })
     }

@@ -1,21 +1,30 @@
 //! Arguments that say what a tree is built of, made into an order.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use sandbox_core::{
     error::Context as _,
-    host::transport::{Http, HttpOptions},
+    host::{
+        foreign,
+        transport::{Http, HttpOptions},
+    },
     layer::Order,
     lock::Asked,
     resolve::Variant,
-    spec::{self, Spec, mirrors},
+    spec::{self, Spec, Trusted, mirrors},
     store::Store,
 };
 
-use crate::{args::Build, catalogue::catalogue, exit::Exit, failure::Failure, settings::Settings};
+use crate::{
+    args::Build,
+    catalogue::catalogue,
+    exit::Exit,
+    failure::Failure,
+    settings::{Proxies, Settings},
+};
 
 /// The architecture that this program was built for, in Debian's words.
-pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+pub const ARCHITECTURE: &str = foreign::NATIVE;
 
 /// Makes an order of the arguments, a suite and profiles.
 ///
@@ -28,8 +37,10 @@ pub fn order(
     hostname: &str,
     settings: &Settings,
 ) -> Result<Order, Failure> {
-    let spec = spec::stack(&catalogue(settings.home.as_ref()), suite, profiles)
+    let mut spec = spec::stack(&catalogue(settings.home.as_ref()), suite, profiles)
         .during("read", format!("image `{suite}` with its profiles"))?;
+    spec.sources.extend(extra_sources(args)?);
+    let architecture = args.arch.clone().unwrap_or_else(|| ARCHITECTURE.to_owned());
     let word = args.variant.as_deref().unwrap_or("minbase");
     let variant: Variant = word.parse().map_err(|_| {
         Failure::said(
@@ -37,29 +48,20 @@ pub fn order(
             format!("`{word}` is no variant; there are essential, apt, minbase, buildd, important, standard"),
         )
     })?;
-    let keyrings = args
-        .keyring
-        .iter()
-        .map(|path| {
-            fs::read(path).map_err(|error| {
-                Failure::said(Exit::FILE, format!("keyring {} cannot be read: {error}", path.display()))
-            })
-        })
-        .collect::<Result<_, _>>()?;
     Ok(Order {
-        architecture: ARCHITECTURE.to_owned(),
         variant,
         include: args.include.clone(),
         exclude: args.exclude.clone(),
         recommends: args.recommends,
-        mirrors: mirrors(args, &spec, settings)?,
+        mirrors: mirrors(args, &spec, &architecture, settings)?,
         pockets: match args.pocket.as_slice() {
             [] => None,
             [none] if none == "none" => Some(Vec::new()),
             pockets => Some(pockets.to_vec()),
         },
         components: (!args.component.is_empty()).then(|| args.component.clone()),
-        keyrings,
+        keyrings: read_keyrings(&args.keyring)?,
+        keyrings_only: read_keyrings(&args.keyring_only)?,
         ignore_valid_until: args.ignore_valid_until,
         allow_older_release: args.allow_older_release,
         asked: Asked {
@@ -73,12 +75,43 @@ pub fn order(
         locked: None,
         hostname: hostname.to_owned(),
         npm_registry: settings.npm_registry(args.npm_registry.as_deref()),
+        architecture,
         spec,
     })
 }
 
+fn read_keyrings(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
+    let read = |path: &PathBuf| {
+        fs::read(path).map_err(|error| {
+            Failure::said(Exit::FILE, format!("keyring {} cannot be read: {error}", path.display()))
+        })
+    };
+    paths.iter().map(read).collect()
+}
+
+/// Reads the archives of `--extra-source` with their keys.
+fn extra_sources(args: &Build) -> Result<Vec<Trusted>, Failure> {
+    let mut found = Vec::new();
+    for path in &args.extra_source {
+        let origin = path.display().to_string();
+        let text = fs::read_to_string(path)
+            .map_err(|error| Failure::said(Exit::FILE, format!("{origin} cannot be read: {error}")))?;
+        for source in spec::of_stanzas(&origin, &text).during("read", origin.clone())? {
+            found.push(spec::trusted(&origin, source).during("read", origin.clone())?);
+        }
+    }
+    Ok(found)
+}
+
 /// Mirrors as asked for, then the host's own; the image file's are the core's to add.
-fn mirrors(args: &Build, spec: &Spec, settings: &Settings) -> Result<mirrors::Mirrors, Failure> {
+///
+/// The host's are of its own architecture: where the image has that one elsewhere, they have nothing for us.
+fn mirrors(
+    args: &Build,
+    spec: &Spec,
+    architecture: &str,
+    settings: &Settings,
+) -> Result<mirrors::Mirrors, Failure> {
     let mut asked: mirrors::Mirrors = BTreeMap::new();
     for mirror in &args.mirror {
         let (archive, url) = match mirror.split_once('=') {
@@ -96,7 +129,10 @@ fn mirrors(args: &Build, spec: &Spec, settings: &Settings) -> Result<mirrors::Mi
     }
     let (os_release, sources) = settings.host_apt();
     for (archive, urls) in mirrors::of_host(&os_release, &sources, &spec.distribution) {
-        asked.entry(archive).or_insert(urls);
+        let file = spec.layer.archive.get(&archive);
+        if file.is_some_and(|file| file.mirror_of(architecture) == file.mirror_of(ARCHITECTURE)) {
+            asked.entry(archive).or_insert(urls);
+        }
     }
     Ok(asked)
 }
@@ -114,7 +150,8 @@ pub fn store(settings: &Settings) -> Result<Store, Failure> {
 /// # Errors
 /// Where TLS cannot be set up.
 pub fn transport(settings: &Settings) -> Result<Http, Failure> {
-    let (proxy, no_proxy) = settings.proxy.clone();
-    let options = HttpOptions { proxy, no_proxy, ..HttpOptions::default() };
+    let Proxies { http, https, none } = settings.proxies.clone();
+    let options =
+        HttpOptions { http_proxy: http, https_proxy: https, no_proxy: none, ..HttpOptions::default() };
     Ok(Http::new(&options).during("set up", "HTTP")?)
 }

@@ -37,6 +37,15 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     }
     let release = args.release.as_deref();
     let order = locked::or_not(lock, &args.build, release, &profiles, Some(name.as_str()), settings)?;
+    if order.architecture != build::ARCHITECTURE {
+        return Err(Failure::said(
+            Exit::HOST,
+            format!(
+                "a machine runs on this host's processor, which is {}; `sandbox bootstrap` makes trees of others",
+                build::ARCHITECTURE
+            ),
+        ));
+    }
     let host = Host::new(settings);
     let machines = host.machines()?;
     let kind = backend(args.backend, &host);
@@ -129,9 +138,10 @@ fn exceptions(order: &Order) -> Vec<Exception> {
     let mut mirrors: Vec<String> = order.mirrors.values().flatten().cloned().collect();
     for (archive, file) in &order.spec.layer.archive {
         if !order.mirrors.contains_key(archive) {
-            mirrors.push(file.mirror.clone());
+            mirrors.push(file.mirror_of(&order.architecture).to_owned());
         }
     }
+    mirrors.extend(order.spec.sources.iter().flat_map(|extra| extra.source.uris.clone()));
     let resolv_conf = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"]
         .iter()
         .find_map(|path| fs::read_to_string(path).ok())

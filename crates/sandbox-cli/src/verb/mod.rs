@@ -13,6 +13,7 @@ mod logs;
 mod machine;
 mod profiles;
 mod remove;
+mod resolve;
 
 use clap::CommandFactory as _;
 
@@ -35,6 +36,7 @@ pub const fn runs_a_payload(verb: &Verb) -> bool {
 pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
     match verb {
         Verb::Bootstrap(args) => bootstrap::run(&args, settings),
+        Verb::Resolve(args) => resolve::run(&args, settings),
         Verb::Create(args) => create::run(&args, settings),
         Verb::Lock(args) => lock::run(&args, settings),
         Verb::Start(args) => machine::start(&args, settings),

@@ -7,7 +7,7 @@ use crate::{
     error::{Cause, Class, Hint},
     host::transport::TransportError,
     keyring::KeyringError,
-    store::{Checksum, StoreError},
+    store::{Checksum, StoreError, disk_class},
 };
 
 /// Why an archive could not be opened. Every variant names the source.
@@ -205,7 +205,7 @@ impl Cause for ArchiveError {
             Self::Index { source, .. } => source.class(),
             Self::Moving { source, .. } => source.class(),
             Self::NoSnapshot { .. } => Class::Unreachable,
-            Self::Kept { .. } => Class::State,
+            Self::Kept { source, .. } => disk_class(source),
         }
     }
 
@@ -238,6 +238,7 @@ impl Cause for ArchiveError {
             }
             Self::Index { source, .. } => source.hints(),
             Self::Content { .. } | Self::Decode { .. } => note("try another --mirror"),
+            Self::Kept { .. } => note("--cache-dir puts the cache elsewhere"),
             _ => Vec::new(),
         }
     }

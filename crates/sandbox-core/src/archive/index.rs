@@ -16,8 +16,14 @@ use crate::{
     store::{Checksum, StoreError, Wanted},
 };
 
-/// The most bytes of a decoded index whose size the Release file does not list.
+/// The most bytes of a decoded index, whatever size the Release file lists.
 const LIMIT: u64 = 1 << 30;
+
+/// The most bytes of one whose decoded size the Release file does not list: four times the largest there is.
+const UNLISTED: u64 = 256 << 20;
+
+/// The most memory that the decoder of xz may take; `xz -9` takes a quarter of it.
+const MEMORY: u64 = 256 << 20;
 
 /// A decoded `Packages` index.
 #[derive(Debug)]
@@ -40,8 +46,12 @@ impl Opening<'_> {
     /// Fetches and decodes all indexes of a source, side by side.
     pub(super) fn indexes(&self, source: &Source, verified: &Verified) -> Result<Vec<Index>, ArchiveError> {
         let mut wanted = Vec::new();
-        for component in &source.components {
-            let base = format!("{component}/binary-{}/Packages", source.architecture);
+        let flat = [String::new()];
+        for component in if source.is_flat() { &flat[..] } else { &source.components } {
+            let base = match component.as_str() {
+                "" => "Packages".to_owned(),
+                component => format!("{component}/binary-{}/Packages", source.architecture),
+            };
             if !FORMATS.iter().any(|format| verified.release.files.contains_key(&format!("{base}{format}"))) {
                 return Err(ArchiveError::NoIndex {
                     id: source.id.clone(),
@@ -79,7 +89,7 @@ impl Opening<'_> {
         for format in FORMATS {
             let path = format!("{base}{format}");
             let Some(listed) = verified.release.files.get(&path) else { continue };
-            let urls = urls(verified, &source.suite, &path, listed);
+            let urls = urls(verified, source, &path, listed);
             let wanted = Wanted {
                 urls: &urls,
                 checksum: Checksum::Sha256(listed.sha256),
@@ -130,14 +140,22 @@ impl Opening<'_> {
     ) -> Result<Vec<u8>, ArchiveError> {
         let broken =
             |problem| ArchiveError::Decode { id: source.id.clone(), path: path.to_owned(), source: problem };
-        let Some(plain) = plain else { return decode(file, format, LIMIT, &mut |_| {}).map_err(broken) };
+        let Some(plain) = plain else {
+            let bytes = decode(file, format, UNLISTED, &mut |_| {}).map_err(broken)?;
+            return if bytes.len() as u64 > UNLISTED { Err(broken(too_large(UNLISTED))) } else { Ok(bytes) };
+        };
         let expected = Checksum::Sha256(plain.sha256);
         let mut keeping =
             self.store.keeping(&expected).map_err(|problem| failed(source, path.to_owned(), problem))?;
         let (send, receive) = sync_channel::<Vec<u8>>(4);
         let (bytes, found) = thread::scope(|scope| {
             let keeper = scope.spawn(move || {
-                receive.iter().try_for_each(|chunk| keeping.append(&chunk))?;
+                receive.iter().try_for_each(|chunk| {
+                    if let Some(early) = self.options.early {
+                        early.piece(source, &chunk);
+                    }
+                    keeping.append(&chunk)
+                })?;
                 keeping.finish()
             });
             // where the keeper has failed it says why when it is joined
@@ -161,19 +179,23 @@ impl Opening<'_> {
     }
 }
 
+fn too_large(limit: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it decompresses to more than {} MiB", limit >> 20))
+}
+
 fn failed(source: &Source, path: String, problem: StoreError) -> ArchiveError {
     ArchiveError::Index { id: source.id.clone(), path, source: problem }
 }
 
 /// Lists the addresses of an index: by hash first, which an update of the mirror cannot change under us.
-fn urls(verified: &Verified, suite: &str, path: &str, listed: &Listed) -> Vec<String> {
-    let folder = path.rsplit_once('/').map_or("", |(folder, _name)| folder);
+fn urls(verified: &Verified, source: &Source, path: &str, listed: &Listed) -> Vec<String> {
+    let folder = path.rfind('/').map_or("", |end| &path[..=end]);
     let mut urls = Vec::new();
-    for mirror in &verified.mirrors {
+    for base in verified.mirrors.iter().map(|mirror| source.base(mirror)) {
         if verified.release.by_hash {
-            urls.push(format!("{mirror}/dists/{suite}/{folder}/by-hash/SHA256/{}", listed.sha256));
+            urls.push(format!("{base}/{folder}by-hash/SHA256/{}", listed.sha256));
         }
-        urls.push(format!("{mirror}/dists/{suite}/{path}"));
+        urls.push(format!("{base}/{path}"));
     }
     urls
 }
@@ -184,13 +206,16 @@ fn decode(file: &Path, format: &str, limit: u64, each: &mut dyn FnMut(&[u8])) ->
     let file = BufReader::with_capacity(256 << 10, File::open(file)?);
     let reader: Box<dyn Read> = match format {
         ".zst" => Box::new(zstd::Decoder::with_buffer(file)?),
-        ".xz" => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file)),
+        ".xz" => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(file, stream))
+        }
         ".gz" => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
         _ => Box::new(file),
     };
     // The listed size is a signed statement, but memory is only taken as bytes really come.
     let mut bytes = Vec::with_capacity(usize::try_from(limit.min(128 << 20)).unwrap_or_default());
-    let mut reader = reader.take(limit.saturating_add(1));
+    let mut reader = reader.take(limit.min(LIMIT).saturating_add(1));
     loop {
         let before = bytes.len();
         if reader.by_ref().take(PIECE).read_to_end(&mut bytes)? == 0 {
@@ -199,7 +224,7 @@ fn decode(file: &Path, format: &str, limit: u64, each: &mut dyn FnMut(&[u8])) ->
         each(&bytes[before..]);
     }
     if bytes.len() as u64 > LIMIT {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it decompresses to more than 1 GiB"));
+        return Err(too_large(LIMIT));
     }
     Ok(bytes)
 }

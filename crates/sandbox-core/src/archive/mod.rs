@@ -21,7 +21,7 @@ use std::{
 pub use error::ArchiveError;
 pub use index::Index;
 pub use snapshot::Snapshots;
-pub use source::{Options, Source};
+pub use source::{Early, Options, Source};
 
 use release::Verified;
 
@@ -50,6 +50,10 @@ pub struct Release {
     pub mirrors: Vec<String>,
     /// The folder below `dists/`.
     pub suite: String,
+    /// What else the suite is called: its `Suite` and `Codename`.
+    pub names: Vec<String>,
+    /// The priority that apt gives to its versions: [`crate::deb::release::Release::priority`].
+    pub priority: u16,
     /// The components that were read.
     pub components: Vec<String>,
     /// `Date`, in seconds since 1970.
@@ -72,7 +76,7 @@ pub struct Release {
 /// [`ArchiveError`] of the first source, in order, that fails.
 pub fn open(
     sources: &[Source],
-    options: &Options,
+    options: &Options<'_>,
     store: &Store,
     transport: &dyn Transport,
     now: i64,
@@ -101,7 +105,7 @@ pub fn open(
 
 /// What all sources have in common while they are opened.
 struct Opening<'a> {
-    options: &'a Options,
+    options: &'a Options<'a>,
     store: &'a Store,
     transport: &'a dyn Transport,
     now: i64,
@@ -113,11 +117,14 @@ impl Opening<'_> {
         let subject = format!("{} {}", source.id, source.suite);
         self.reporter.report(Event::At { phase: Phase::Archive, subject });
         let (verified, indexes) = self.consistent(source)?;
+        let priority = verified.release.priority();
         let release = Release {
             source: source.id.clone(),
             mirrors: source.mirrors.clone(),
             suite: source.suite.clone(),
             components: source.components.clone(),
+            names: verified.release.suite.into_iter().chain(verified.release.codename).collect(),
+            priority,
             date: verified.release.date,
             digest: verified.digest,
             signer: verified.signer,

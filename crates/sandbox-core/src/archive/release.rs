@@ -67,7 +67,7 @@ impl Opening<'_> {
         mirror: &str,
         tries: u32,
     ) -> Result<(Verified, Raw, String), ArchiveError> {
-        let base = format!("{mirror}/dists/{}", source.suite);
+        let base = source.base(mirror);
         let failed = |problem| ArchiveError::Unreachable {
             id: source.id.clone(),
             suite: source.suite.clone(),
@@ -192,6 +192,10 @@ fn identity(source: &Source, release: &Release, url: &str) -> Result<(), Archive
     let wrong = |field, expected: &str, found: String| {
         Err(ArchiveError::Identity { url: url.to_owned(), field, expected: expected.to_owned(), found })
     };
+    // a flat archive is one suite, whatever it calls itself
+    if source.is_flat() {
+        return Ok(());
+    }
     if let Some(expected) = source.expect_codename.as_deref().filter(|expected| *expected != codename) {
         return wrong("Codename", expected, codename.to_owned());
     }

@@ -66,7 +66,7 @@ impl<'a> Snapshots<'a> {
     /// Looks for a state whose Release file is signed and not before the lock's.
     fn search(&self, source: &Source, template: &str, locked: &LockedSource) -> Result<String, ArchiveError> {
         // Waived here alone: an old state is past its date by its nature, and the lock says which one is meant.
-        let options = Options { ignore_valid_until: true, allow_older_release: true, offline: false };
+        let options = Options { ignore_valid_until: true, allow_older_release: true, ..Options::default() };
         let opening = Opening {
             options: &options,
             store: self.store,

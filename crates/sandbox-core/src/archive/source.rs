@@ -9,7 +9,7 @@ pub struct Source {
     pub id: String,
     /// Base addresses without a trailing slash, the preferred one first.
     pub mirrors: Vec<String>,
-    /// The folder below `dists/`.
+    /// The folder below `dists/`; with a slash at the end, of a flat archive, below the base address itself.
     pub suite: String,
     /// What the Release file's `Codename` must be.
     pub expect_codename: Option<String>,
@@ -27,9 +27,38 @@ pub struct Source {
     pub snapshot: Option<String>,
 }
 
+impl Source {
+    /// Tells whether the archive is flat: one index, beside the Release file, and no components.
+    ///
+    /// **Source**: sources.list(5), "exact path".
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        self.suite.ends_with('/')
+    }
+
+    /// Gives the folder of the Release file on a mirror, without a trailing slash.
+    pub(super) fn base(&self, mirror: &str) -> String {
+        match self.suite.trim_start_matches("./").trim_matches('/') {
+            _ if !self.is_flat() => format!("{mirror}/dists/{}", self.suite),
+            "" | "." => mirror.to_owned(),
+            path => format!("{mirror}/{path}"),
+        }
+    }
+}
+
+/// Sees an index while it is decoded, to make use of the time.
+///
+/// Its compressed form was seen to be what the Release file lists; the decoded text was not yet.
+pub trait Early: Sync {
+    /// Takes the next piece of an index of a source. It must not block for long.
+    fn piece(&self, source: &Source, piece: &[u8]);
+}
+
 /// How strictly; the default is the safe choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Who sees indexes while they are decoded.
+    pub early: Option<&'a dyn Early>,
     /// Takes a Release file whose `Valid-Until` is over: for snapshots and locks.
     pub ignore_valid_until: bool,
     /// Takes a Release file that is older than one that was seen before.

@@ -37,6 +37,11 @@ fn sources(root: &Root, options: &Options) -> Result<(), ConfigureError> {
     root.make_folders(folder, Meta::of_root(0o755, options.epoch)).map_err(tree(folder))?;
     let file = folder.join(&options.sources.file);
     write(root, &file.to_string_lossy(), &options.sources.text, options)?;
+    for (path, bytes) in &options.sources.beside {
+        let path = Path::new(path);
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        put(root, relative, bytes, options)?;
+    }
     let old = format!("# the sources are in {}\n", Path::new("/").join(&file).display());
     write(root, "etc/apt/sources.list", &old, options)
 }
@@ -52,9 +57,12 @@ fn resolver(root: &Root, options: &Options) -> Result<(), ConfigureError> {
 }
 
 fn write(root: &Root, path: &str, text: &str, options: &Options) -> Result<(), ConfigureError> {
-    let path = Path::new(path);
+    put(root, Path::new(path), text.as_bytes(), options)
+}
+
+fn put(root: &Root, path: &Path, bytes: &[u8], options: &Options) -> Result<(), ConfigureError> {
     if let Some(folder) = path.parent() {
         root.make_folders(folder, Meta::of_root(0o755, options.epoch)).map_err(tree(folder))?;
     }
-    root.write(path, text.as_bytes(), Meta::of_root(0o644, options.epoch)).map_err(tree(path))
+    root.write(path, bytes, Meta::of_root(0o644, options.epoch)).map_err(tree(path))
 }

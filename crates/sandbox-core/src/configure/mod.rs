@@ -1,6 +1,7 @@
 //! The tree's own dpkg runs every package's scripts, once, cut off from the host.
 
 mod devices;
+mod full;
 mod identity;
 mod normalise;
 mod preinst;
@@ -39,6 +40,8 @@ pub struct Sources {
     pub file: String,
     /// Its text, deb822.
     pub text: String,
+    /// Further files of apt's, keys among them: absolute paths and bytes.
+    pub beside: Vec<(String, Vec<u8>)>,
 }
 
 /// A tree whose packages are all configured.
@@ -84,6 +87,14 @@ pub enum ConfigureError {
         #[source]
         source: Box<RunnerError>,
     },
+    /// Something failed, and the tree's file system is full.
+    #[error("the file system of {path} is full", path = path.display())]
+    Full {
+        /// The tree.
+        path: PathBuf,
+        /// What failed.
+        source: Box<Self>,
+    },
     /// dpkg finds something wrong with the result.
     #[error("dpkg --audit finds:\n{found}")]
     Audit {
@@ -105,13 +116,17 @@ impl Cause for ConfigureError {
         match self {
             Self::Script { source, .. } | Self::Dpkg { source, .. } => source.class(),
             Self::Audit { .. } => Class::Unavailable,
-            Self::Tree { .. } => Class::Host,
+            Self::Tree { .. } | Self::Full { .. } => Class::Host,
         }
     }
 
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Script { source, .. } | Self::Dpkg { source, .. } => source.hints(),
+            Self::Full { .. } => vec![Hint::run("see where space is left", "df -h")],
+            Self::Tree { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                vec![Hint::run("see where space is left", "df -h")]
+            }
             _ => Vec::new(),
         }
     }
@@ -189,6 +204,10 @@ impl<'a> Configuring<'a> {
     /// # Errors
     /// Of the first script that fails, with its story.
     pub fn batch(&mut self, unpacked: &Unpacked) -> Result<(), ConfigureError> {
+        self.run_batch(unpacked).map_err(|problem| full::blamed(problem, self.root.path()))
+    }
+
+    fn run_batch(&mut self, unpacked: &Unpacked) -> Result<(), ConfigureError> {
         self.packages += unpacked.packages;
         let timed = Timed::begin(self.reporter, Phase::Configure, "preinst scripts");
         for package in &unpacked.preinsts {

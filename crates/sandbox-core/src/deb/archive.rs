@@ -8,11 +8,20 @@ use std::{
     ops::Range,
 };
 
+use super::strict::Strict;
+
 /// The most bytes that a control archive may have when it is decoded.
 const CONTROL_LIMIT: u64 = 64 << 20;
 
-/// The most bytes that a data archive may have when it is decoded.
-const DATA_LIMIT: u64 = 64 << 30;
+/// The most bytes that any data archive may be decoded to.
+const DATA_LIMIT: u64 = 256 << 20;
+
+/// How many times its compressed size a larger data archive may be decoded to. Text comes to ten or so;
+/// what exceeds this is all but empty, and made to fill a disk.
+const DATA_RATIO: u64 = 200;
+
+/// The most memory that decoding may take: `xz -9` and `zstd --ultra -22` take half of it.
+const MEMORY_LIMIT: u64 = 256 << 20;
 
 /// What is wrong with a package's file.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +73,18 @@ pub enum DebError {
     ControlName {
         /// The name.
         name: String,
+    },
+    /// The control archive has a member twice.
+    #[error("its control archive has `{name}` twice")]
+    ControlTwice {
+        /// The name.
+        name: String,
+    },
+    /// The list of configuration files has a line that is none.
+    #[error("line {line} of its list of configuration files is no path of the tree")]
+    Conffiles {
+        /// From 1.
+        line: usize,
     },
     /// The control archive has no control file, or one that makes no sense.
     #[error("its control file is {problem}")]
@@ -142,7 +163,7 @@ impl<'a> Deb<'a> {
     /// [`DebError`].
     pub fn control(&self) -> Result<Control, DebError> {
         let failed = |source| DebError::Control { source };
-        let mut archive = tar::Archive::new(self.control.decode(CONTROL_LIMIT)?);
+        let mut archive = tar::Archive::new(Strict::new(self.control.decode(CONTROL_LIMIT)?));
         let mut control = Control::default();
         for entry in archive.entries().map_err(failed)? {
             let mut entry = entry.map_err(failed)?;
@@ -159,12 +180,12 @@ impl<'a> Deb<'a> {
             let mode = entry.header().mode().map_err(failed)? & 0o777;
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(failed)?;
-            if name == "control" {
-                control.control = bytes;
-            } else {
-                control.members.insert(name, (bytes, mode));
+            if control.members.insert(name.clone(), (bytes, mode)).is_some() {
+                return Err(DebError::ControlTwice { name });
             }
         }
+        control.control = control.members.remove("control").unwrap_or_default().0;
+        check_conffiles(control.members.get("conffiles").map_or(&[], |(bytes, _)| bytes))?;
         match control.control.as_slice() {
             [] => Err(DebError::ControlFile { problem: "missing" }),
             text if text.contains(&0) => {
@@ -178,12 +199,14 @@ impl<'a> Deb<'a> {
         }
     }
 
-    /// Decodes the data archive as it is read.
+    /// Decodes the data archive as it is read. Reading fails where the stream has what no package has
+    /// ([`Strict`]), or is out of all proportion to the package.
     ///
     /// # Errors
     /// Where its compression is not known.
     pub fn data(&self) -> Result<Box<dyn Read + 'a>, DebError> {
-        self.data.decode(DATA_LIMIT)
+        let limit = DATA_LIMIT.max(DATA_RATIO.saturating_mul(self.data.bytes.len() as u64));
+        Ok(Box::new(Strict::new(self.data.decode(limit)?)))
     }
 
     /// Gives the compressed size of the data archive, as a measure of its work.
@@ -202,7 +225,8 @@ impl<'a> Member<'a> {
             "" => Box::new(bytes),
             ".gz" => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
             ".xz" | ".lzma" => {
-                let stream = liblzma::stream::Stream::new_auto_decoder(u64::MAX, 0).map_err(|_| unknown())?;
+                let stream =
+                    liblzma::stream::Stream::new_auto_decoder(MEMORY_LIMIT, 0).map_err(|_| unknown())?;
                 Box::new(liblzma::read::XzDecoder::new_stream(bytes, stream))
             }
             ".zst" => Box::new(zstd::stream::read::Decoder::with_buffer(bytes).map_err(|_| unknown())?),
@@ -210,6 +234,27 @@ impl<'a> Member<'a> {
         };
         Ok(Box::new(Limited { inner: decoded, left: limit }))
     }
+}
+
+/// Refuses a list of configuration files that says more than paths of the tree.
+///
+/// A path that stands twice, or that the package does not ship, is passed over, as dpkg does.
+///
+/// **Source**: deb-conffiles(5).
+fn check_conffiles(bytes: &[u8]) -> Result<(), DebError> {
+    for (at, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        let wrong = || DebError::Conffiles { line: at + 1 };
+        let line = std::str::from_utf8(line).map_err(|_| wrong())?.trim();
+        let path = line.strip_prefix("remove-on-upgrade ").unwrap_or(line).trim_start();
+        let fits = path.starts_with('/')
+            && !path.ends_with('/')
+            && !path.split('/').any(|part| part == "..")
+            && !path.chars().any(char::is_control);
+        if !line.is_empty() && !fits {
+            return Err(wrong());
+        }
+    }
+    Ok(())
 }
 
 /// A reader that fails, instead of ending, where there is more than there may be.

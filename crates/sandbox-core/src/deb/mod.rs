@@ -6,4 +6,5 @@ pub mod packages;
 pub mod relation;
 pub mod release;
 pub mod status;
+pub mod strict;
 pub mod version;

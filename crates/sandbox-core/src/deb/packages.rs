@@ -2,77 +2,19 @@
 //!
 //! **Source**: Debian Policy §5.3 and §5.6; the repository format of the Debian wiki.
 
+mod error;
+mod mention;
+mod origin;
+mod package;
+mod scan;
+
 use std::{cmp::Ordering, ops::Range};
 
-use super::{
-    deb822::{self, Stanza},
-    relation::{self, Relation},
-    version::{self, Version},
-};
-use crate::{
-    digest::Sha256,
-    error::{Cause, Class},
-};
+pub use error::{Error, Problem};
+pub use origin::Origin;
+pub use package::{Package, is_path};
 
-/// Why Packages files are not a catalogue.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The file as a whole is no control file.
-    #[error("the package index of `{pocket}` is malformed")]
-    File {
-        /// The source's id.
-        pocket: String,
-        /// What is wrong.
-        source: deb822::Error,
-    },
-    /// The file is bigger than offsets reach.
-    #[error("the package index of `{pocket}` has more than 4 GB")]
-    Large {
-        /// The source's id.
-        pocket: String,
-    },
-    /// A stanza lacks a field, has one twice, or one that is wrong.
-    #[error("the package index of `{pocket}` is malformed: package `{package}` at line {line} {problem}")]
-    Stanza {
-        /// The source's id.
-        pocket: String,
-        /// The package's name, or `?`.
-        package: String,
-        /// The line, from 1, at which the stanza begins.
-        line: usize,
-        /// What is wrong with it.
-        problem: Box<Problem>,
-    },
-}
-
-impl Cause for Error {
-    fn class(&self) -> Class {
-        Class::Untrusted
-    }
-}
-
-/// What is wrong with a package's stanza.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// A line that is no field.
-    #[error("has a line that is neither a field nor the continuation of one")]
-    Line,
-    /// A field that it must have.
-    #[error("lacks the field `{0}`")]
-    Lacks(&'static str),
-    /// A field that stands twice.
-    #[error("has the field `{0}` twice")]
-    Twice(&'static str),
-    /// A field whose value is not of its shape.
-    #[error("has a wrong `{0}`")]
-    Wrong(&'static str),
-    /// A version that is none.
-    #[error("has a wrong version: {0}")]
-    Version(version::Invalid),
-    /// A relation that is none.
-    #[error("has a wrong `{0}`: {1}")]
-    Relation(&'static str, relation::Invalid),
-}
+use super::{deb822, relation, version::Version};
 
 /// A package's place in a [`Catalog`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,14 +61,15 @@ struct Span {
 
 #[derive(Clone, Debug)]
 struct Index {
-    id: String,
-    automatic: bool,
+    origin: Origin,
     bytes: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
 struct Record {
     index: u16,
+    /// The first 64 indexes that have this version, a bit each.
+    held_by: u64,
     name_id: NameId,
     stanza: Span,
     name: Span,
@@ -169,32 +112,28 @@ impl Catalog {
     /// # Errors
     /// [`Error`] with the first stanza that is wrong.
     pub fn read(indexes: Vec<(String, Vec<u8>)>, architecture: &str) -> Result<Self, Error> {
-        Self::read_ranked(indexes, architecture, &[])
+        let known = |(id, bytes)| (Origin::new(id), bytes);
+        Self::of(indexes.into_iter().map(known).collect(), architecture)
     }
 
-    /// Reads as [`Self::read`] does, with sources that are `NotAutomatic: yes`, such as backports: their
-    /// versions stand after all others, so that they are taken only for want of another or when asked for.
+    /// Reads as [`Self::read`] does, of sources that differ in priority: a version of higher priority stands
+    /// before a newer one of lower, as a backport does behind the release's own.
     ///
-    /// **Source**: apt_preferences(5).
+    /// **Source**: apt_preferences(5), "APT's Default Priority Assignments".
     ///
     /// # Errors
     /// [`Error`] with the first stanza that is wrong.
-    pub fn read_ranked(
-        indexes: Vec<(String, Vec<u8>)>,
-        architecture: &str,
-        not_automatic: &[String],
-    ) -> Result<Self, Error> {
+    pub fn of(indexes: Vec<(Origin, Vec<u8>)>, architecture: &str) -> Result<Self, Error> {
         let mut catalog = Self { architecture: architecture.to_owned(), ..Self::default() };
-        for (id, bytes) in indexes {
+        for (origin, bytes) in indexes {
             if u32::try_from(bytes.len()).is_err() {
-                return Err(Error::Large { pocket: id });
+                return Err(Error::Large { pocket: origin.id });
             }
-            deb822::check(&bytes).map_err(|source| Error::File { pocket: id.clone(), source })?;
-            let automatic = !not_automatic.contains(&id);
-            catalog.indexes.push(Index { id, automatic, bytes });
+            deb822::check(&bytes).map_err(|source| Error::File { pocket: origin.id.clone(), source })?;
+            catalog.indexes.push(Index { origin, bytes });
         }
         for at in 0..catalog.indexes.len() {
-            catalog.records.extend(scan(&catalog.indexes[at], at, architecture)?);
+            catalog.records.extend(scan::scan(&catalog.indexes[at], at, architecture)?);
         }
         catalog.sort();
         catalog.collect_provided()?;
@@ -273,7 +212,7 @@ impl Catalog {
             let last = at == usize::from(own.place().0);
             let end = if last { own.place().1 as usize } else { index.bytes.len() };
             let mut hits = finder.find_iter(&index.bytes[..end]);
-            if let Some(hit) = hits.find(|&hit| is_mention(&index.bytes, hit, own.name().len())) {
+            if let Some(hit) = hits.find(|&hit| mention::is_mention(&index.bytes, hit, own.name().len())) {
                 return (u16::try_from(at).unwrap_or(u16::MAX), u32::try_from(hit).unwrap_or(u32::MAX));
             }
         }
@@ -300,12 +239,18 @@ impl Catalog {
             let record = &mut records[at as usize];
             let next = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
             let key = keys[at as usize];
-            let last = self.records.last().filter(|last| self.same_name(last, record));
-            if last.is_some_and(|last| self.parsed(last) == self.parsed(record)) {
+            let known = self.records.last().is_some_and(|last| self.same_name(last, record));
+            let first = match self.names.last() {
+                Some((_, range)) if known => range.start as usize,
+                _ => self.records.len(),
+            };
+            let same = |other: &Record| self.parsed(other) == self.parsed(record);
+            if let Some(same) = (first..self.records.len()).find(|&other| same(&self.records[other])) {
+                self.records[same].held_by |= record.held_by;
                 continue;
             }
-            match (last.is_some(), self.names.last_mut()) {
-                (true, Some((_, range))) => range.end = next + 1,
+            match self.names.last_mut() {
+                Some((_, range)) if known => range.end = next + 1,
                 _ => self.names.push((key, next..next + 1)),
             }
             record.name_id = NameId(u32::try_from(self.names.len() - 1).unwrap_or(u32::MAX));
@@ -321,11 +266,11 @@ impl Catalog {
         Version::parse(self.text(record.index, record.version)).ok()
     }
 
-    /// By name, then automatic sources, then the newest first, then by the order of the files.
+    /// By name, then the highest priority, then the newest first, then by the order of the files.
     fn compare(&self, a: &Record, b: &Record) -> Ordering {
         let names = self.text(a.index, a.name).cmp(self.text(b.index, b.name));
-        let automatic = |record: &Record| self.indexes[usize::from(record.index)].automatic;
-        let names = names.then_with(|| automatic(b).cmp(&automatic(a)));
+        let priority = |record: &Record| self.indexes[usize::from(record.index)].origin.priority;
+        let names = names.then_with(|| priority(b).cmp(&priority(a)));
         names.then_with(|| self.parsed(b).cmp(&self.parsed(a))).then(a.index.cmp(&b.index))
     }
 
@@ -359,265 +304,6 @@ impl Catalog {
     }
 }
 
-/// One version of a package, as its archive describes it.
-#[derive(Clone, Copy, Debug)]
-pub struct Package<'a> {
-    catalog: &'a Catalog,
-    record: &'a Record,
-    id: PackageId,
-}
-
-impl<'a> Package<'a> {
-    /// Gives its place in the catalogue.
-    #[must_use]
-    pub const fn id(&self) -> PackageId {
-        self.id
-    }
-
-    /// Gives its name's place in the catalogue.
-    #[must_use]
-    pub const fn name_id(&self) -> NameId {
-        self.record.name_id
-    }
-
-    /// Gives its name.
-    #[must_use]
-    pub fn name(&self) -> &'a str {
-        self.catalog.text(self.record.index, self.record.name)
-    }
-
-    /// Gives its version as text.
-    #[must_use]
-    pub fn version_text(&self) -> &'a str {
-        self.catalog.text(self.record.index, self.record.version)
-    }
-
-    /// Gives its version; none is not possible, as reading the catalogue checked it.
-    #[must_use]
-    pub fn version(&self) -> Option<Version<'a>> {
-        self.catalog.parsed(self.record)
-    }
-
-    /// Gives the id of the source that it comes from.
-    #[must_use]
-    pub fn source(&self) -> &'a str {
-        &self.catalog.indexes[usize::from(self.record.index)].id
-    }
-
-    /// Gives its place among all packages of the archive, by source and by its place in the index.
-    #[must_use]
-    pub const fn place(&self) -> (u16, u32) {
-        (self.record.index, self.record.stanza.start)
-    }
-
-    /// Tells whether it is `Essential: yes`.
-    #[must_use]
-    pub const fn is_essential(&self) -> bool {
-        self.record.essential
-    }
-
-    /// Tells whether it is `Multi-Arch: allowed`, so that `name:any` may mean it.
-    #[must_use]
-    pub const fn allows_any(&self) -> bool {
-        self.record.any
-    }
-
-    /// Gives its priority.
-    #[must_use]
-    pub const fn priority(&self) -> Priority {
-        self.record.priority
-    }
-
-    /// Gives any field of its stanza.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&'a str> {
-        let bytes = slice(&self.catalog.indexes[usize::from(self.record.index)].bytes, self.record.stanza);
-        Stanza::of(bytes).get(name)
-    }
-
-    /// Gives a field of relations; an absent field has none.
-    ///
-    /// # Errors
-    /// [`Error::Stanza`] where the field is malformed.
-    pub fn relations(&self, name: &'static str) -> Result<Vec<Vec<Relation<'a>>>, Error> {
-        let text = self.field(name).unwrap_or_default();
-        relation::parse(text, &self.catalog.architecture)
-            .map_err(|invalid| self.malformed(Problem::Relation(name, invalid)))
-    }
-
-    /// Gives its path below the mirror.
-    ///
-    /// # Errors
-    /// [`Error::Stanza`] where it is absent or would lead out of the mirror.
-    pub fn path(&self) -> Result<&'a str, Error> {
-        let path = self.required("Filename")?;
-        if is_path(path) { Ok(path) } else { Err(self.malformed(Problem::Wrong("Filename"))) }
-    }
-
-    /// Gives the bytes of its `.deb`.
-    ///
-    /// # Errors
-    /// [`Error::Stanza`] where it is absent or no number.
-    pub fn size(&self) -> Result<u64, Error> {
-        self.required("Size")?.parse().map_err(|_| self.malformed(Problem::Wrong("Size")))
-    }
-
-    /// Gives the digest of its `.deb`.
-    ///
-    /// # Errors
-    /// [`Error::Stanza`] where it is absent or no digest.
-    pub fn sha256(&self) -> Result<Sha256, Error> {
-        let text = self.required("SHA256")?;
-        Sha256::parse(text.as_bytes()).ok_or_else(|| self.malformed(Problem::Wrong("SHA256")))
-    }
-
-    /// Gives its own architecture: the catalogue's, or `all`.
-    ///
-    /// # Errors
-    /// [`Error::Stanza`] where it is absent.
-    pub fn architecture(&self) -> Result<&'a str, Error> {
-        self.required("Architecture")
-    }
-
-    fn required(&self, name: &'static str) -> Result<&'a str, Error> {
-        self.field(name).ok_or_else(|| self.malformed(Problem::Lacks(name)))
-    }
-
-    fn malformed(&self, problem: Problem) -> Error {
-        let index = &self.catalog.indexes[usize::from(self.record.index)];
-        let line = deb822::line_of(&index.bytes, self.record.stanza.start as usize);
-        Error::Stanza {
-            pocket: index.id.clone(),
-            package: self.name().to_owned(),
-            line,
-            problem: Box::new(problem),
-        }
-    }
-}
-
-/// Tells whether a text may be a path below a mirror: it stays there, and needs no quoting in a URL.
-#[must_use]
-pub fn is_path(path: &str) -> bool {
-    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
-        && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'))
-}
-
-/// Finds the stanzas of one index that fit an architecture.
-fn scan(index: &Index, at: usize, architecture: &str) -> Result<Vec<Record>, Error> {
-    let mut records = Vec::new();
-    for stanza in deb822::stanzas(&index.bytes) {
-        let found = record(index, at, stanza, architecture).map_err(|problem| Error::Stanza {
-            pocket: index.id.clone(),
-            package: stanza.get("Package").unwrap_or("?").to_owned(),
-            line: deb822::line_of(&index.bytes, stanza.offset()),
-            problem: Box::new(problem),
-        })?;
-        records.extend(found);
-    }
-    Ok(records)
-}
-
-/// Reads what a stanza must have, and what choosing needs to know of every package.
-fn record(
-    index: &Index,
-    at: usize,
-    stanza: Stanza<'_>,
-    architecture: &str,
-) -> Result<Option<Record>, Problem> {
-    const WANTED: [&str; 10] = [
-        "Package",
-        "Version",
-        "Architecture",
-        "Filename",
-        "Size",
-        "SHA256",
-        "Essential",
-        "Priority",
-        "Multi-Arch",
-        "Provides",
-    ];
-    const RELATIONS: [&str; 5] = ["Depends", "Pre-Depends", "Conflicts", "Breaks", "Recommends"];
-    let mut found: [Option<&[u8]>; 10] = [None; 10];
-    let mut seen = 0_u8;
-    for field in stanza.fields() {
-        let field = field.map_err(|_| Problem::Line)?;
-        let is =
-            |name: &&str| name.len() == field.name.len() && field.name.eq_ignore_ascii_case(name.as_bytes());
-        if let Some(place) = WANTED.iter().position(&is) {
-            if found[place].replace(field.value).is_some() {
-                return Err(Problem::Twice(WANTED[place]));
-            }
-        } else if let Some(place) = RELATIONS.iter().position(is) {
-            if seen & 1 << place != 0 {
-                return Err(Problem::Twice(RELATIONS[place]));
-            }
-            seen |= 1 << place;
-        }
-    }
-    let [name, version, own, filename, size, sha256, essential, priority, multi_arch, provides] = found;
-    let present = [(name, 0), (version, 1), (own, 2), (filename, 3), (size, 4), (sha256, 5)];
-    if let Some((_, missing)) = present.iter().find(|(value, _)| value.is_none()) {
-        return Err(Problem::Lacks(WANTED[*missing]));
-    }
-    let own = own.unwrap_or_default();
-    if own != b"all" && own != architecture.as_bytes() {
-        return Ok(None);
-    }
-    let (name, version) = (name.unwrap_or_default(), version.unwrap_or_default());
-    if !std::str::from_utf8(name).is_ok_and(relation::is_name) {
-        return Err(Problem::Wrong("Package"));
-    }
-    let text = std::str::from_utf8(version).map_err(|_| Problem::Wrong("Version"))?;
-    Version::parse(text).map_err(Problem::Version)?;
-    Ok(Some(Record {
-        index: u16::try_from(at).map_err(|_| Problem::Wrong("Package"))?,
-        name_id: NameId(0),
-        stanza: span(&index.bytes, stanza.bytes()),
-        name: span(&index.bytes, name),
-        version: span(&index.bytes, version),
-        provides: provides.map(|provides| span(&index.bytes, provides)),
-        essential: essential.is_some_and(|value| value.eq_ignore_ascii_case(b"yes")),
-        any: multi_arch.is_some_and(|value| value == b"allowed"),
-        priority: match priority {
-            Some(b"required") => Priority::Required,
-            Some(b"important") => Priority::Important,
-            Some(b"standard") => Priority::Standard,
-            Some(b"extra") => Priority::Extra,
-            _ => Priority::Optional,
-        },
-    }))
-}
-
-/// Tells whether bytes that look like a name are one in a field of relations.
-fn is_mention(bytes: &[u8], at: usize, length: usize) -> bool {
-    const FIELDS: [&[u8]; 9] = [
-        b"Depends",
-        b"Pre-Depends",
-        b"Recommends",
-        b"Suggests",
-        b"Conflicts",
-        b"Breaks",
-        b"Replaces",
-        b"Enhances",
-        b"Provides",
-    ];
-    let edge = |byte: Option<&u8>| byte.is_none_or(|byte| matches!(byte, b' ' | b',' | b'|' | b'\n' | b'('));
-    let after = bytes.get(at + length);
-    if at == 0 || !edge(bytes.get(at - 1)) || !(edge(after) || after == Some(&b':')) {
-        return false;
-    }
-    let mut start = at;
-    loop {
-        start = memchr::memrchr(b'\n', &bytes[..start]).map_or(0, |end| end + 1);
-        if start == 0 || bytes[start] != b' ' {
-            break;
-        }
-        start -= 1;
-    }
-    let field = memchr::memchr(b':', &bytes[start..at]).map(|colon| &bytes[start..start + colon]);
-    field.is_some_and(|field| FIELDS.contains(&field))
-}
-
 /// Gives the place of a part in the whole that it was taken from.
 fn span(whole: &[u8], part: &[u8]) -> Span {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
@@ -638,80 +324,4 @@ fn hash(name: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stanza(name: &str, version: &str, more: &str) -> String {
-        let sum = "0".repeat(64);
-        format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}.deb\nSize: 1\n\
-             SHA256: {sum}\n{more}\n"
-        )
-    }
-
-    fn read(pockets: &[(&str, String)]) -> Result<Catalog, Error> {
-        let indexes = pockets.iter().map(|(id, text)| ((*id).to_owned(), text.clone().into_bytes()));
-        Catalog::read(indexes.collect(), "amd64")
-    }
-
-    #[test]
-    fn puts_the_newest_first_whatever_pocket_it_is_in() {
-        let release = stanza("a", "1.9", "") + &stanza("b", "1", "") + &stanza("a", "1.10", "");
-        let security = stanza("a", "1.10", "") + &stanza("a", "2~", "");
-        let catalog = read(&[("release", release), ("security", security)]).unwrap();
-        let name = catalog.name("a").unwrap();
-        let all: Vec<_> = catalog.versions(name).map(|id| catalog.package(id)).collect();
-        let shown: Vec<_> = all.iter().map(|p| (p.version_text(), p.source())).collect();
-        assert_eq!(shown, [("2~", "security"), ("1.10", "release"), ("1.9", "release")]);
-        assert!(catalog.name("c").is_none());
-        assert_eq!(all[1].path().unwrap(), "pool/a.deb");
-    }
-
-    #[test]
-    fn finds_providers_with_their_versions_in_the_order_of_the_archive() {
-        let text = stanza("z", "1", "Provides: v (= 3), w\n") + &stanza("y", "1", "Provides: v\n");
-        let catalog = read(&[("release", text)]).unwrap();
-        let shown: Vec<_> = catalog
-            .providers("v")
-            .map(|(id, version)| (catalog.package(id).name(), version.map(|v| v.to_string())))
-            .collect();
-        assert_eq!(shown, [("z", Some("3".to_owned())), ("y", None)]);
-    }
-
-    #[test]
-    fn leaves_out_other_architectures() {
-        let text =
-            stanza("a", "1", "").replace("amd64", "arm64") + &stanza("b", "1", "").replace("amd64", "all");
-        let catalog = read(&[("release", text)]).unwrap();
-        assert!(catalog.name("a").is_none() && catalog.name("b").is_some());
-    }
-
-    #[test]
-    fn names_the_source_and_the_stanza_that_is_wrong() {
-        let bad = [
-            (stanza("b", "1", "").replace("Size: 1\n", ""), Problem::Lacks("Size")),
-            (stanza("b", "1", "Version: 2\n"), Problem::Twice("Version")),
-            (stanza("b", "1", "Depends: a\ndepends: c\n"), Problem::Twice("Depends")),
-            (stanza("b", "1", "nonsense\n"), Problem::Line),
-            (stanza("../b", "1", ""), Problem::Wrong("Package")),
-        ];
-        for (text, problem) in bad {
-            let package = if text.contains("../") { "../b" } else { "b" }.to_owned();
-            let wrong = read(&[("release", stanza("a", "1", "") + &text)]).unwrap_err();
-            assert_eq!(
-                wrong,
-                Error::Stanza { pocket: "release".into(), package, line: 8, problem: Box::new(problem) }
-            );
-        }
-    }
-
-    #[test]
-    fn refuses_paths_that_lead_out_of_the_mirror() {
-        for path in ["../a.deb", "/a.deb", "pool//a.deb", "pool/../../a", "pool/a b", "pool/./a"] {
-            let text = stanza("a", "1", "").replace("pool/a.deb", path);
-            let catalog = read(&[("release", text)]).unwrap();
-            let id = catalog.versions(catalog.name("a").unwrap()).next().unwrap();
-            assert!(catalog.package(id).path().is_err(), "{path} was accepted");
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,11 @@ use jiff::fmt::rfc2822::DateTimeParser;
 
 use crate::digest::Sha256;
 
+/// The priority that apt gives to versions of an ordinary suite.
+///
+/// **Source**: apt_preferences(5).
+pub const AUTOMATIC: u16 = 500;
+
 /// A parsed Release file.
 ///
 /// **Source**: <https://wiki.debian.org/DebianRepository/Format>, "Release" files.
@@ -25,6 +30,10 @@ pub struct Release {
     pub valid_until: Option<i64>,
     /// `Acquire-By-Hash: yes`.
     pub by_hash: bool,
+    /// `NotAutomatic: yes`: nothing of it is installed unless asked for.
+    pub not_automatic: bool,
+    /// `ButAutomaticUpgrades: yes`: what was installed of it is upgraded.
+    pub but_automatic_upgrades: bool,
     /// `Architectures`.
     pub architectures: Vec<String>,
     /// `Components`, as written: security archives write `updates/main` for the folder `main`.
@@ -94,7 +103,8 @@ impl Release {
     /// [`Malformed`] says what is wrong first.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let fields = fields(std::str::from_utf8(bytes).map_err(|_| Malformed::NotText)?)?;
-        let get = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        let get = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.trim().is_empty());
+        let yes = |name| get(name).is_some_and(|value| value.eq_ignore_ascii_case("yes"));
         let words =
             |name| get(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
         let architectures: Vec<String> = words("architectures");
@@ -106,12 +116,26 @@ impl Release {
             version: get("version").map(str::to_owned),
             date: date("Date", get("date").ok_or(Malformed::Without { field: "Date" })?)?,
             valid_until: get("valid-until").map(|value| date("Valid-Until", value)).transpose()?,
-            by_hash: get("acquire-by-hash").is_some_and(|value| value.eq_ignore_ascii_case("yes")),
+            by_hash: yes("acquire-by-hash"),
+            not_automatic: yes("notautomatic"),
+            but_automatic_upgrades: yes("butautomaticupgrades"),
             separate_all: !merged && architectures.iter().any(|architecture| architecture == "all"),
             architectures,
             components: words("components"),
             files: files(get("sha256").ok_or(Malformed::Without { field: "SHA256" })?)?,
         })
+    }
+
+    /// Gives the priority that apt gives to its versions: those of backports stand behind all others.
+    ///
+    /// **Source**: apt_preferences(5), "APT's Default Priority Assignments".
+    #[must_use]
+    pub const fn priority(&self) -> u16 {
+        match (self.not_automatic, self.but_automatic_upgrades) {
+            (true, true) => 100,
+            (true, false) => 1,
+            (false, _) => AUTOMATIC,
+        }
     }
 }
 
@@ -223,6 +247,18 @@ SHA256:
         assert!(matches!(Release::parse(odd.as_bytes()), Err(Malformed::File { .. })));
         assert!(matches!(Release::parse(b" x\n"), Err(Malformed::Line { line: 1 })));
         assert_eq!(Release::parse(&[0xff]), Err(Malformed::NotText));
+    }
+
+    #[test]
+    fn backports_stand_behind() {
+        let with = |fields: &str| {
+            let text = TRIXIE.replace("Acquire-By-Hash: yes\n", &format!("Acquire-By-Hash: yes\n{fields}"));
+            Release::parse(text.as_bytes()).unwrap().priority()
+        };
+        assert_eq!(with(""), 500);
+        assert_eq!(with("NotAutomatic: yes\nButAutomaticUpgrades: yes\n"), 100);
+        assert_eq!(with("NotAutomatic: yes\n"), 1, "as experimental is");
+        assert_eq!(with("ButAutomaticUpgrades: yes\n"), 500);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The only doors to the world: transport, programs, mounts, directory trees, capabilities.
 
 pub mod caps;
+pub mod descriptors;
+pub mod foreign;
 pub mod polite;
 pub mod root;
 pub mod runner;

@@ -18,6 +18,7 @@ use std::{
     ptr,
 };
 
+use super::descriptors;
 use crate::error::{Cause, Class, Hint};
 
 /// How many lines of a failed program's output are shown.
@@ -114,6 +115,13 @@ impl fmt::Display for Place {
     }
 }
 
+impl RunnerError {
+    /// Says that a command could not be started.
+    pub(crate) fn start(command: &Command, source: io::Error) -> Self {
+        Self::Start { command: command.words(), place: Place(command.tree.clone()), source }
+    }
+}
+
 impl Cause for RunnerError {
     fn class(&self) -> Class {
         match self {
@@ -173,6 +181,8 @@ impl Runner for Processes {
         unsafe {
             process.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                inherit_nothing();
+                libc::umask(0o022);
                 walls.as_ref().map_or(Ok(()), |walls| walls.close_in())
             });
         }
@@ -250,7 +260,6 @@ impl Walls {
             }
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             self.mounts()?;
-            libc::umask(0o022);
             if let Some(filter) = &self.filter {
                 let program = libc::sock_fprog {
                     len: u16::try_from(filter.len()).unwrap_or(0),
@@ -309,6 +318,31 @@ impl Walls {
             libc::sethostname(c"localhost".as_ptr(), 9);
         }
         Ok(())
+    }
+}
+
+/// Takes from a program to be what its caller happened to have: descriptors, the terminal, ignored signals,
+/// core files. Neither a shell's pipe nor `nohup` nor the user's terminal is a package's script's to use.
+///
+/// The signal mask is the standard library's to empty.
+///
+/// # Safety
+/// Between fork and exec.
+unsafe fn inherit_nothing() {
+    // SAFETY: system calls on stack memory.
+    unsafe {
+        // not closed: one of them is the pipe by which a failed exec is told
+        descriptors::keep_private();
+        // without a terminal of its own: nothing can be typed into the user's (TIOCSTI), nothing asked there
+        libc::setsid();
+        // by number, as libc refuses those that it keeps for itself and a caller may have ignored all the same
+        let default = [0_u64; 4];
+        for signal in 1..=64_i64 {
+            let old = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, size_of::<u64>());
+        }
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
     }
 }
 

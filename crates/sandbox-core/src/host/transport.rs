@@ -104,6 +104,15 @@ pub enum TransportError {
         #[source]
         source: reqwest::Error,
     },
+    /// A proxy's address is not one.
+    #[error("`{address}` is not the address of a proxy")]
+    Proxy {
+        /// As given, without a password.
+        address: String,
+        /// What the client says.
+        #[source]
+        source: reqwest::Error,
+    },
     /// The answer broke off.
     #[error("the transfer of {url} broke off")]
     Broken {
@@ -142,6 +151,7 @@ impl Cause for TransportError {
     fn class(&self) -> Class {
         match self {
             Self::Address { .. } => Class::File,
+            Self::Proxy { .. } => Class::Usage,
             Self::Missing { .. } => Class::Unavailable,
             Self::Long { .. } => Class::Untrusted,
             Self::Status { .. }
@@ -169,9 +179,11 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// The longest silence, before the answer and within it.
     pub idle_timeout: Duration,
-    /// A proxy's address for all requests.
-    pub proxy: Option<String>,
-    /// Hosts that the proxy is not for, comma-separated, as in `NO_PROXY`.
+    /// The address of a proxy for `http` addresses.
+    pub http_proxy: Option<String>,
+    /// The address of a proxy for `https` addresses.
+    pub https_proxy: Option<String>,
+    /// Hosts that no proxy is for, comma-separated, as in `NO_PROXY`.
     pub no_proxy: Option<String>,
 }
 
@@ -180,7 +192,8 @@ impl Default for HttpOptions {
         Self {
             connect_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(30),
-            proxy: None,
+            http_proxy: None,
+            https_proxy: None,
             no_proxy: None,
         }
     }
@@ -204,9 +217,10 @@ impl Http {
         PROVIDER.call_once(|| {
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
-        let failed = |source| TransportError::Unreachable {
-            url: options.proxy.clone().unwrap_or_else(|| "the network".to_owned()),
-            source,
+        let failed = |source| TransportError::Unreachable { url: "the network".to_owned(), source };
+        let no_proxy = |address: &str, source: reqwest::Error| TransportError::Proxy {
+            address: without_password(address),
+            source: source.without_url(),
         };
         let mut builder = Client::builder()
             .user_agent(concat!("sandbox/", env!("CARGO_PKG_VERSION")))
@@ -215,9 +229,13 @@ impl Http {
             .timeout(options.idle_timeout)
             .redirect(redirect::Policy::custom(follow))
             .no_proxy();
-        if let Some(address) = &options.proxy {
-            let proxy = reqwest::Proxy::all(address).map_err(failed)?;
-            let except = options.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        let except = options.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        if let Some(address) = &options.http_proxy {
+            let proxy = reqwest::Proxy::http(address).map_err(|source| no_proxy(address, source))?;
+            builder = builder.proxy(proxy.no_proxy(except.clone()));
+        }
+        if let Some(address) = &options.https_proxy {
+            let proxy = reqwest::Proxy::https(address).map_err(|source| no_proxy(address, source))?;
             builder = builder.proxy(proxy.no_proxy(except));
         }
         Ok(Self { client: builder.build().map_err(failed)? })
@@ -285,6 +303,11 @@ pub fn broken(url: &str, limit: u64, source: io::Error) -> TransportError {
     } else {
         TransportError::Broken { url, source }
     }
+}
+
+/// Takes what stands before the `@` away, for messages.
+fn without_password(address: &str) -> String {
+    address.rsplit_once('@').map_or(address, |(_, host)| host).to_owned()
 }
 
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {

@@ -25,7 +25,7 @@ pub use shipped::shipped;
 pub use verify::Signed;
 
 /// A set of certificates, of which some may be singled out as the only signers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Keyring {
     certificates: Vec<SignedPublicKey>,
     signers: Vec<Fingerprint>,
@@ -66,6 +66,11 @@ impl Keyring {
         }
         self.signers = signers.to_vec();
         Ok(self)
+    }
+
+    /// Adds the certificates of another keyring, which a list of signers leaves out as any other's.
+    pub fn extend(&mut self, other: Self) {
+        self.certificates.extend(other.certificates);
     }
 
     /// Lists the primary fingerprints, in the keyring's order.

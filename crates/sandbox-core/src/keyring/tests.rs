@@ -41,6 +41,9 @@ fn every_key_that_signs_a_supported_suite_is_accepted() {
         ("debian-archive-keyring", "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8"),
         ("debian-archive-keyring", "05AB90340C0C5E797F44A8C8254CF3B5AEC0A8F0"),
         ("debian-archive-keyring", "4D64FEC119C2029067D6E791F8D2585B8783D481"),
+        ("debian-archive-keyring", "1F89983E0081FDE018F3CC9673A4F27B8DD47936"),
+        ("debian-archive-keyring", "A4285295FC7B1A81600062A9605C66F00D6C9793"),
+        ("debian-archive-keyring", "AC530D520F2F3269F5E98313A48449044AAD5C5D"),
         ("ubuntu-archive-keyring", "F6ECB3762474EDA9D21B7022871920D1991BC93C"),
     ] {
         let ring = Keyring::read(shipped(name).unwrap()).unwrap();

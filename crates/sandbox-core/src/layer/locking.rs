@@ -1,6 +1,6 @@
 //! What an order is built of exactly: a lock made of the archive, or one that was made before and still does.
 
-use super::{Doors, Order, npm, resolve_packages, sources};
+use super::{Doors, Order, choose, npm, sources::sources};
 use crate::{
     Error, Result, archive,
     digest::Sha256,
@@ -16,16 +16,16 @@ use crate::{
 /// # Errors
 /// Of the stage that failed.
 pub fn lock(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
-    let subject = || format!("suite `{}`", order.spec.image);
-    let sources = sources(order).during("open", subject())?;
-    let options = archive::Options {
-        ignore_valid_until: order.ignore_valid_until,
-        allow_older_release: order.allow_older_release,
-        offline: false,
-    };
-    let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
-        .during("open", subject())?;
-    let mut lock = resolve_packages(order, archive, doors)?;
+    locked_by(order, None, doors)
+}
+
+/// Locks as [`lock`] does, and lets another see indexes while they are decoded.
+pub(super) fn locked_by(
+    order: &Order,
+    early: Option<&dyn archive::Early>,
+    doors: &Doors<'_>,
+) -> Result<Lock> {
+    let mut lock = choose(order, early, doors)?;
     for part in &order.spec.layer.npm {
         let found = npm::tarball(part, &order.architecture, &order.npm_registry, doors.transport)
             .during("find", format!("`{}`", part.package))?;
@@ -42,9 +42,8 @@ pub fn lock(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
     Ok(lock)
 }
 
-/// Gives the order's lock, seen to do for it, or makes one.
-pub(super) fn chosen(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
-    let Some(locked) = &order.locked else { return lock(order, doors) };
+/// Gives the order's lock, seen to do for it.
+pub(super) fn held(order: &Order, locked: &Lock) -> Result<Lock> {
     let unmet = unmet(order, locked)?;
     if unmet.is_empty() {
         return Ok(locked.clone());
@@ -118,7 +117,14 @@ pub(super) fn inputs(order: &Order) -> Vec<Input> {
     if let Some(bytes) = shipped(&spec.keyring) {
         inputs.push(file("keyring", &spec.keyring, Sha256::of(bytes)));
     }
-    inputs.extend(order.keyrings.iter().map(|bytes| file("keyring", "--keyring", Sha256::of(bytes))));
+    let added = |name, keyrings: &[Vec<u8>]| {
+        keyrings.iter().map(|bytes| file("keyring", name, Sha256::of(bytes))).collect::<Vec<_>>()
+    };
+    inputs.extend(added("--keyring", &order.keyrings));
+    inputs.extend(added("--keyring-only", &order.keyrings_only));
+    inputs.extend(
+        order.spec.sources.iter().map(|extra| file("keyring", &extra.source.name, Sha256::of(&extra.key))),
+    );
     inputs
 }
 

@@ -5,23 +5,32 @@ mod locking;
 mod npm;
 mod pack;
 mod parts;
+mod prefetch;
+mod sources;
+mod unmet;
 
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 
 pub use locking::{changed, lock, unmet};
 pub use npm::{NpmError, Tarball};
 pub use pack::{PackError, Packed, pack};
 pub use parts::PartError;
+use prefetch::Prefetch;
 
 use crate::{
     Result, archive, configure,
+    deb::packages::{Catalog, Origin},
     error::{Cause, Class, Context as _, Hint},
-    host::{runner::Runner, transport::Transport},
-    keyring::{Fingerprint, Keyring, KeyringError, shipped},
+    host::{
+        foreign,
+        runner::{Runner, RunnerError},
+        transport::Transport,
+    },
+    keyring::KeyringError,
     lock::{Asked, Lock, LockedSource},
     report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
-    spec::{Pocket, Spec, mirrors::Mirrors},
+    spec::{Spec, mirrors::Mirrors},
     store::{self, Store},
 };
 
@@ -51,6 +60,8 @@ pub struct Order {
     pub components: Option<Vec<String>>,
     /// Certificates trusted beside the suite's own.
     pub keyrings: Vec<Vec<u8>>,
+    /// Certificates trusted instead of the suite's own.
+    pub keyrings_only: Vec<Vec<u8>>,
     /// Indexes past their date are taken.
     pub ignore_valid_until: bool,
     /// A Release file older than one seen before is taken.
@@ -125,6 +136,24 @@ pub enum OrderError {
         #[source]
         source: KeyringError,
     },
+    /// This host does not run programs of the architecture.
+    #[error("this host does not run programs of {architecture}, which maintainer scripts are to be run with")]
+    Foreign {
+        /// What was asked for.
+        architecture: String,
+        /// What running one met with.
+        #[source]
+        source: RunnerError,
+    },
+    /// The key of somebody else's archive cannot be read.
+    #[error("the key of source `{name}` cannot be used")]
+    Key {
+        /// The source.
+        name: String,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
     /// A signer is not a fingerprint.
     #[error("pocket `{pocket}`: `{signer}` is not a fingerprint")]
     Signer {
@@ -140,12 +169,19 @@ impl Cause for OrderError {
         match self {
             Self::Architecture { .. } => Class::Unavailable,
             Self::Pocket { .. } => Class::Usage,
+            Self::Foreign { .. } => Class::Host,
             _ => Class::File,
         }
     }
 
     fn hints(&self) -> Vec<Hint> {
-        Vec::new()
+        match self {
+            Self::Foreign { .. } => vec![Hint::run(
+                "install the emulator, here or on the host of this container",
+                "apt install qemu-user-static binfmt-support",
+            )],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -154,121 +190,97 @@ impl Cause for OrderError {
 /// # Errors
 /// Of the stage that failed; the folder is then of no use and the caller's to remove.
 pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
-    let lock = locking::chosen(order, doors)?;
-    let (rootfs, options, lock) = match assembled(order, &lock, tree, doors) {
-        Ok((rootfs, options)) => (rootfs, options, lock),
-        Err(problem) if order.locked.is_none() && locking::may_have_moved(&problem) => {
-            // The archive may have been updated since its Release file was read: once more, of a new one.
-            let anew = self::lock(order, doors)?;
-            if anew.sources == lock.sources {
-                return Err(problem);
-            }
-            let text =
-                format!("the archive of {} changed while packages were fetched: once more", order.spec.image);
-            doors.reporter.report(Event::Notice { text });
-            assemble::empty(tree).during("empty", "the tree that was begun")?;
-            let (rootfs, options) = assembled(order, &anew, tree, doors)?;
-            (rootfs, options, anew)
+    runs_here(order, doors).during("build for", format!("architecture `{}`", order.architecture))?;
+    if let Some(locked) = &order.locked {
+        let lock = locking::held(order, locked)?;
+        return installed(order, lock, tree, doors);
+    }
+    let prefetch = Prefetch::new(doors, order.variant);
+    let problem = thread::scope(|scope| {
+        for _ in 0..prefetch::JOBS {
+            scope.spawn(|| prefetch.work());
         }
-        Err(problem) => return Err(problem),
+        let lock = prefetch.during(|| locking::locked_by(order, Some(&prefetch), doors))?;
+        let sources = lock.sources.clone();
+        match installed(order, lock, tree, doors) {
+            Err(problem) if locking::may_have_moved(&problem) => Ok(Err((problem, sources))),
+            outcome => outcome.map(Ok),
+        }
+    });
+    let (problem, sources) = match problem? {
+        Ok(image) => return Ok(image),
+        Err(moved) => moved,
     };
+    // The archive may have been updated since its Release file was read: once more, of a new one.
+    let anew = lock(order, doors)?;
+    if anew.sources == sources {
+        return Err(problem);
+    }
+    let text = format!("the archive of {} changed while packages were fetched: once more", order.spec.image);
+    doors.reporter.report(Event::Notice { text });
+    assemble::empty(tree).during("empty", "the tree that was begun")?;
+    installed(order, anew, tree, doors)
+}
+
+fn installed(order: &Order, lock: Lock, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
     let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
-    customize(order, &rootfs, &lock, doors)?;
-    configure::finish(&rootfs, &options, doors.reporter)
-        .during("finish the tree of", format!("suite `{}`", order.spec.image))?;
+    install(order, &lock, tree, doors)?;
     Ok(Image { lock, mirrors })
 }
 
-/// Makes a configured tree of a lock.
-fn assembled(
-    order: &Order,
-    lock: &Lock,
-    tree: &Path,
-    doors: &Doors<'_>,
-) -> Result<(configure::Rootfs, configure::Options)> {
+/// Opens the archive and chooses the packages of an order: of the archive, indexes alone are fetched.
+///
+/// # Errors
+/// Of the stage that failed.
+pub fn resolve(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
+    choose(order, None, doors)
+}
+
+fn choose(order: &Order, early: Option<&dyn archive::Early>, doors: &Doors<'_>) -> Result<Lock> {
+    let subject = || format!("suite `{}`", order.spec.image);
+    let sources = sources::sources(order).during("open", subject())?;
+    let options = archive::Options {
+        early,
+        ignore_valid_until: order.ignore_valid_until,
+        allow_older_release: order.allow_older_release,
+        offline: false,
+    };
+    let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
+        .during("open", subject())?;
+    resolve_packages(order, archive, doors)
+}
+
+/// Makes a tree of a lock and what profiles have beside packages.
+fn install(order: &Order, lock: &Lock, tree: &Path, doors: &Doors<'_>) -> Result<()> {
     let spec = &order.spec;
-    let subject = format!("suite `{}`", spec.image);
+    let subject = || format!("suite `{}`", spec.image);
     let options = configure::Options {
         hostname: order.hostname.clone(),
-        sources: configure::Sources {
-            file: spec.apt.sources.clone(),
-            text: apt_sources(lock, &spec.apt.signed_by),
-        },
+        sources: sources::of_tree(order, lock),
         epoch: lock.epoch,
     };
-    let sources = sources(order).during("open", &subject)?;
+    let sources = sources::sources(order).during("open", subject())?;
     let snapshots =
         archive::Snapshots::new(&sources, doors.transport, doors.store, doors.now, doors.reporter);
     let ways = store::Ways {
         transport: doors.transport,
         // What a mirror has just listed and does not have is a matter of its update, not of old states.
-        elsewhere: order.locked.is_some().then_some(&snapshots),
+        elsewhere: if order.locked.is_some() { Some(&snapshots) } else { None },
     };
     let reachable = locking::reachable(lock, &sources);
-    let rootfs = assemble::assemble(&reachable, tree, &options, doors, ways, &subject)?;
-    Ok((rootfs, options))
+    let rootfs = assemble::assemble(&reachable, tree, &options, doors, ways, &subject())?;
+    customize(order, &rootfs, lock, doors)?;
+    configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())
 }
 
-/// Makes sources of the image's pockets.
-fn sources(order: &Order) -> Result<Vec<archive::Source>, OrderError> {
-    let layer = &order.spec.layer;
-    let image = || order.spec.image.clone();
-    if !layer.architectures.contains(&order.architecture) {
-        return Err(OrderError::Architecture {
-            image: image(),
-            architecture: order.architecture.clone(),
-            known: layer.architectures.clone(),
-        });
+/// Sees that the tree's programs can be run, before anything is fetched for it.
+fn runs_here(order: &Order, doors: &Doors<'_>) -> std::result::Result<(), OrderError> {
+    let architecture = &order.architecture;
+    if architecture == foreign::NATIVE || !order.spec.layer.architectures.contains(architecture) {
+        return Ok(());
     }
-    for pocket in order.pockets.iter().flatten() {
-        if !layer.pocket.iter().any(|known| known.name == *pocket) {
-            return Err(OrderError::Pocket {
-                image: image(),
-                pocket: pocket.clone(),
-                known: layer.pocket.iter().map(|known| known.name.clone()).collect(),
-            });
-        }
-    }
-    let name = &order.spec.keyring;
-    let bytes = shipped(name).ok_or_else(|| OrderError::Keyring { name: name.clone() })?;
-    let wanted = |pocket: &&Pocket| match &order.pockets {
-        Some(pockets) => pocket.name == "release" || pockets.contains(&pocket.name),
-        None => !pocket.optional,
-    };
-    layer.pocket.iter().filter(wanted).map(|pocket| source(order, pocket, bytes)).collect()
-}
-
-fn source(order: &Order, pocket: &Pocket, keyring: &[u8]) -> Result<archive::Source, OrderError> {
-    let layer = &order.spec.layer;
-    let certificates = |source| OrderError::Certificates { source };
-    let mut signers = Vec::new();
-    for signer in &pocket.signers {
-        let fingerprint: Fingerprint = signer
-            .parse()
-            .map_err(|_| OrderError::Signer { pocket: pocket.name.clone(), signer: signer.clone() })?;
-        signers.push(fingerprint);
-    }
-    let mut all = keyring.to_vec();
-    for bytes in &order.keyrings {
-        let added = Keyring::read(bytes).map_err(certificates)?;
-        signers.extend(added.fingerprints());
-        all.extend_from_slice(bytes);
-    }
-    let mut mirrors = order.mirrors.get(&pocket.archive).cloned().unwrap_or_default();
-    if mirrors.is_empty() {
-        mirrors.extend(layer.archive.get(&pocket.archive).map(|archive| archive.mirror.clone()));
-    }
-    Ok(archive::Source {
-        id: pocket.name.clone(),
-        mirrors,
-        suite: pocket.suite.clone(),
-        expect_codename: pocket.codename.clone(),
-        expect_suite: pocket.release_suite.clone(),
-        components: order.components.clone().unwrap_or_else(|| layer.components.clone()),
-        architecture: order.architecture.clone(),
-        keyring: Keyring::read(&all).and_then(|keyring| keyring.pinned(&signers)).map_err(certificates)?,
-        snapshot: layer.archive.get(&pocket.archive).and_then(|archive| archive.snapshot.clone()),
-    })
+    foreign::try_program(architecture, doors.runner)
+        .map_err(|source| OrderError::Foreign { architecture: architecture.clone(), source })
 }
 
 fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>) -> Result<Lock> {
@@ -295,6 +307,16 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
         recommends: order.recommends,
     };
+    let origins: BTreeMap<String, Origin> = archive
+        .releases
+        .iter()
+        .map(|release| {
+            let mut names = release.names.clone();
+            names.push(release.suite.clone());
+            let id = release.source.clone();
+            (id.clone(), Origin { id, names, priority: release.priority })
+        })
+        .collect();
     let sources: Vec<LockedSource> = archive
         .releases
         .into_iter()
@@ -309,14 +331,21 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
             snapshot: release.snapshot,
         })
         .collect();
-    let indexes = archive.indexes.into_iter().map(|index| (index.source, index.bytes)).collect();
+    let origin = |id: String| origins.get(&id).cloned().unwrap_or_else(|| Origin::new(id));
+    let indexes = archive.indexes.into_iter().map(|index| (origin(index.source), index.bytes)).collect();
     let timed = Timed::begin(doors.reporter, Phase::Resolve, "read indexes");
-    let catalog =
-        crate::deb::packages::Catalog::read(indexes, &order.architecture).during("read", subject())?;
+    let catalog = Catalog::of(indexes, &order.architecture).during("read", subject())?;
     drop(timed);
     let timed = Timed::begin(doors.reporter, Phase::Resolve, "choose");
-    let packages = resolve::resolve(&catalog, &request).during("resolve", subject())?;
+    let opened: Vec<&str> = origins.keys().map(String::as_str).collect();
+    let resolve::Resolved { packages, skipped } = resolve::resolve(&catalog, &request)
+        .map_err(|error| unmet::Unmet::new(error, spec, &opened))
+        .during("resolve", subject())?;
     drop(timed);
+    for resolve::Skipped { wanted, why } in skipped {
+        let text = format!("left out `{}`, which {} would like: {why}", wanted.name, wanted.by);
+        doors.reporter.report(Event::Notice { text });
+    }
     doors.reporter.report(Event::Finished {
         phase: Phase::Resolve,
         elapsed: begun.elapsed(),
@@ -332,34 +361,6 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         packages,
         parts: Vec::new(),
     })
-}
-
-/// Writes the tree's own apt sources: a stanza for each archive, as the build used it.
-///
-/// **Source**: sources.list(5), deb822 style.
-fn apt_sources(lock: &Lock, signed_by: &Path) -> String {
-    let mut stanzas: Vec<(&[String], Vec<&str>, &[String])> = Vec::new();
-    for source in &lock.sources {
-        match stanzas.iter_mut().find(|(mirrors, _, components)| {
-            *mirrors == source.mirrors.as_slice() && *components == source.components.as_slice()
-        }) {
-            Some((_, suites, _)) => suites.push(&source.suite),
-            None => stanzas.push((&source.mirrors, vec![&source.suite], &source.components)),
-        }
-    }
-    let stanzas: Vec<_> = stanzas
-        .into_iter()
-        .map(|(mirrors, suites, components)| {
-            format!(
-                "Types: deb\nURIs: {}\nSuites: {}\nComponents: {}\nSigned-By: {}\n",
-                mirrors.join(" "),
-                suites.join(" "),
-                components.join(" "),
-                signed_by.display()
-            )
-        })
-        .collect();
-    stanzas.join("\n")
 }
 
 /// Puts in what profiles have beside packages.
@@ -378,40 +379,4 @@ fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doo
         summary: format!("{total} parts of {} profiles", order.spec.profiles.len()),
     });
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::Sha256;
-
-    #[test]
-    fn suites_of_one_mirror_share_a_stanza() {
-        let source = |mirror: &str, suite: &str| LockedSource {
-            id: suite.to_owned(),
-            mirrors: vec![mirror.to_owned()],
-            suite: suite.to_owned(),
-            components: vec!["main".to_owned()],
-            date: 0,
-            release: Sha256::of(b""),
-            signed_by: String::new(),
-            snapshot: None,
-        };
-        let lock = Lock {
-            image: "trixie".to_owned(),
-            architecture: "amd64".to_owned(),
-            epoch: 0,
-            sources: vec![
-                source("http://m", "trixie"),
-                source("http://m", "trixie-updates"),
-                source("http://s", "trixie-security"),
-            ],
-            ..Lock::default()
-        };
-        assert_eq!(
-            apt_sources(&lock, Path::new("/k.gpg")),
-            "Types: deb\nURIs: http://m\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /k.gpg\n\n\
-             Types: deb\nURIs: http://s\nSuites: trixie-security\nComponents: main\nSigned-By: /k.gpg\n"
-        );
-    }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    error::{Cause, Class},
+    error::{Cause, Class, Hint},
     report::{Event, Phase, Reporter, Unit},
 };
 
@@ -52,6 +52,15 @@ impl Cause for PackError {
     fn class(&self) -> Class {
         Class::Host
     }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                vec![Hint::run("see where space is left", "df -h")]
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Packs a tree: names in order, owners by number, times no later than the epoch, hard links and extended
@@ -69,18 +78,30 @@ pub fn pack(
     let begun = Instant::now();
     reporter.report(Event::Started { phase: Phase::Pack, unit: Unit::Bytes, total: 0 });
     let failed = |source| PackError::Write { path: file.to_owned(), source };
+    // both ends of a copy fail with the same kind of error; these are the writer's alone
+    let blame = |problem| match problem {
+        PackError::Read { source, .. }
+            if matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+            ) =>
+        {
+            failed(source)
+        }
+        problem => problem,
+    };
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     {
         let out = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
         match form {
             Packed::Plain => {
-                write(tree, out, epoch, reporter)?.flush().map_err(failed)?;
+                write(tree, out, epoch, reporter).map_err(blame)?.flush().map_err(failed)?;
             }
             Packed::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(out, 3).map_err(failed)?;
                 encoder.include_checksum(true).map_err(failed)?;
-                let encoder = write(tree, encoder, epoch, reporter)?;
+                let encoder = write(tree, encoder, epoch, reporter).map_err(blame)?;
                 encoder.finish().and_then(|mut out| out.flush()).map_err(failed)?;
             }
         }

@@ -282,13 +282,16 @@ fn check_source(text: &str, at: usize, source: &LockedSource, earlier: &[LockedS
         let line = line_of(text, "source", at, field);
         Err(Error::Value { line, table: "source", field, value: value.to_owned() })
     };
-    if !is_word(&source.id) || earlier.iter().any(|before| before.id == source.id) {
+    let named = !source.id.is_empty() && !source.id.contains(char::is_control);
+    if !named || earlier.iter().any(|before| before.id == source.id) {
         return wrong("id", &source.id);
     }
     if let Some(mirror) = source.mirrors.iter().find(|mirror| !is_address(mirror)) {
         return wrong("mirrors", mirror);
     }
-    if !packages::is_path(&source.suite) {
+    // The suite of a flat archive is a folder, and ends with a slash.
+    let folder = source.suite.trim_start_matches("./").trim_end_matches('/');
+    if !is_word(&source.suite) || !(folder.is_empty() || packages::is_path(folder)) {
         return wrong("suite", &source.suite);
     }
     if let Some(component) = source.components.iter().find(|component| !packages::is_path(component)) {

@@ -17,7 +17,7 @@ use crate::{
 /// A package asked for by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
-    /// **Shape**: `name`, `name:architecture`, `name=version` or `name:architecture=version`.
+    /// **Shape**: `name`, `name:architecture`, `name=version`, `name:architecture=version`, or one with `/suite`.
     pub name: String,
     /// Who asks.
     pub by: String,
@@ -310,7 +310,9 @@ struct Parted<'a> {
     version: Option<&'a str>,
 }
 
+/// A suite after a slash says which version is meant when the lock is made, and nothing of the lock.
 fn parted(text: &str) -> Parted<'_> {
+    let text = text.split_once('/').map_or(text, |(wanted, _suite)| wanted);
     let (full, version) = text.split_once('=').map_or((text, None), |(full, version)| (full, Some(version)));
     let (name, architecture) = full.split_once(':').map_or((full, None), |(name, word)| (name, Some(word)));
     Parted { name, architecture, version }

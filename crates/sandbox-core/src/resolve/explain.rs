@@ -10,7 +10,10 @@ use super::{
     seed::Seed,
 };
 use crate::{
-    deb::packages::{self, Catalog, NameId, PackageId},
+    deb::{
+        packages::{self, Catalog, NameId, PackageId},
+        version::Version,
+    },
     error::{Cause, Class, Hint},
     lock::Reason,
 };
@@ -45,6 +48,18 @@ pub enum Error {
         name: String,
         /// The version asked for.
         version: String,
+        /// By whom.
+        by: String,
+        /// What there is.
+        offers: String,
+    },
+    /// The archive has the package, not in the suite.
+    #[error("package `{name}` of suite `{suite}` is wanted by {by}, and the archive offers {offers}")]
+    Suite {
+        /// The package.
+        name: String,
+        /// The suite asked for.
+        suite: String,
         /// By whom.
         by: String,
         /// What there is.
@@ -127,6 +142,14 @@ impl Cause for Error {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+/// Gives the end of what an error says: of a chain, the dead end.
+pub(super) fn last(error: &Error) -> String {
+    match error {
+        Error::Unsatisfiable { chain } => chain.facts().last().map(ToString::to_string).unwrap_or_default(),
+        other => other.to_string(),
     }
 }
 
@@ -357,9 +380,9 @@ pub(super) fn offers(catalog: &Catalog, name: &str) -> String {
     };
     let mut all: Vec<_> =
         catalog.name(name).into_iter().flat_map(|own| catalog.versions(own)).map(version).collect();
-    let provided = |(id, version): (PackageId, Option<_>)| {
-        let as_version = version.map(|version| format!(" as {version}")).unwrap_or_default();
-        format!("that of `{}`, which provides it{as_version}", catalog.package(id).name())
+    let provided = |(id, version): (PackageId, Option<Version<'_>>)| {
+        let version = version.map_or_else(|| "without a version".to_owned(), |version| version.to_string());
+        format!("{version} (provided by `{}`)", catalog.package(id).name())
     };
     all.extend(catalog.providers(name).map(provided));
     match all.len() {

@@ -20,6 +20,7 @@ pub use explain::{Chain, Error, Fact};
 
 use crate::{
     deb::packages::{Catalog, PackageId},
+    error::{Cause as _, Class},
     lock::{LockedPackage, Reason},
 };
 
@@ -39,7 +40,7 @@ pub enum Variant {
     Minbase,
     /// Essential packages, apt and build-essential.
     Buildd,
-    /// As minbase, and those of priority important; also called `debootstrap`.
+    /// As minbase, and those of priority important; also called `debootstrap` and `-`.
     #[serde(alias = "debootstrap")]
     Important,
     /// As important, and those of priority standard.
@@ -60,7 +61,7 @@ impl FromStr for Variant {
             "apt" => Self::Apt,
             "minbase" | "required" => Self::Minbase,
             "buildd" => Self::Buildd,
-            "important" | "debootstrap" => Self::Important,
+            "important" | "debootstrap" | "-" => Self::Important,
             "standard" => Self::Standard,
             _ => return Err(NotAVariant(text.to_owned())),
         })
@@ -83,7 +84,7 @@ impl fmt::Display for Variant {
 /// A package asked for by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// **Shape**: `name`, `name:architecture`, `name=version` or `name:architecture=version`.
+    /// **Shape**: `name`, `name:architecture`, each also with `=version` or `/suite` after it.
     pub name: String,
     /// Who asks, for error messages and the lock: ``profile `docker` (profiles/docker.toml:4)``.
     pub by: String,
@@ -106,13 +107,59 @@ pub struct Request {
     pub recommends: bool,
 }
 
-/// Chooses packages and gives them in install order: dependencies first, as far as cycles allow.
+/// What was chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// The packages, dependencies first as far as cycles allow.
+    pub packages: Vec<LockedPackage>,
+    /// Optional wishes that were not met.
+    pub skipped: Vec<Skipped>,
+}
+
+/// An optional wish that was not met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// What was asked for, and by whom.
+    pub wanted: Wanted,
+    /// The end of the reason why not: "… would be nice, but `why`".
+    pub why: String,
+}
+
+/// Chooses packages and gives them in install order.
 ///
-/// The same catalogue and request always give the same list.
+/// The same catalogue and request always give the same list. An optional wish that cannot be met is skipped.
 ///
 /// # Errors
 /// [`Error`] says which wish cannot be met, and the chain of facts why.
-pub fn resolve(catalog: &Catalog, request: &Request) -> Result<Vec<LockedPackage>, Error> {
+pub fn resolve(catalog: &Catalog, request: &Request) -> Result<Resolved, Error> {
+    let mut request = request.clone();
+    let optional = std::mem::take(&mut request.optional);
+    let mut skipped = Vec::new();
+    // most often all of them can be had
+    request.optional.clone_from(&optional);
+    if !optional.is_empty() {
+        match attempt(catalog, &request) {
+            Ok(packages) => return Ok(Resolved { packages, skipped }),
+            Err(_) => request.optional.clear(),
+        }
+    }
+    let mut packages = attempt(catalog, &request)?;
+    for wanted in optional {
+        request.optional.push(wanted.clone());
+        match attempt(catalog, &request) {
+            Ok(more) => packages = more,
+            Err(error) if error.class() != Class::Unavailable => return Err(error),
+            Err(error) => {
+                request.optional.pop();
+                skipped.push(Skipped { wanted, why: explain::last(&error) });
+            }
+        }
+    }
+    Ok(Resolved { packages, skipped })
+}
+
+/// Chooses packages for a request whose wishes are all to be met.
+fn attempt(catalog: &Catalog, request: &Request) -> Result<Vec<LockedPackage>, Error> {
     if request.architecture != catalog.architecture() {
         return Err(Error::Architecture {
             wanted: request.architecture.clone(),

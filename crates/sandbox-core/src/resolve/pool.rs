@@ -42,6 +42,8 @@ pub(super) struct Pool<'a> {
     pub catalog: &'a Catalog,
     excluded: HashSet<NameId>,
     pins: HashMap<NameId, PackageId>,
+    /// Versions that are preferred to the catalogue's first, for something asked for of their suite.
+    switched: HashMap<NameId, PackageId>,
     recommends: bool,
     needs: HashMap<PackageId, Rc<Needs<'a>>>,
 }
@@ -54,16 +56,16 @@ impl<'a> Pool<'a> {
             catalog,
             excluded,
             pins: HashMap::new(),
+            switched: HashMap::new(),
             recommends: request.recommends,
             needs: HashMap::new(),
         };
         let mut asked: HashMap<NameId, &Wanted> = HashMap::new();
+        let mut suites = Vec::new();
         for wanted in request.install.iter().chain(&request.optional) {
-            let Some((name, id)) = seed::pin(catalog, wanted, request.install.contains(wanted))? else {
-                continue;
-            };
-            let first = *asked.entry(name).or_insert(wanted);
-            if *pool.pins.entry(name).or_insert(id) != id {
+            let Some(pin) = seed::pin(catalog, wanted)? else { continue };
+            let first = *asked.entry(pin.name).or_insert(wanted);
+            if *pool.pins.entry(pin.name).or_insert(pin.version) != pin.version {
                 return Err(Error::Versions {
                     first: first.name.clone(),
                     first_by: first.by.clone(),
@@ -71,8 +73,36 @@ impl<'a> Pool<'a> {
                     second_by: wanted.by.clone(),
                 });
             }
+            suites.extend(pin.suite.map(|suite| (pin.version, suite)));
+        }
+        for (version, suite) in suites {
+            pool.switch(version, suite)?;
         }
         Ok(pool)
+    }
+
+    /// Makes what a package of a suite needs come from that suite too, as far as nothing else will do.
+    ///
+    /// **Source**: apt-get(8), `install`, "pkg/release"; apt 2.6, `pkgDepCache::SetCandidateRelease`.
+    fn switch(&mut self, version: PackageId, suite: &str) -> Result<(), Error> {
+        let mut open = vec![version];
+        while let Some(id) = open.pop() {
+            let needs = self.read(id)?;
+            for need in needs.requirements {
+                if need.targets.iter().any(|&target| self.is_candidate(target)) {
+                    continue;
+                }
+                let helps = |&&target: &&PackageId| {
+                    let package = self.package(target);
+                    package.is_of(suite) && need.group.iter().any(|relation| relation.name == package.name())
+                };
+                if let Some(&target) = need.targets.iter().find(helps) {
+                    self.switched.insert(self.package(target).name_id(), target);
+                    open.push(target);
+                }
+            }
+        }
+        Ok(())
     }
 
     pub fn package(&self, id: PackageId) -> Package<'a> {
@@ -94,9 +124,10 @@ impl<'a> Pool<'a> {
         !self.excluded.contains(&name) && self.pins.get(&name).is_none_or(|&pin| pin == id)
     }
 
-    /// Gives the version of a name that apt would take: the newest, or the one asked for.
+    /// Gives the version of a name that apt would take: the first of the catalogue, or the one asked for.
     pub fn candidate(&self, name: NameId) -> Option<PackageId> {
-        self.versions(name).next()
+        let switched = self.switched.get(&name).copied().filter(|&id| self.is_allowed(id));
+        switched.or_else(|| self.versions(name).next())
     }
 
     pub fn is_candidate(&self, id: PackageId) -> bool {

@@ -19,43 +19,63 @@ pub(super) struct Seed {
     pub targets: Vec<PackageId>,
 }
 
-/// A wanted package's name, architecture and version, taken apart.
+/// A wanted package's name, architecture and what is asked of its version, taken apart.
 struct Parts<'a> {
     name: &'a str,
     architecture: Option<&'a str>,
     version: Option<&'a str>,
+    suite: Option<&'a str>,
 }
 
 fn parts(text: &str) -> Parts<'_> {
-    let (full, version) = match text.split_once('=') {
-        Some((full, version)) => (full, Some(version)),
-        None => (text, None),
+    let (full, version, suite) = match text.find(['=', '/']) {
+        Some(at) if text[at..].starts_with('=') => (&text[..at], Some(&text[at + 1..]), None),
+        Some(at) => (&text[..at], None, Some(&text[at + 1..])),
+        None => (text, None, None),
     };
     let (name, architecture) = match full.split_once(':') {
         Some((name, architecture)) => (name, Some(architecture)),
         None => (full, None),
     };
-    Parts { name, architecture, version }
+    Parts { name, architecture, version, suite }
 }
 
-/// Finds the version that a wish is bound to.
-pub(super) fn pin(
-    catalog: &Catalog,
-    wanted: &Wanted,
-    needed: bool,
-) -> Result<Option<(NameId, PackageId)>, Error> {
+/// A version that a wish is bound to.
+pub(super) struct Pin<'w> {
+    pub name: NameId,
+    pub version: PackageId,
+    /// The suite, where it was asked for and not the version: what it needs may come from there too.
+    pub suite: Option<&'w str>,
+}
+
+/// Finds the version that a wish is bound to, if it is to one.
+pub(super) fn pin<'w>(catalog: &Catalog, wanted: &'w Wanted) -> Result<Option<Pin<'w>>, Error> {
     let parts = parts(&wanted.name);
-    let Some((version, name)) = parts.version.zip(catalog.name(parts.name)) else { return Ok(None) };
-    match catalog.versions(name).find(|&id| catalog.package(id).version_text() == version) {
-        Some(id) => Ok(Some((name, id))),
-        None if !needed => Ok(None),
-        None => Err(Error::Version {
-            name: parts.name.to_owned(),
-            version: version.to_owned(),
-            by: wanted.by.clone(),
-            offers: super::explain::offers(catalog, parts.name),
-        }),
+    let Some(name) = catalog.name(parts.name) else { return Ok(None) };
+    let fits = |&id: &PackageId| {
+        let package = catalog.package(id);
+        parts.version.is_none_or(|version| package.version_text() == version)
+            && parts.suite.is_none_or(|suite| package.is_of(suite))
+    };
+    if parts.version.is_none() && parts.suite.is_none() {
+        return Ok(None);
     }
+    // what a suite has of a package is its newest, whatever the versions of other suites are
+    let newest = catalog
+        .versions(name)
+        .filter(fits)
+        .max_by(|&a, &b| catalog.package(a).version().cmp(&catalog.package(b).version()));
+    if let Some(version) = newest {
+        return Ok(Some(Pin { name, version, suite: parts.suite }));
+    }
+    let (name, by) = (parts.name.to_owned(), wanted.by.clone());
+    let offers = super::explain::offers(catalog, parts.name);
+    Err(match (parts.version, parts.suite) {
+        (_, Some(suite)) => Error::Suite { name, suite: suite.to_owned(), by, offers },
+        (version, None) => {
+            Error::Version { name, version: version.unwrap_or_default().to_owned(), by, offers }
+        }
+    })
 }
 
 /// Collects all wishes of a request, each package once, in the order in which they are met.
@@ -69,11 +89,7 @@ pub(super) fn collect(pool: &mut Pool<'_>, request: &Request) -> Result<Vec<Seed
         seeds.push(requested(pool, wanted)?);
     }
     for wanted in &request.optional {
-        match requested(pool, wanted) {
-            Ok(seed) => seeds.push(seed),
-            Err(Error::Unknown { .. } | Error::Version { .. } | Error::Excluded { .. }) => {}
-            Err(other) => return Err(other),
-        }
+        seeds.push(requested(pool, wanted)?);
     }
     Ok(seeds)
 }
@@ -144,16 +160,10 @@ fn requested(pool: &Pool<'_>, wanted: &Wanted) -> Result<Seed, Error> {
         if pool.is_excluded(own) {
             return Err(Error::Excluded { name, by });
         }
-        if let Some(version) = parts.version {
-            let same = |&id: &PackageId| pool.package(id).version_text() == version;
-            let targets: Vec<_> = pool.catalog.versions(own).filter(same).collect();
-            if targets.is_empty() {
-                let offers = super::explain::offers(pool.catalog, parts.name);
-                return Err(Error::Version { name, version: version.to_owned(), by, offers });
-            }
-            return Ok(seed(targets));
-        }
         return Ok(seed(pool.versions(own).collect()));
+    }
+    if parts.version.is_some() || parts.suite.is_some() {
+        return Err(Error::Unknown { near: super::explain::near(pool.catalog, &name), name, by });
     }
     let relation = Relation { name: parts.name, qualifier: None, bound: None };
     let providers = pool.satisfying(&relation);

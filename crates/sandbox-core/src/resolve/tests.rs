@@ -1,4 +1,11 @@
+mod pockets;
+mod refusals;
+
 use super::*;
+
+fn resolve(catalog: &Catalog, request: &Request) -> Result<Vec<LockedPackage>, Error> {
+    super::resolve(catalog, request).map(|resolved| resolved.packages)
+}
 
 /// A catalogue of packages written as `name version: Field: value; Field: value`.
 fn catalog(lines: &[&str]) -> Catalog {
@@ -142,17 +149,6 @@ fn takes_the_version_asked_for() {
 }
 
 #[test]
-fn takes_from_a_pocket_that_is_not_automatic_only_what_nothing_else_has() {
-    let text = |lines: &[&str]| all_text(lines).into_bytes();
-    let release = text(&["a 1", "b 1: Depends: a", "c 1: Depends: a (>= 2)"]);
-    let indexes = vec![("backports".into(), text(&["a 2"])), ("release".into(), release)];
-    let all = Catalog::read_ranked(indexes, "amd64", &["backports".into()]).unwrap();
-    assert_eq!(names(&all, &["b"]), "a b");
-    assert_eq!(names(&all, &["c"]), "a=2 c");
-    assert_eq!(names(&all, &["b", "a=2"]), "a=2 b");
-}
-
-#[test]
 fn recommends_are_followed_when_asked_for_and_dropped_when_in_the_way() {
     let all = catalog(&["a: Recommends: r | s, gone; Depends: d", "d", "r: Conflicts: d", "s"]);
     let mut wish = request(&["a"]);
@@ -162,14 +158,46 @@ fn recommends_are_followed_when_asked_for_and_dropped_when_in_the_way() {
 }
 
 #[test]
-fn excluded_and_optional_packages() {
+fn what_is_excluded_is_as_if_the_archive_had_it_not() {
     let all = catalog(&["a: Depends: x | y", "x", "y"]);
     let mut wish = request(&["a"]);
     wish.exclude = vec!["x".into()];
-    wish.optional = vec![Wanted { name: "none".into(), by: "a test".into() }];
     assert_eq!(shown(&resolve(&all, &wish).unwrap()), "y a");
     wish.install[0].name = "x".into();
     assert!(matches!(resolve(&all, &wish), Err(Error::Excluded { .. })));
+}
+
+#[test]
+fn optional_wishes_that_cannot_be_met_are_skipped_and_said() {
+    let all = catalog(&[
+        "a: Conflicts: against",
+        "against",
+        "bad: Depends: gone",
+        "p: Provides: v",
+        "q: Provides: v",
+        "nice: Depends: more",
+        "more",
+        "x",
+    ]);
+    let mut wish = request(&["a"]);
+    wish.exclude = vec!["x".into()];
+    let names = ["none", "v", "bad", "nice", "against", "x", "a=7", "a=1"];
+    wish.optional = names.map(|name| Wanted { name: name.into(), by: "p".into() }).to_vec();
+    let found = super::resolve(&all, &wish).unwrap();
+    assert_eq!(shown(&found.packages), "a more nice");
+    let skipped: Vec<_> =
+        found.skipped.iter().map(|skipped| (skipped.wanted.name.as_str(), skipped.why.as_str())).collect();
+    assert_eq!(
+        skipped,
+        [
+            ("none", "package `none` is wanted by p, and the archive has none of that name"),
+            ("v", "package `v`, wanted by p, is virtual: p, q provide it"),
+            ("bad", "the archive offers no `gone`"),
+            ("against", "`a 1` cannot be together with `against 1`"),
+            ("x", "package `x` is wanted by p, and is excluded"),
+            ("a=7", "version 7 of package `a` is wanted by p, and the archive offers `a` 1 (release)"),
+        ]
+    );
 }
 
 #[test]
@@ -248,6 +276,20 @@ fn long_chains_do_not_overflow() {
     lines.pop();
     let all = catalog(&lines.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(failure(&all, &["p0"]).ends_with("the archive offers no `p10000`"));
+}
+
+#[test]
+fn long_circles_of_pre_dependencies_do_not_overflow_and_end() {
+    let count = 10_000;
+    let lines: Vec<String> = (0..count).map(|n| format!("p{n}: Pre-Depends: p{}", (n + 1) % count)).collect();
+    let all = catalog(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(resolve(&all, &request(&["p0"])).unwrap().len(), count);
+    let mut broken = lines.clone();
+    broken[count / 2] += ", gone";
+    let all = catalog(&broken.iter().map(String::as_str).collect::<Vec<_>>());
+    let text = failure(&all, &["p0"]);
+    assert!(text.contains("dependencies more\n"), "nobody reads 5,000 lines: {text}");
+    assert!(text.ends_with("`p5000 1` pre-depends on `gone`\nthe archive offers no `gone`"), "{text}");
 }
 
 /// Small archives made by chance: the answer must be that of trying every set.

@@ -49,6 +49,9 @@ pub struct Layer {
     /// systemd units.
     #[serde(default)]
     pub units: Units,
+    /// Archives of others, each with a key of its own.
+    #[serde(default)]
+    pub source: Vec<ExtraSource>,
     /// What the machine must allow.
     #[serde(default)]
     pub machine: Needs,
@@ -198,6 +201,17 @@ pub struct Archive {
     pub mirror: String,
     /// Where its old states are kept: a base URL in which `{timestamp}` stands for `20261118T221743Z`.
     pub snapshot: Option<String>,
+    /// The same for architectures that are elsewhere: Ubuntu's ports.
+    #[serde(default)]
+    pub by_architecture: BTreeMap<String, String>,
+}
+
+impl Archive {
+    /// Gives the base URL for a Debian architecture.
+    #[must_use]
+    pub fn mirror_of(&self, architecture: &str) -> &str {
+        self.by_architecture.get(architecture).unwrap_or(&self.mirror)
+    }
 }
 
 /// A suite of an archive.
@@ -219,6 +233,28 @@ pub struct Pocket {
     /// Left out unless asked for.
     #[serde(default)]
     pub optional: bool,
+}
+
+/// An archive of somebody else's: what a deb822 stanza of apt's says.
+///
+/// **Source**: sources.list(5).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ExtraSource {
+    /// Its file in the tree: `/etc/apt/sources.list.d/NAME.sources`.
+    pub name: String,
+    /// Base URLs; several are mirrors of each other.
+    pub uris: Vec<String>,
+    /// Directories below `dists/`; with a slash at the end, of a flat archive, below the base URL itself.
+    pub suites: Vec<String>,
+    /// Components of each suite; a flat archive has none.
+    #[serde(default)]
+    pub components: Vec<String>,
+    /// The architectures that it exists for; none for every one.
+    #[serde(default)]
+    pub architectures: Vec<String>,
+    /// The keyring that alone is trusted for it: an absolute path on the host, or an armored block.
+    pub signed_by: String,
 }
 
 /// apt's own configuration in the tree.

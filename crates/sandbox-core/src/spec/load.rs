@@ -5,6 +5,7 @@ use std::{fs, io, path::PathBuf};
 use super::{
     check::{self, Error},
     file::{Layer, SCHEMA},
+    sources,
 };
 
 /// What a file is.
@@ -143,6 +144,9 @@ pub(super) fn read_layer(source: &Source) -> Result<Layer, Error> {
         if u32::from_str_radix(&file.mode, 8).is_err() {
             return Err(value("files.mode", format!("`{}` is not an octal number", file.mode)));
         }
+    }
+    for extra in &layer.source {
+        sources::sound(&source.origin, extra)?;
     }
     for npm in &layer.npm {
         if !npm.into.is_absolute() {

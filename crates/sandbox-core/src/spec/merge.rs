@@ -8,6 +8,7 @@ use super::{
     check::{self, Error},
     file::{Apt, Layer},
     load::{Catalogue, Kind, Source, read_layer},
+    sources::{Trusted, trusted},
 };
 use crate::digest::Sha256;
 
@@ -26,6 +27,8 @@ pub struct Spec {
     pub keyring: String,
     /// apt's own configuration in the tree.
     pub apt: Apt,
+    /// Archives of others, with their keys.
+    pub sources: Vec<Trusted>,
     /// Which profile (or the image) first asked for a package, for messages: package and file.
     pub wanted_by: Vec<(String, String)>,
     /// The files: image first, then the profiles as they are stacked.
@@ -84,7 +87,10 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
             return Err(incomplete("archive"));
         }
     }
+    let origin = format!("image `{image}` with its profiles");
+    let sources = layer.source.iter().cloned().map(|source| trusted(&origin, source));
     Ok(Spec {
+        sources: sources.collect::<Result<_, _>>()?,
         image: image_layer.name,
         profiles: ordered.into_iter().map(|(_, layer)| layer.name).collect(),
         distribution: layer.distribution.clone().ok_or_else(|| incomplete("distribution"))?,

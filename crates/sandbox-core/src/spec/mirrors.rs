@@ -8,8 +8,10 @@ pub type Mirrors = BTreeMap<String, Vec<String>>;
 /// Reads the host's apt sources and gives the mirrors of a distribution.
 ///
 /// A suite that ends in `-security` gives mirrors of the archive `security`, every other one of `main`.
-/// Sources of third parties are told apart by their suites, which are none of the distribution's: a source
-/// counts only where its suite begins with the host's own codename.
+///
+/// Third parties name their suites after the distribution's too (`https://download.docker.com/linux/debian
+/// trixie stable`). A source counts where its suite begins with the host's own codename, one of its components is
+/// `main`, it is no personal package archive, and its `Signed-By`, where it has one, is the distribution's keyring.
 ///
 /// **Source**: os-release(5), sources.list(5).
 #[must_use]
@@ -28,8 +30,14 @@ pub fn of_host(os_release: &str, sources: &[(String, String)], distribution: &st
     }
     for (file, text) in sources {
         let entries = if file.ends_with(".sources") { stanzas(text) } else { lines(text) };
-        for (uri, suite) in entries {
-            if suite != codename && !suite.starts_with(&format!("{codename}-")) {
+        for Entry { uri, suite, components, signed_by } in entries {
+            let own = suite == codename || suite.starts_with(&format!("{codename}-"));
+            let key = format!("/{distribution}-archive-");
+            if !own
+                || !components.iter().any(|component| component == "main")
+                || signed_by.is_some_and(|path| !path.contains(&key))
+                || uri.contains("://ppa.launchpad")
+            {
                 continue;
             }
             let archive = if suite.ends_with("-security") { "security" } else { "main" };
@@ -43,30 +51,44 @@ pub fn of_host(os_release: &str, sources: &[(String, String)], distribution: &st
     mirrors
 }
 
+/// What one source says of one suite.
+struct Entry {
+    uri: String,
+    suite: String,
+    components: Vec<String>,
+    signed_by: Option<String>,
+}
+
 fn is_remote(uri: &str) -> bool {
     uri.starts_with("http://") || uri.starts_with("https://")
 }
 
 /// One-line style: `deb [options] uri suite component …`.
-fn lines(text: &str) -> Vec<(String, String)> {
+fn lines(text: &str) -> Vec<Entry> {
     let mut found = Vec::new();
     for line in text.lines() {
         let Some(rest) = line.trim().strip_prefix("deb ") else { continue };
         let rest = rest.trim_start();
-        let rest =
-            if rest.starts_with('[') { rest.split_once(']').map_or("", |(_, rest)| rest) } else { rest };
+        let bracketed = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let (options, rest) = bracketed.unwrap_or(("", rest));
+        let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
         let mut words = rest.split_whitespace();
         if let (Some(uri), Some(suite)) = (words.next(), words.next())
             && is_remote(uri)
         {
-            found.push((uri.to_owned(), suite.to_owned()));
+            found.push(Entry {
+                uri: uri.to_owned(),
+                suite: suite.to_owned(),
+                components: words.map(str::to_owned).collect(),
+                signed_by: signed_by.map(str::to_owned),
+            });
         }
     }
     found
 }
 
 /// deb822 style.
-fn stanzas(text: &str) -> Vec<(String, String)> {
+fn stanzas(text: &str) -> Vec<Entry> {
     let mut found = Vec::new();
     for stanza in text.split("\n\n") {
         let mut fields: BTreeMap<String, String> = BTreeMap::new();
@@ -89,7 +111,12 @@ fn stanzas(text: &str) -> Vec<(String, String)> {
         }
         for uri in get("uris").split_whitespace().filter(|uri| is_remote(uri)) {
             for suite in get("suites").split_whitespace() {
-                found.push((uri.to_owned(), suite.to_owned()));
+                found.push(Entry {
+                    uri: uri.to_owned(),
+                    suite: suite.to_owned(),
+                    components: get("components").split_whitespace().map(str::to_owned).collect(),
+                    signed_by: fields.get("signed-by").cloned(),
+                });
             }
         }
     }
@@ -107,14 +134,18 @@ mod tests {
         let sources = [
             (
                 "debian.sources".to_owned(),
-                "# c\nTypes: deb\nURIs: http://m.invalid/debian/\nSuites: bookworm bookworm-updates\n\n\
-                 Types: deb\nURIs: http://m.invalid/sec\nSuites: bookworm-security\nEnabled: yes\n\n\
-                 Types: deb\nEnabled: no\nURIs: http://off.invalid/\nSuites: bookworm\n"
+                "# c\nTypes: deb\nURIs: http://m.invalid/debian/\nSuites: bookworm bookworm-updates\n\
+                 Components: main contrib\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n\
+                 Types: deb\nURIs: http://m.invalid/sec\nSuites: bookworm-security\nComponents: main\n\
+                 Enabled: yes\n\nTypes: deb\nComponents: main\nEnabled: no\nURIs: http://off.invalid/\nSuites: bookworm\n"
                     .to_owned(),
             ),
             (
                 "other.list".to_owned(),
-                "deb [signed-by=/k] https://third.invalid/apt stable main\ndeb http://n.invalid/debian bookworm main\n"
+                "deb [signed-by=/k] https://third.invalid/apt stable main\ndeb http://n.invalid/debian bookworm main\n\
+                 deb [arch=amd64 signed-by=/k.asc] https://third.invalid/debian bookworm main\n\
+                 deb https://third.invalid/linux/debian bookworm stable\n\
+                 deb https://ppa.launchpadcontent.net/x/y/ubuntu bookworm main\n"
                     .to_owned(),
             ),
         ];

@@ -8,10 +8,13 @@ mod file;
 mod load;
 mod merge;
 pub mod mirrors;
+mod sources;
 
 pub use check::Error;
 pub use file::{
-    Apt, Archive, Health, Layer, Link, Npm, Packages, Part, Pocket, SCHEMA, TreeFile, Units, User,
+    Apt, Archive, ExtraSource, Health, Layer, Link, Npm, Packages, Part, Pocket, SCHEMA, TreeFile, Units,
+    User,
 };
 pub use load::{Catalogue, Kind, Source};
 pub use merge::{Spec, Stacked, stack};
+pub use sources::{Trusted, is_armored, of_stanzas, trusted};

@@ -81,6 +81,17 @@ fn packages(count: usize) -> String {
     if count == 1 { "one package".to_owned() } else { format!("{count} packages") }
 }
 
+/// Gives the class of what the cache's file system says: the host's own limits, or damage.
+pub(crate) fn disk_class(problem: &io::Error) -> Class {
+    match problem.kind() {
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::StorageFull
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::QuotaExceeded => Class::Host,
+        _ => Class::State,
+    }
+}
+
 impl StoreError {
     pub(super) fn disk(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Disk { action, path: path.to_path_buf(), source }
@@ -117,13 +128,7 @@ impl StoreError {
 impl Cause for StoreError {
     fn class(&self) -> Class {
         match self {
-            Self::Disk { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied
-                | io::ErrorKind::StorageFull
-                | io::ErrorKind::ReadOnlyFilesystem
-                | io::ErrorKind::QuotaExceeded => Class::Host,
-                _ => Class::State,
-            },
+            Self::Disk { source, .. } => disk_class(source),
             Self::NoAddress { .. } => Class::Unavailable,
             Self::Gone { .. } => Class::Unreachable,
             Self::Snapshot { source } => source.class(),

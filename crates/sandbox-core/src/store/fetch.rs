@@ -64,7 +64,9 @@ pub(super) fn fetch(
             let path = store.path_of(&wanted.checksum);
             let size = partial.length();
             partial.keep(&path)?;
-            Ok(Entry { path, size, fetched: meter.fetched.get() })
+            let fetched = meter.fetched.get();
+            store.fetched().insert(wanted.checksum, fetched);
+            Ok(Entry { path, size, fetched })
         }
         Err(problem) => {
             // What is there is worth keeping only if it may yet become right.

@@ -177,12 +177,18 @@ fn one(
 ) -> Result<Entry, StoreError> {
     reporter.report(Event::At { phase: Phase::Fetch, subject: package.name.clone() });
     let progress = |delta| reporter.report(Event::Advanced { phase: Phase::Fetch, delta });
-    if !alone {
-        return ways.fetch(lock, package, store, &progress);
-    }
     let checksum = Checksum::Sha256(package.sha256);
-    let found = store.find(&checksum, Some(package.size))?;
-    found.ok_or_else(|| StoreError::NoAddress { checksum: Box::new(checksum) })
+    let mut entry = if alone {
+        let found = store.find(&checksum, Some(package.size))?;
+        found.ok_or_else(|| StoreError::NoAddress { checksum: Box::new(checksum) })?
+    } else {
+        ways.fetch(lock, package, store, &progress)?
+    };
+    if entry.fetched == 0 {
+        // it may have been fetched ahead, by this very run
+        entry.fetched = store.fetched().get(&checksum).copied().unwrap_or(0);
+    }
+    Ok(entry)
 }
 
 fn summary(filled: &Filled, total: u64) -> String {

@@ -21,7 +21,7 @@ mod fill;
 mod partial;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,6 +31,7 @@ pub use checksum::{Checksum, NotAnIntegrity};
 pub use delivery::{Delivered, Delivery};
 pub use elsewhere::{Elsewhere, Ways};
 pub use error::StoreError;
+pub(crate) use error::disk_class;
 pub use fetch::Wanted;
 pub use fill::{Filled, deliver, fill, fill_by};
 
@@ -43,6 +44,8 @@ use partial::Partial;
 pub struct Store {
     root: PathBuf,
     silent: Arc<Mutex<BTreeSet<String>>>,
+    /// What came over the network since it was opened, with how many bytes.
+    fetched: Arc<Mutex<HashMap<Checksum, u64>>>,
 }
 
 /// A file of the cache that was just seen to be right.
@@ -108,7 +111,7 @@ impl Store {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(|source| StoreError::disk("make", &path, source))?;
         }
-        Ok(Self { root: root.to_path_buf(), silent: Arc::default() })
+        Ok(Self { root: root.to_path_buf(), silent: Arc::default(), fetched: Arc::default() })
     }
 
     /// Gives the cache's folder.
@@ -189,6 +192,10 @@ impl Store {
     /// The hosts that broke off or did not answer, for as long as this is open.
     fn silent(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fetched(&self) -> MutexGuard<'_, HashMap<Checksum, u64>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path_of(&self, checksum: &Checksum) -> PathBuf {

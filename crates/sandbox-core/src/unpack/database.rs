@@ -142,7 +142,10 @@ fn statuses(packages: &[&Package<'_>], contents: &[&Contents]) -> String {
             let mut fields = package.fields.clone();
             fields.set("Status", "install ok unpacked");
             let mut conffiles = String::new();
-            for line in package.control.lines("conffiles").map(str::trim) {
+            // one that is listed twice is one (dpkg reads the list as a set)
+            let mut listed = BTreeSet::new();
+            let lines = package.control.lines("conffiles").map(str::trim);
+            for line in lines.filter(|line| !line.is_empty() && listed.insert(*line)) {
                 let (flag, path) = match line.strip_prefix("remove-on-upgrade ") {
                     Some(path) => (" remove-on-upgrade", path.trim()),
                     None => ("", line),

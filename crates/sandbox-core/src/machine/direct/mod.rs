@@ -189,8 +189,12 @@ impl Direct {
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(file)
-            .stderr(copy)
-            .process_group(0);
+            .stderr(copy);
+        #[allow(unsafe_code, reason = "what must happen between fork and exec has no safe form")]
+        // SAFETY: the closure makes one system call. A session of its own: no terminal reaches the supervisor.
+        unsafe {
+            command.pre_exec(|| Ok(rustix::process::setsid().map(|_| ())?));
+        }
         command.spawn().map_err(io("starting the supervisor", &self.program))
     }
 

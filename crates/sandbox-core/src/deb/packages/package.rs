@@ -1,0 +1,165 @@
+//! One package, as its archive describes it.
+
+use super::{Catalog, Error, Index, NameId, PackageId, Priority, Problem, Record, slice};
+use crate::{
+    deb::{
+        deb822::{self, Stanza},
+        relation::{self, Relation},
+        version::Version,
+    },
+    digest::Sha256,
+};
+
+/// One version of a package, as its archive describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Package<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) record: &'a Record,
+    pub(super) id: PackageId,
+}
+
+impl<'a> Package<'a> {
+    /// Gives its place in the catalogue.
+    #[must_use]
+    pub const fn id(&self) -> PackageId {
+        self.id
+    }
+
+    /// Gives its name's place in the catalogue.
+    #[must_use]
+    pub const fn name_id(&self) -> NameId {
+        self.record.name_id
+    }
+
+    /// Gives its name.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        self.catalog.text(self.record.index, self.record.name)
+    }
+
+    /// Gives its version as text.
+    #[must_use]
+    pub fn version_text(&self) -> &'a str {
+        self.catalog.text(self.record.index, self.record.version)
+    }
+
+    /// Gives its version; none is not possible, as reading the catalogue checked it.
+    #[must_use]
+    pub fn version(&self) -> Option<Version<'a>> {
+        self.catalog.parsed(self.record)
+    }
+
+    /// Gives the id of the source that it comes from.
+    #[must_use]
+    pub fn source(&self) -> &'a str {
+        &self.catalog.indexes[usize::from(self.record.index)].origin.id
+    }
+
+    /// Tells whether a suite has this version, by the source's id or by another name of the suite.
+    #[must_use]
+    pub fn is_of(&self, suite: &str) -> bool {
+        let called = |(at, index): (usize, &Index)| {
+            at < 64 && self.record.held_by >> at & 1 == 1 && index.origin.is_called(suite)
+        };
+        self.catalog.indexes.iter().enumerate().any(called)
+    }
+
+    /// Gives its place among all packages of the archive, by source and by its place in the index.
+    #[must_use]
+    pub const fn place(&self) -> (u16, u32) {
+        (self.record.index, self.record.stanza.start)
+    }
+
+    /// Tells whether it is `Essential: yes`.
+    #[must_use]
+    pub const fn is_essential(&self) -> bool {
+        self.record.essential
+    }
+
+    /// Tells whether it is `Multi-Arch: allowed`, so that `name:any` may mean it.
+    #[must_use]
+    pub const fn allows_any(&self) -> bool {
+        self.record.any
+    }
+
+    /// Gives its priority.
+    #[must_use]
+    pub const fn priority(&self) -> Priority {
+        self.record.priority
+    }
+
+    /// Gives any field of its stanza.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&'a str> {
+        let bytes = slice(&self.catalog.indexes[usize::from(self.record.index)].bytes, self.record.stanza);
+        Stanza::of(bytes).get(name)
+    }
+
+    /// Gives a field of relations; an absent field has none.
+    ///
+    /// # Errors
+    /// [`Error::Stanza`] where the field is malformed.
+    pub fn relations(&self, name: &'static str) -> Result<Vec<Vec<Relation<'a>>>, Error> {
+        let text = self.field(name).unwrap_or_default();
+        relation::parse(text, &self.catalog.architecture)
+            .map_err(|invalid| self.malformed(Problem::Relation(name, invalid)))
+    }
+
+    /// Gives its path below the mirror.
+    ///
+    /// # Errors
+    /// [`Error::Stanza`] where it is absent or would lead out of the mirror.
+    pub fn path(&self) -> Result<&'a str, Error> {
+        let path = self.required("Filename")?;
+        // dpkg-scanpackages(1) writes the paths of flat archives so
+        let path = path.strip_prefix("./").unwrap_or(path);
+        if is_path(path) { Ok(path) } else { Err(self.malformed(Problem::Wrong("Filename"))) }
+    }
+
+    /// Gives the bytes of its `.deb`.
+    ///
+    /// # Errors
+    /// [`Error::Stanza`] where it is absent or no number.
+    pub fn size(&self) -> Result<u64, Error> {
+        self.required("Size")?.parse().map_err(|_| self.malformed(Problem::Wrong("Size")))
+    }
+
+    /// Gives the digest of its `.deb`.
+    ///
+    /// # Errors
+    /// [`Error::Stanza`] where it is absent or no digest.
+    pub fn sha256(&self) -> Result<Sha256, Error> {
+        let text = self.required("SHA256")?;
+        Sha256::parse(text.as_bytes()).ok_or_else(|| self.malformed(Problem::Wrong("SHA256")))
+    }
+
+    /// Gives its own architecture: the catalogue's, or `all`.
+    ///
+    /// # Errors
+    /// [`Error::Stanza`] where it is absent.
+    pub fn architecture(&self) -> Result<&'a str, Error> {
+        self.required("Architecture")
+    }
+
+    fn required(&self, name: &'static str) -> Result<&'a str, Error> {
+        self.field(name).ok_or_else(|| self.malformed(Problem::Lacks(name)))
+    }
+
+    pub(super) fn malformed(&self, problem: Problem) -> Error {
+        let index = &self.catalog.indexes[usize::from(self.record.index)];
+        let line = deb822::line_of(&index.bytes, self.record.stanza.start as usize);
+        Error::Stanza {
+            pocket: index.origin.id.clone(),
+            package: self.name().to_owned(),
+            line,
+            problem: Box::new(problem),
+        }
+    }
+}
+
+/// Tells whether a text may be a path below a mirror: it stays there, and needs no quoting in a URL.
+#[must_use]
+pub fn is_path(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'))
+}

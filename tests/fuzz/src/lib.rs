@@ -1,0 +1,29 @@
+//! What is asserted of each format that comes from outside, for any bytes whatever.
+//!
+//! Each module has one function `check`, which panics where a property does not hold. libFuzzer calls it with
+//! what it makes (`targets/`), and `tests/replay.rs` with the corpus and with every input that once failed.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a property that does not hold panics")]
+
+pub mod ar;
+pub mod deb822;
+pub mod lock;
+pub mod memory;
+pub mod relation;
+pub mod release;
+pub mod tar;
+pub mod version;
+
+/// A target: its name, which is its folder's, and its check.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
+    ("ar", ar::check),
+    ("deb822", deb822::check),
+    ("lock", lock::check),
+    ("relation", relation::check),
+    ("release", release::check),
+    ("tar", tar::check),
+    ("version", version::check),
+];
