@@ -7,7 +7,7 @@ use sandbox_core::{
     archive::{Archive as Opened, ArchiveError, Options, Source, open},
     error::Cause as _,
     host::transport::{Http, HttpOptions},
-    report::{Event, Reporter, Silent},
+    report::Silent,
     store::Store,
 };
 use tempfile::TempDir;
@@ -16,6 +16,8 @@ use crate::kit::{
     archive::{Archive, Signing},
     cache,
     compress::Compression,
+    copy,
+    deb::Deb,
     key::Key,
     now,
     server::{Fault, Server},
@@ -332,30 +334,159 @@ fn offline_the_kept_release_is_verified_anew() {
     assert_eq!(problem.class(), Class::Untrusted);
 }
 
-#[test]
-fn a_mirror_that_goes_back_in_time_is_warned_of() {
-    #[derive(Default)]
-    struct Warnings(std::sync::Mutex<Vec<String>>);
-    impl Reporter for Warnings {
-        fn report(&self, event: Event) {
-            if let Event::Warning { text } = event {
-                self.0.lock().unwrap().push(text);
-            }
-        }
+/// An archive of two dates with the same keys: `new`, and `old` as it was before.
+struct Dated {
+    archive: Archive,
+    old: TempDir,
+}
+
+impl Dated {
+    fn new() -> Self {
+        let mut archive = Archive::small();
+        let old = tempfile::tempdir().unwrap();
+        archive.date = now() - 7200;
+        archive.publish();
+        copy(archive.root(), old.path());
+        archive.date = now() - 3600;
+        archive.add(&Deb::new("later", "1"));
+        archive.publish();
+        Self { archive, old }
     }
+}
+
+#[test]
+fn a_mirror_that_goes_back_in_time_is_refused_unless_asked_for() {
+    let Dated { archive, old } = Dated::new();
+    let (fresh, stale) = (Server::new(archive.root()), Server::new(old.path()));
+    let user = User::new();
+    user.open(archive.source(&[stale.url()])).unwrap();
+    user.open(archive.source(&[fresh.url()])).unwrap();
+    // Under whichever mirror's name: what was seen is of the archive.
+    for mirrors in [&[stale.url()][..], &[stale.url(), stale.url()], &["http://127.0.0.1:9", stale.url()]] {
+        let problem = user.open(archive.source(mirrors)).unwrap_err();
+        assert!(matches!(problem, ArchiveError::Older { .. }), "{problem:?}");
+        assert_eq!(problem.class(), Class::Untrusted);
+        assert!(format!("{:?}", problem.hints()).contains("--allow-older-release"));
+    }
+    let opened = user.open(archive.source(&[stale.url(), fresh.url()])).unwrap();
+    assert_eq!(opened.releases[0].date, archive.date, "the next mirror is up to date");
+    let asked = Options { allow_older_release: true, ..Options::default() };
+    let opened = user.open_with(&asked, &[archive.source(&[stale.url()])]).unwrap();
+    assert!(opened.releases[0].date < archive.date);
+    // And the record of the newer one has survived that.
+    assert!(user.open(archive.source(&[stale.url()])).is_err());
+}
+
+#[test]
+fn the_record_of_what_was_seen_outlives_its_date_and_is_itself_verified() {
     let mut archive = Archive::small();
     let (server, user) = (Server::new(archive.root()), User::new());
-    let (store, warnings) = (Store::open(user.cache()).unwrap(), Warnings::default());
-    let http = Http::new(&HttpOptions::default()).unwrap();
-    let source = [archive.source(&[server.url()])];
-    let mut opened = |date: i64| {
-        archive.date = date;
+    let source = archive.source(&[server.url()]);
+    let publish = |archive: &mut Archive, signing, date, valid_until| {
+        (archive.signing, archive.date, archive.valid_until) = (signing, date, valid_until);
+        for name in ["InRelease", "Release", "Release.gpg"] {
+            drop(std::fs::remove_file(archive.path(&archive.dist(name))));
+        }
         archive.publish();
-        open(&source, &Options::default(), &store, &http, now(), &warnings).unwrap();
-        std::mem::take(&mut *warnings.0.lock().unwrap()).len()
     };
-    let date = now() - 3600;
-    assert_eq!([opened(date), opened(date), opened(date - 60), opened(date + 60)], [0, 0, 1, 0]);
+    let lax = Options { ignore_valid_until: true, ..Options::default() };
+    // Seen while it was expired already, in two files; then the same in one file and older.
+    publish(&mut archive, Signing::Detached, now() - 7200, Some(now() - 60));
+    user.open_with(&lax, std::slice::from_ref(&source)).unwrap();
+    publish(&mut archive, Signing::Inline, now() - 9000, None);
+    let problem = user.open(source.clone()).unwrap_err();
+    assert!(matches!(problem, ArchiveError::Older { .. }), "{problem:?}");
+    // A record that somebody wrote who has no key holds nobody up.
+    let folder = std::fs::read_dir(user.cache().join("release")).unwrap().next().unwrap().unwrap().path();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = String::from_utf8(std::fs::read(&path).unwrap()).unwrap();
+        std::fs::write(path, text.replace("Label: Tests", "Label: Jests")).unwrap();
+    }
+    user.open(source).unwrap();
+}
+
+#[test]
+fn an_archive_that_changes_under_the_reader_is_read_once_more() {
+    for by_hash in [true, false] {
+        let Dated { archive, old } = Dated::new();
+        let served = tempfile::tempdir().unwrap();
+        copy(old.path(), served.path());
+        let server = Server::new(served.path());
+        let (new, root) = (archive.root().to_owned(), served.path().to_owned());
+        server.before("binary-amd64", move || {
+            std::fs::remove_dir_all(root.join("dists")).unwrap();
+            copy(&new, &root);
+        });
+        if !by_hash {
+            server.fault("/by-hash/", Fault::Status(404), u32::MAX);
+        }
+        let opened = User::new().open(archive.source(&[server.url()])).unwrap();
+        let text = std::str::from_utf8(&opened.indexes[0].bytes).unwrap();
+        // A mirror keeps old files by hash: what was begun with one state is ended with it.
+        assert_eq!(opened.releases[0].date == archive.date, !by_hash);
+        assert_eq!(text.contains("Package: later\n"), !by_hash);
+    }
+}
+
+#[test]
+fn an_archive_that_is_broken_is_not_read_for_ever() {
+    let archive = Archive::small();
+    let server = Server::new(archive.root());
+    server.fault("Packages", Fault::Wrong, u32::MAX);
+    server.fault("by-hash", Fault::Wrong, u32::MAX);
+    let problem = User::new().open(archive.source(&[server.url()])).unwrap_err();
+    assert_eq!(problem.class(), Class::Untrusted);
+    let releases = server.log().iter().filter(|request| request.path.ends_with("/InRelease")).count();
+    assert_eq!(releases, 2);
+}
+
+#[test]
+fn the_next_mirror_serves_where_one_misbehaves() {
+    let page = tempfile::tempdir().unwrap();
+    let archive = Archive::small();
+    for fault in [
+        Fault::Status(503),
+        Fault::Status(403),
+        Fault::Cut(100),
+        Fault::Short(100),
+        Fault::Stall(100, 2500),
+        Fault::Reset(100),
+        Fault::Wrong,
+        Fault::Long(1 << 20),
+        Fault::Redirect("/dists/"),
+    ] {
+        for part in ["InRelease", "binary-amd64"] {
+            let (bad, good) = (Server::new(archive.root()), Server::new(archive.root()));
+            bad.fault(part, fault, u32::MAX);
+            let user = User::new();
+            let opened = user.open(archive.source(&[bad.url(), good.url()]));
+            opened.unwrap_or_else(|problem| panic!("{fault:?} {part}: {problem:?}"));
+            assert!(!bad.log().is_empty());
+            cache::sound(user.cache());
+        }
+    }
+    // A portal answers everything with a page.
+    for name in ["InRelease", "Release", "Release.gpg"] {
+        let path = page.path().join(archive.dist(name));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "\n<!DOCTYPE html><title>Log in</title>").unwrap();
+    }
+    let (portal, good) = (Server::new(page.path()), Server::new(archive.root()));
+    User::new().open(archive.source(&[portal.url(), good.url()])).unwrap();
+    let problem = User::new().open(archive.source(&[portal.url()])).unwrap_err();
+    assert!(matches!(problem, ArchiveError::Page { .. }), "{problem:?}");
+    assert_eq!(problem.class(), Class::Untrusted);
+}
+
+#[test]
+fn a_loop_of_redirects_is_walked_once() {
+    let archive = Archive::small();
+    let server = Server::new(archive.root());
+    server.fault("InRelease", Fault::Redirect("/dists/trixie/InRelease"), u32::MAX);
+    let problem = User::new().open(archive.source(&[server.url()])).unwrap_err();
+    assert_eq!(problem.class(), Class::Unreachable);
+    assert_eq!(server.log().len(), 11, "the first and ten redirects");
 }
 
 #[test]

@@ -11,6 +11,7 @@ const VERBS: &[&str] = &[
     "bootstrap",
     "resolve",
     "create",
+    "lock",
     "start",
     "stop",
     "restart",
@@ -115,7 +116,7 @@ fn help_completions_and_manual_are_there() {
         assert!(all.contains(&format!("\n  {verb}")), "{verb} is not in --help");
         assert!(text(&[verb, "--help"]).contains("Usage: sandbox "), "{verb}");
     }
-    for verb in ["create", "bootstrap", "exec"] {
+    for verb in ["create", "bootstrap", "lock", "exec"] {
         assert!(text(&[verb, "--help"]).contains("Examples:"), "{verb}");
     }
     for shell in ["bash", "zsh", "fish"] {

@@ -14,6 +14,7 @@ mod facts;
 mod full;
 mod indexes;
 mod interrupt;
+mod lock;
 mod malformed;
 mod mirror;
 mod proxy;

@@ -8,6 +8,7 @@ const STAGES: &[&str] =
 /// Uses to the right, each with its reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("archive", "store", "indexes are kept in the cache that packages are kept in"),
+    ("archive", "lock", "a lock says which old state of an archive is meant"),
     ("spec", "machine", "what a profile declares of its machine is one type on both ends"),
 ];
 

@@ -50,8 +50,10 @@ fn lock(archive: &Archive, server: &Server, mirrors: &[&str]) -> Lock {
             date: archive.date,
             release: opened.releases[0].digest,
             signed_by: opened.releases[0].signer.clone(),
+            snapshot: None,
         }],
         packages,
+        ..Lock::default()
     }
 }
 
@@ -69,6 +71,8 @@ fn locked(stanza: &str) -> LockedPackage {
         size: get("Size").parse().unwrap(),
         sha256: get("SHA256").parse().unwrap(),
         reason: Reason::Essential,
+        depends: String::new(),
+        provides: String::new(),
     }
 }
 
@@ -289,13 +293,44 @@ fn mirrors_are_tried_in_order_and_the_gravest_problem_is_told() {
 }
 
 #[test]
-fn a_package_that_is_gone_is_unavailable() {
+fn all_packages_that_are_gone_are_told_at_once() {
     let case = Case::new();
     let lock = case.lock();
-    fs::remove_file(case.archive.path(&case.archive.pool("hello"))).unwrap();
+    for name in ["hello", "big"] {
+        fs::remove_file(case.archive.path(&case.archive.pool(name))).unwrap();
+    }
     let problem = case.fill(&lock).unwrap_err();
     assert!(problem.is_missing());
-    assert_eq!(problem.class(), Class::Unavailable);
+    assert_eq!(problem.class(), Class::Unreachable);
+    let StoreError::Gone { gone, .. } = &problem else { panic!("{problem:?}") };
+    assert_eq!(gone, &["hello:amd64=2.10-3", "big:amd64=1:1.0"]);
+    assert_eq!(cache::sound(case.cache.path()).len(), 1, "the third is there for the next time");
+}
+
+#[test]
+fn where_nobody_answers_the_cache_alone_is_asked_for_the_rest() {
+    let case = Case::new();
+    let mut lock = case.lock();
+    case.fill(&lock).unwrap();
+    fs::remove_file(case.cached(named(&lock, "big"))).unwrap();
+    lock.sources[0].mirrors = vec!["http://127.0.0.1:9".to_owned()];
+    let problem = case.fill(&lock).unwrap_err();
+    let StoreError::Gone { gone, source } = &problem else { panic!("{problem:?}") };
+    assert_eq!(gone, &["big:amd64=1:1.0"]);
+    assert!(matches!(**source, StoreError::Transport { .. }), "{source:?}");
+    assert_eq!(problem.class(), Class::Unreachable);
+}
+
+#[test]
+fn a_silent_mirror_is_waited_for_once() {
+    let case = Case::new();
+    let silent = Server::new(case.archive.root());
+    let lock = lock(&case.archive, &case.server, &[silent.url(), case.server.url()]);
+    silent.fault(".deb", Fault::Stall(0, 3000), u32::MAX);
+    let store = Store::open(case.cache.path()).unwrap();
+    let filled = fill(&lock, &store, &transport(), 1, &Silent).unwrap();
+    assert_filled(&case, &filled);
+    assert_eq!(silent.log().len(), 1, "the others came from the mirror that answers");
 }
 
 #[test]

@@ -219,6 +219,7 @@ impl Archive {
             components: vec!["main".to_owned()],
             architecture: self.architecture.clone(),
             keyring: Keyring::read(&certificates).unwrap().pinned(&pins).unwrap(),
+            snapshot: None,
         }
     }
 }

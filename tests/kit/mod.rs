@@ -20,6 +20,19 @@ pub mod ubuntu;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Copies a folder's files into another, over what is there.
+pub fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, path) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+        if entry.is_dir() {
+            copy(&entry, &path);
+        } else {
+            std::fs::copy(&entry, path).unwrap();
+        }
+    }
+}
+
 /// The present, in seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "a test is where time comes from")]
 pub fn now() -> i64 {

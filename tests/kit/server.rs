@@ -50,6 +50,7 @@ pub struct Request {
 
 #[derive(Default)]
 struct State {
+    hooks: Vec<(String, Box<dyn FnOnce() + Send>)>,
     faults: Vec<(String, Fault, u32)>,
     log: Vec<Request>,
 }
@@ -96,6 +97,11 @@ impl Server {
         self.state.lock().unwrap().faults.push((part.to_owned(), fault, times));
     }
 
+    /// Does something once, before the first request is answered whose path contains `part`.
+    pub fn before(&self, part: &str, what: impl FnOnce() + Send + 'static) {
+        self.state.lock().unwrap().hooks.push((part.to_owned(), Box::new(what)));
+    }
+
     /// Behaves again.
     pub fn heal(&self) {
         self.state.lock().unwrap().faults.clear();
@@ -120,6 +126,9 @@ fn answer(root: &Path, state: &Mutex<State>, stream: TcpStream) {
     let fault = {
         let mut state = state.lock().unwrap();
         state.log.push(request.clone());
+        if let Some(at) = state.hooks.iter().position(|(part, _)| request.path.contains(part.as_str())) {
+            state.hooks.swap_remove(at).1();
+        }
         let hit = state
             .faults
             .iter_mut()

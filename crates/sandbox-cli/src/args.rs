@@ -27,6 +27,7 @@ Examples:
   sandbox shell agents
   sandbox exec agents --user agent -- claude --version
   sandbox bootstrap bookworm ./tree
+  sandbox lock trixie --profile docker && sandbox create agents --locked
   sandbox doctor
 
 Exit codes: 0 well; 1 cannot be had, or name taken; 2 usage; 3 a file is wrong; 4 untrusted;
@@ -75,6 +76,8 @@ pub enum Verb {
     Resolve(Resolve),
     /// Build a machine and start it
     Create(Create),
+    /// Write down every package with version and digest, check that, compare it
+    Lock(Lock),
     /// Start a machine
     Start(Named),
     /// Shut a machine down
@@ -131,8 +134,9 @@ pub enum Internal {
 #[derive(Clone, Debug, Args)]
 pub struct Build {
     /// Package set: essential, apt, minbase (= required), buildd, important (= -), standard
-    #[arg(long, value_name = "SET", default_value = "minbase")]
-    pub variant: String,
+    /// [default: minbase, or with a lock what it was made for]
+    #[arg(long, value_name = "SET")]
+    pub variant: Option<String>,
     /// Packages beside the variant's: NAME, NAME=VERSION, or NAME/SUITE for a suite's version
     #[arg(long, value_name = "PACKAGE,…", value_delimiter = ',')]
     pub include: Vec<String>,
@@ -166,6 +170,9 @@ pub struct Build {
     /// Accept indexes past their Valid-Until date
     #[arg(long)]
     pub ignore_valid_until: bool,
+    /// Accept a Release file older than one that was seen before, which may be a replayed one
+    #[arg(long)]
+    pub allow_older_release: bool,
     /// npm registry for profiles that take something from one
     #[arg(long, value_name = "URL", env = "SANDBOX_NPM_REGISTRY", hide_env_values = true)]
     pub npm_registry: Option<String>,
@@ -176,18 +183,68 @@ pub struct Build {
 #[command(after_help = "\
 Examples:
   sandbox bootstrap trixie ./tree
-  sandbox bootstrap bookworm base.tar.zst --include openssh-server,vim")]
+  sandbox bootstrap bookworm base.tar.zst --include openssh-server,vim
+  sandbox bootstrap --locked=web.lock web.tar")]
 pub struct Bootstrap {
-    /// Suite: the name of an image, such as trixie
+    /// Suite: the name of an image, such as trixie; may be left out with --locked
     pub suite: String,
     /// Folder (new or empty), or a file ending in .tar or .tar.zst
-    pub target: PathBuf,
+    #[arg(required_unless_present = "locked")]
+    pub target: Option<PathBuf>,
+    #[command(flatten)]
+    pub locked: Locked,
     /// Profiles to build in
     #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
     pub profile: Vec<String>,
     /// Host name of the tree
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
+    #[command(flatten)]
+    pub build: Build,
+}
+
+/// A lock to build from.
+#[derive(Clone, Debug, Args)]
+pub struct Locked {
+    /// Build exactly the lock [default: sandbox.lock]. What is not given is as the lock was made for; what is
+    /// given must be met by it
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = LOCK)]
+    pub locked: Option<PathBuf>,
+}
+
+/// Where a lock is unless told otherwise.
+pub const LOCK: &str = "sandbox.lock";
+
+/// `sandbox lock`.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  sandbox lock trixie --profile docker --include ripgrep
+  sandbox lock                              the same anew, with the versions of today
+  sandbox lock --check trixie --profile docker,claude
+  sandbox lock diff old.lock sandbox.lock
+
+Without a suite, what is not given is as the lock there is was made for. --check asks nobody; it ends with 0
+where the lock still does and with 1 where it does not, one line for each wish. diff ends with 0 where both
+are the same and with 1 where they differ."
+)]
+pub struct Lock {
+    #[command(subcommand)]
+    pub verb: Option<LockVerb>,
+    /// Suite: the name of an image [default: that of the lock there is]
+    pub suite: Option<String>,
+    /// Profiles to build in; `sandbox create` always has `base`
+    #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
+    pub profile: Vec<String>,
+    /// Where to write the lock
+    #[arg(long, short, value_name = "FILE", default_value = LOCK)]
+    pub output: PathBuf,
+    /// Write nothing: say without a network whether a lock meets what is asked for [default: sandbox.lock]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = LOCK)]
+    #[arg(conflicts_with = "output")]
+    pub check: Option<PathBuf>,
     #[command(flatten)]
     pub build: Build,
 }
@@ -212,18 +269,34 @@ pub struct Resolve {
     pub build: Build,
 }
 
+/// Verbs of `sandbox lock`.
+#[derive(Debug, Subcommand)]
+pub enum LockVerb {
+    /// Say what differs between two locks, and which versions went up or down
+    Diff {
+        /// The earlier lock
+        before: PathBuf,
+        /// The later lock
+        #[arg(default_value = LOCK)]
+        after: PathBuf,
+    },
+}
+
 /// `sandbox create`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sandbox create agents --release trixie --profile docker,claude,codex
-  sandbox create plain --release bookworm --backend direct")]
+  sandbox create plain --release bookworm --backend direct
+  sandbox create agents --locked")]
 pub struct Create {
     /// The machine's name: a-z, 0-9 and inner hyphens
     pub name: String,
-    /// Suite: the name of an image
-    #[arg(long, value_name = "SUITE", default_value = "trixie")]
-    pub release: String,
+    /// Suite: the name of an image [default: trixie, or with --locked that of the lock]
+    #[arg(long, value_name = "SUITE")]
+    pub release: Option<String>,
+    #[command(flatten)]
+    pub locked: Locked,
     /// Profiles to stack on the image; `base` always is
     #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
     pub profile: Vec<String>,

@@ -11,7 +11,7 @@ use sandbox_core::{
     layer::{self, Doors, Packed},
 };
 
-use super::{build, internal};
+use super::{build, internal, locked};
 use crate::{args::Bootstrap, exit::Exit, failure::Failure, progress::Progress, settings::Settings, ui};
 
 /// Builds a tree beside its target, and moves it there when it is whole.
@@ -20,9 +20,15 @@ use crate::{args::Bootstrap, exit::Exit, failure::Failure, progress::Progress, s
 /// What the user is to be told; then nothing is left at the target.
 pub fn run(args: &Bootstrap, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("bootstrap")?;
-    let hostname = args.hostname.clone().unwrap_or_else(|| args.suite.clone());
-    let order = build::order(&args.build, &args.suite, &args.profile, &hostname, settings)?;
-    let target = Target::of(&args.target)?;
+    // With a lock the suite may be left out: the only word is then the target.
+    let (suite, target) = match &args.target {
+        Some(target) => (Some(args.suite.as_str()), target.as_path()),
+        None => (None, Path::new(&args.suite)),
+    };
+    let lock = args.locked.locked.as_deref();
+    let hostname = args.hostname.as_deref();
+    let order = locked::or_not(lock, &args.build, suite, &args.profile, hostname, settings)?;
+    let target = Target::of(target)?;
     let store = build::store(settings)?;
     let transport = build::transport(settings)?;
     let progress = Progress::new(settings);

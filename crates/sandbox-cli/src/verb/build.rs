@@ -9,6 +9,7 @@ use sandbox_core::{
         transport::{Http, HttpOptions},
     },
     layer::Order,
+    lock::Asked,
     resolve::Variant,
     spec::{self, Spec, Trusted, mirrors},
     store::Store,
@@ -40,13 +41,11 @@ pub fn order(
         .during("read", format!("image `{suite}` with its profiles"))?;
     spec.sources.extend(extra_sources(args)?);
     let architecture = args.arch.clone().unwrap_or_else(|| ARCHITECTURE.to_owned());
-    let variant: Variant = args.variant.parse().map_err(|_| {
+    let word = args.variant.as_deref().unwrap_or("minbase");
+    let variant: Variant = word.parse().map_err(|_| {
         Failure::said(
             Exit::USAGE,
-            format!(
-                "`{}` is no variant; there are essential, apt, minbase, buildd, important, standard",
-                args.variant
-            ),
+            format!("`{word}` is no variant; there are essential, apt, minbase, buildd, important, standard"),
         )
     })?;
     Ok(Order {
@@ -64,6 +63,16 @@ pub fn order(
         keyrings: read_keyrings(&args.keyring)?,
         keyrings_only: read_keyrings(&args.keyring_only)?,
         ignore_valid_until: args.ignore_valid_until,
+        allow_older_release: args.allow_older_release,
+        asked: Asked {
+            image: suite.to_owned(),
+            profiles: profiles.to_vec(),
+            variant: variant.to_string(),
+            include: args.include.clone(),
+            exclude: args.exclude.clone(),
+            recommends: args.recommends,
+        },
+        locked: None,
         hostname: hostname.to_owned(),
         npm_registry: settings.npm_registry(args.npm_registry.as_deref()),
         architecture,

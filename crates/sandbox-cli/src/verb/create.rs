@@ -16,7 +16,7 @@ use sandbox_core::{
 };
 
 use super::{
-    build, internal,
+    build, internal, locked,
     machine::{Host, holder, name, say_state},
 };
 use crate::{args, exit::Exit, failure::Failure, settings::Settings};
@@ -28,9 +28,15 @@ use crate::{args, exit::Exit, failure::Failure, settings::Settings};
 pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
     settings.need_root("create")?;
+    let lock = args.locked.locked.as_deref();
+    // Every machine has `base`; a lock that was made without it lacks its packages, and says so.
     let mut profiles = vec!["base".to_owned()];
     profiles.extend(args.profile.iter().cloned());
-    let order = build::order(&args.build, &args.release, &profiles, name.as_str(), settings)?;
+    if let (Some(path), []) = (lock, args.profile.as_slice()) {
+        profiles.extend(locked::read(path)?.asked.profiles);
+    }
+    let release = args.release.as_deref();
+    let order = locked::or_not(lock, &args.build, release, &profiles, Some(name.as_str()), settings)?;
     if order.architecture != build::ARCHITECTURE {
         return Err(Failure::said(
             Exit::HOST,

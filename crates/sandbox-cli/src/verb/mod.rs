@@ -7,6 +7,8 @@ mod doctor;
 mod exec;
 mod internal;
 mod list;
+mod lock;
+mod locked;
 mod logs;
 mod machine;
 mod profiles;
@@ -36,6 +38,7 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Bootstrap(args) => bootstrap::run(&args, settings),
         Verb::Resolve(args) => resolve::run(&args, settings),
         Verb::Create(args) => create::run(&args, settings),
+        Verb::Lock(args) => lock::run(&args, settings),
         Verb::Start(args) => machine::start(&args, settings),
         Verb::Stop(args) => machine::stop(&args, settings),
         Verb::Restart(args) => machine::restart(&args, settings),

@@ -85,6 +85,43 @@ pub enum ArchiveError {
         /// The `Date` moment, RFC 3339.
         date: String,
     },
+    /// It is older than one that was seen before.
+    #[error("{url} is dated {date}, and one of {newest} was seen before")]
+    Older {
+        /// The file.
+        url: String,
+        /// Its `Date`, RFC 3339.
+        date: String,
+        /// The `Date` of the newest that was seen.
+        newest: String,
+    },
+    /// A web page came in place of a Release file.
+    #[error("{url} is a web page and no Release file")]
+    Page {
+        /// The file.
+        url: String,
+    },
+    /// The archive changed between the Release file and an index, and did so again.
+    #[error("the archive of source `{id}`, suite `{suite}`, changes while it is read")]
+    Moving {
+        /// The source.
+        id: String,
+        /// The suite.
+        suite: String,
+        /// What was wrong the second time.
+        #[source]
+        source: Box<ArchiveError>,
+    },
+    /// No older state of the archive has what the lock was made of.
+    #[error("no snapshot of source `{id}`, suite `{suite}`, has the state of {date}")]
+    NoSnapshot {
+        /// The source.
+        id: String,
+        /// The suite.
+        suite: String,
+        /// The `Date` of the lock's Release file, RFC 3339.
+        date: String,
+    },
     /// The Release file lists no index of a component and architecture.
     #[error(
         "source `{id}`, suite `{suite}`, has no packages of component `{component}` for `{architecture}`"
@@ -160,10 +197,14 @@ impl Cause for ArchiveError {
             Self::Malformed { .. }
             | Self::Identity { .. }
             | Self::Expired { .. }
+            | Self::Older { .. }
+            | Self::Page { .. }
             | Self::Future { .. }
             | Self::Decode { .. }
             | Self::Content { .. } => Class::Untrusted,
             Self::Index { source, .. } => source.class(),
+            Self::Moving { source, .. } => source.class(),
+            Self::NoSnapshot { .. } => Class::Unreachable,
             Self::Kept { source, .. } => disk_class(source),
         }
     }
@@ -181,6 +222,16 @@ impl Cause for ArchiveError {
                 "the mirror is stale or replays an old state: try another --mirror; \
                  --ignore-valid-until takes it all the same, for snapshots",
             ),
+            Self::Older { .. } => note(
+                "the mirror is behind or replays an old state, which would withhold security updates: \
+                 try another --mirror, or again later; --allow-older-release takes it all the same",
+            ),
+            Self::Page { .. } => note(
+                "a portal or proxy answers in the mirror's place: see what a browser shows there, or try another --mirror",
+            ),
+            Self::Moving { .. } => {
+                note("the mirror is in the middle of an update: try again later, or another --mirror")
+            }
             Self::Future { .. } => note("the clock of this host is probably wrong: set it"),
             Self::Identity { .. } => {
                 note("the mirror serves another suite under this name: try another --mirror")

@@ -10,6 +10,7 @@ mod error;
 mod index;
 mod kept;
 mod release;
+mod snapshot;
 mod source;
 
 use std::{
@@ -19,7 +20,10 @@ use std::{
 
 pub use error::ArchiveError;
 pub use index::Index;
+pub use snapshot::Snapshots;
 pub use source::{Early, Options, Source};
+
+use release::Verified;
 
 use crate::{
     digest::Sha256,
@@ -60,6 +64,8 @@ pub struct Release {
     pub signer: String,
     /// Whether it came from the cache instead of a mirror.
     pub kept: bool,
+    /// Where old states of the archive are kept.
+    pub snapshot: Option<String>,
 }
 
 /// Opens sources, all at once.
@@ -110,8 +116,7 @@ impl Opening<'_> {
     fn one(&self, source: &Source) -> Result<(Release, Vec<Index>), ArchiveError> {
         let subject = format!("{} {}", source.id, source.suite);
         self.reporter.report(Event::At { phase: Phase::Archive, subject });
-        let verified = self.release(source)?;
-        let indexes = self.indexes(source, &verified)?;
+        let (verified, indexes) = self.consistent(source)?;
         let priority = verified.release.priority();
         let release = Release {
             source: source.id.clone(),
@@ -124,15 +129,43 @@ impl Opening<'_> {
             digest: verified.digest,
             signer: verified.signer,
             kept: verified.kept,
+            snapshot: source.snapshot.clone(),
         };
         Ok((release, indexes))
     }
 
+    /// Gets a Release file and the indexes that it lists.
+    ///
+    /// A mirror may be updated between the two. Where an index is not what was listed, the Release file is asked
+    /// for anew, once, and where it is another, its indexes.
+    fn consistent(&self, source: &Source) -> Result<(Verified, Vec<Index>), ArchiveError> {
+        let verified = self.release(source)?;
+        let problem = match self.indexes(source, &verified) {
+            Ok(indexes) => return Ok((verified, indexes)),
+            Err(ArchiveError::Index { id, path, source: problem })
+                if !self.options.offline && problem.may_have_moved() =>
+            {
+                ArchiveError::Index { id, path, source: problem }
+            }
+            Err(problem) => return Err(problem),
+        };
+        let anew = self.release(source)?;
+        if anew.digest == verified.digest {
+            return Err(problem);
+        }
+        let indexes = self.indexes(source, &anew).map_err(|problem| ArchiveError::Moving {
+            id: source.id.clone(),
+            suite: source.suite.clone(),
+            source: Box::new(problem),
+        })?;
+        Ok((anew, indexes))
+    }
+
     /// Fetches a small file into memory, with a few tries.
-    fn read(&self, url: &str) -> Result<Vec<u8>, TransportError> {
+    fn read(&self, url: &str, tries: u32) -> Result<Vec<u8>, TransportError> {
         const LIMIT: u64 = 32 << 20;
         let mut pause = Duration::from_millis(250);
-        for _ in 0..2 {
+        for _ in 1..tries {
             match transport::read(self.transport, url, LIMIT) {
                 Err(problem) if problem.is_transient() => thread::sleep(pause),
                 other => return other,

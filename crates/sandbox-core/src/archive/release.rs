@@ -11,6 +11,10 @@ use crate::{deb::release::Release, digest::Sha256, host::transport::TransportErr
 /// **Units**: seconds.
 const SKEW: i64 = 3600;
 
+/// How often the last mirror is asked where it stalls or breaks off; those before it are asked once, as it is
+/// quicker to ask the next.
+pub(super) const TRIES: u32 = 3;
+
 /// A Release file that may be believed.
 pub(super) struct Verified {
     pub(super) release: Release,
@@ -23,19 +27,28 @@ pub(super) struct Verified {
 
 impl Opening<'_> {
     /// Gets the Release file from the first mirror whose one may be believed, or from the cache when offline.
+    ///
+    /// A mirror that is behind what was seen before is passed over: stable suites have no `Valid-Until`, and a
+    /// replayed Release file would withhold security updates unseen. Mirrors differ in freshness, so that the
+    /// next one may well be up to date.
     pub(super) fn release(&self, source: &Source) -> Result<Verified, ArchiveError> {
         if self.options.offline {
             return self.recalled(source);
         }
+        let newest = self.newest_seen(source)?;
         let mut told = None;
         for (at, mirror) in source.mirrors.iter().enumerate() {
-            match self.ask(source, mirror) {
-                Ok((mut verified, raw)) => {
-                    self.keep(source, &verified, &raw)?;
+            let last = at + 1 == source.mirrors.len();
+            let asked = self.ask(source, mirror, if last { TRIES } else { 1 });
+            match asked
+                .and_then(|(verified, raw, url)| self.keep(source, newest.as_ref(), verified, &raw, &url))
+            {
+                Ok(mut verified) => {
                     verified.mirrors.clone_from(&source.mirrors);
                     verified.mirrors[..=at].rotate_right(1);
                     return Ok(verified);
                 }
+                Err(problem @ ArchiveError::Kept { .. }) => return Err(problem),
                 // A mirror that cannot be believed is graver than one that cannot be reached.
                 Err(problem) => {
                     if !matches!((&told, &problem), (Some(_), ArchiveError::Unreachable { .. })) {
@@ -47,53 +60,88 @@ impl Opening<'_> {
         Err(told.unwrap_or_else(|| ArchiveError::NoMirror { id: source.id.clone() }))
     }
 
-    fn ask(&self, source: &Source, mirror: &str) -> Result<(Verified, Raw), ArchiveError> {
+    /// Asks one mirror, at most `tries` times.
+    pub(super) fn ask(
+        &self,
+        source: &Source,
+        mirror: &str,
+        tries: u32,
+    ) -> Result<(Verified, Raw, String), ArchiveError> {
         let base = source.base(mirror);
         let failed = |problem| ArchiveError::Unreachable {
             id: source.id.clone(),
             suite: source.suite.clone(),
             source: problem,
         };
-        let raw = match self.read(&format!("{base}/InRelease")) {
+        let raw = match self.read(&format!("{base}/InRelease"), tries) {
             Ok(bytes) => Raw::Inline(bytes),
             Err(TransportError::Missing { .. }) => Raw::Detached {
-                text: self.read(&format!("{base}/Release")).map_err(failed)?,
-                signature: self.read(&format!("{base}/Release.gpg")).map_err(failed)?,
+                text: self.read(&format!("{base}/Release"), tries).map_err(failed)?,
+                signature: self.read(&format!("{base}/Release.gpg"), tries).map_err(failed)?,
             },
             Err(problem) => return Err(failed(problem)),
         };
-        let verified = self.verified(source, &raw, &base)?;
-        Ok((verified, raw))
+        let (verified, url) = self.believed(source, &raw, &base)?;
+        self.dates(&verified.release, &url)?;
+        Ok((verified, raw, url))
     }
 
-    /// Keeps the newest Release file that was seen, and says so when a mirror goes back behind it: stable suites
-    /// have no `Valid-Until`, and a replayed one would withhold security updates unseen.
-    fn keep(&self, source: &Source, verified: &Verified, raw: &Raw) -> Result<(), ArchiveError> {
-        let before = kept::recall(self.store, source)?;
-        let newest = before.and_then(|before| self.verified(source, &before, "cache:").ok());
-        match newest {
-            Some(newest) if newest.release.date > verified.release.date => {
-                let text = format!(
-                    "the mirror of {} is behind: its Release file is of {}, one of {} was seen before",
-                    source.suite,
-                    moment(verified.release.date),
-                    moment(newest.release.date),
-                );
-                self.reporter.report(Event::Warning { text });
-                Ok(())
-            }
-            _ => kept::keep(self.store, source, raw),
+    /// Keeps the newest Release file that was seen, and refuses one that is older.
+    fn keep(
+        &self,
+        source: &Source,
+        newest: Option<&Verified>,
+        verified: Verified,
+        raw: &Raw,
+        url: &str,
+    ) -> Result<Verified, ArchiveError> {
+        let Some(newest) = newest.filter(|newest| newest.release.date > verified.release.date) else {
+            kept::keep(self.store, source, raw)?;
+            return Ok(verified);
+        };
+        let older = ArchiveError::Older {
+            url: url.to_owned(),
+            date: moment(verified.release.date),
+            newest: moment(newest.release.date),
+        };
+        if !self.options.allow_older_release {
+            return Err(older);
         }
+        self.reporter.report(Event::Warning { text: older.to_string() });
+        Ok(verified)
+    }
+
+    /// Gives the newest Release file that was seen and is still believed, whatever its dates are now.
+    fn newest_seen(&self, source: &Source) -> Result<Option<Verified>, ArchiveError> {
+        let seen = kept::recall(self.store, source)?;
+        let believed = seen.iter().filter_map(|raw| self.believed(source, raw, "cache:").ok());
+        Ok(believed.map(|(verified, _)| verified).max_by_key(|verified| verified.release.date))
     }
 
     fn recalled(&self, source: &Source) -> Result<Verified, ArchiveError> {
-        let raw = kept::recall(self.store, source)?
-            .ok_or_else(|| ArchiveError::NotKept { id: source.id.clone(), suite: source.suite.clone() })?;
-        let verified = self.verified(source, &raw, &format!("cache:{}", source.suite))?;
-        Ok(Verified { kept: true, ..verified })
+        let base = format!("cache:{}", source.suite);
+        let mut told = None;
+        let mut found: Option<Verified> = None;
+        for raw in kept::recall(self.store, source)? {
+            match self.believed(source, &raw, &base) {
+                Ok((verified, _))
+                    if found.as_ref().is_some_and(|found| found.release.date >= verified.release.date) => {}
+                Ok((verified, _)) => found = Some(verified),
+                Err(problem) => told = Some(problem),
+            }
+        }
+        match (found, told) {
+            (Some(verified), _) => {
+                self.dates(&verified.release, &base)?;
+                Ok(Verified { kept: true, ..verified })
+            }
+            (None, Some(problem)) => Err(problem),
+            (None, None) => Err(ArchiveError::NotKept { id: source.id.clone(), suite: source.suite.clone() }),
+        }
     }
 
-    fn verified(&self, source: &Source, raw: &Raw, base: &str) -> Result<Verified, ArchiveError> {
+    /// Believes a Release file that is signed and of the suite, whatever its dates.
+    fn believed(&self, source: &Source, raw: &Raw, base: &str) -> Result<(Verified, String), ArchiveError> {
         let (url, signed) = match raw {
             Raw::Inline(bytes) => {
                 self.advanced(bytes.len() as u64);
@@ -104,18 +152,23 @@ impl Opening<'_> {
                 (format!("{base}/Release"), source.keyring.verify_detached(text, signature, self.now))
             }
         };
-        let signed = signed.map_err(|source| ArchiveError::Signature { url: url.clone(), source })?;
+        let signed = signed.map_err(|source| match raw {
+            Raw::Inline(bytes) if bytes.trim_ascii_start().starts_with(b"<") => {
+                ArchiveError::Page { url: url.clone() }
+            }
+            _ => ArchiveError::Signature { url: url.clone(), source },
+        })?;
         let release = Release::parse(&signed.text)
             .map_err(|source| ArchiveError::Malformed { url: url.clone(), source })?;
         identity(source, &release, &url)?;
-        self.dates(&release, &url)?;
-        Ok(Verified {
+        let verified = Verified {
             digest: Sha256::of(&signed.text),
             signer: signed.signer.to_string(),
             release,
             kept: false,
             mirrors: Vec::new(),
-        })
+        };
+        Ok((verified, url))
     }
 
     fn dates(&self, release: &Release, url: &str) -> Result<(), ArchiveError> {
@@ -156,6 +209,6 @@ fn identity(source: &Source, release: &Release, url: &str) -> Result<(), Archive
     Ok(())
 }
 
-fn moment(seconds: i64) -> String {
+pub(super) fn moment(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("@{seconds}"), |moment| moment.to_string())
 }

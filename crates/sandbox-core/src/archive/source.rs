@@ -23,6 +23,8 @@ pub struct Source {
     pub architecture: String,
     /// The certificates that may sign, already pinned.
     pub keyring: Keyring,
+    /// Where old states of the archive are kept: a base address in which `{timestamp}` stands for the moment.
+    pub snapshot: Option<String>,
 }
 
 impl Source {
@@ -60,6 +62,8 @@ pub struct Options<'a> {
     pub early: Option<&'a dyn Early>,
     /// Takes a Release file whose `Valid-Until` is over: for snapshots and locks.
     pub ignore_valid_until: bool,
+    /// Takes a Release file that is older than one that was seen before.
+    pub allow_older_release: bool,
     /// Asks no mirror: takes the Release files and indexes that the cache kept, verified anew.
     pub offline: bool,
 }

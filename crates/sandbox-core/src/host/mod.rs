@@ -3,6 +3,7 @@
 pub mod caps;
 pub mod descriptors;
 pub mod foreign;
+pub mod polite;
 pub mod root;
 pub mod runner;
 pub mod transport;

@@ -14,7 +14,7 @@ use std::{
 use reqwest::{
     StatusCode, Url,
     blocking::{Client, Response},
-    header::{CONTENT_RANGE, RANGE},
+    header::{CONTENT_RANGE, RANGE, RETRY_AFTER},
     redirect,
 };
 
@@ -76,6 +76,8 @@ pub enum TransportError {
         url: String,
         /// The HTTP status.
         status: u16,
+        /// After how many seconds it may be asked again, where it says so.
+        retry_after: Option<u64>,
     },
     /// The wanted offset lies beyond the end (416), or another part came than was asked for.
     #[error("{url} cannot be resumed at byte {offset}")]
@@ -134,10 +136,12 @@ pub enum TransportError {
 impl TransportError {
     /// Tells whether the same request may well succeed a moment later.
     #[must_use]
-    pub const fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::Unreachable { .. } | Self::Broken { .. } => true,
+            // A loop of redirects is there a moment later too.
+            Self::Unreachable { source, .. } => !source.is_redirect(),
+            Self::Broken { .. } => true,
             _ => false,
         }
     }
@@ -257,7 +261,11 @@ impl Http {
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => return Err(TransportError::Missing { url: url() }),
             StatusCode::OK => (answer.content_length(), 0),
-            status => return Err(TransportError::Status { url: url(), status: status.as_u16() }),
+            status => {
+                let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let retry_after = retry_after.and_then(|value| value.trim().parse().ok());
+                return Err(TransportError::Status { url: url(), status: status.as_u16(), retry_after });
+            }
         };
         limited(request, total, resumed_at, Box::new(answer))
     }

@@ -79,6 +79,12 @@ impl Keyring {
         self.certificates.iter().map(|certificate| Fingerprint::of(&certificate.fingerprint())).collect()
     }
 
+    /// Lists the primary fingerprints of the certificates that may sign, in the keyring's order.
+    #[must_use]
+    pub fn signers(&self) -> Vec<Fingerprint> {
+        self.accepted().map(|certificate| Fingerprint::of(&certificate.fingerprint())).collect()
+    }
+
     /// Gives the certificates that may sign.
     fn accepted(&self) -> impl Iterator<Item = &SignedPublicKey> {
         self.certificates.iter().filter(|certificate| {

@@ -9,7 +9,7 @@ use crate::{
     error::{Context as _, Error},
     host::root::{Links, Root},
     lock::Lock,
-    store::{self, Delivery, StoreError},
+    store::{self, Delivery, StoreError, Ways},
     unpack::{self, Halt, UnpackError, Unpacking},
 };
 
@@ -22,15 +22,14 @@ pub fn assemble(
     tree: &Path,
     options: &configure::Options,
     doors: &Doors<'_>,
+    ways: Ways<'_>,
     subject: &str,
 ) -> Result<Rootfs> {
-    let failed = match overlapped(lock, tree, options, doors) {
+    let failed = match overlapped(lock, tree, options, doors, ways) {
         Ok(rootfs) => return Ok(rootfs),
         Err(Stop::Unpack(Halt::Entangled | Halt::Undelivered)) => {
-            let emptied = Root::open(tree, Links::Refused).and_then(|root| root.empty(Path::new("")));
-            let failed = |source| UnpackError::Tree { path: tree.to_owned(), source };
-            emptied.map_err(failed).during("unpack the packages of", subject)?;
-            return in_one(lock, tree, options, doors, subject);
+            empty(tree).during("unpack the packages of", subject)?;
+            return in_one(lock, tree, options, doors, ways, subject);
         }
         Err(failed) => failed,
     };
@@ -40,6 +39,15 @@ pub fn assemble(
         Stop::Unpack(_) => unreachable!("done in one batch above"),
         Stop::Configure(source) => Error::new("configure the packages of", subject, source),
     })
+}
+
+/// Takes away what was begun in a tree.
+///
+/// # Errors
+/// [`UnpackError::Tree`].
+pub fn empty(tree: &Path) -> Result<(), UnpackError> {
+    let emptied = Root::open(tree, Links::Refused).and_then(|root| root.empty(Path::new("")));
+    emptied.map_err(|source| UnpackError::Tree { path: tree.to_owned(), source })
 }
 
 /// Why an overlapped assembly ended.
@@ -55,6 +63,7 @@ fn overlapped(
     tree: &Path,
     options: &configure::Options,
     doors: &Doors<'_>,
+    ways: Ways<'_>,
 ) -> Result<Rootfs, Stop> {
     let workers = thread::available_parallelism().map_or(2, usize::from);
     let delivery = Delivery::new(unpack::order(lock));
@@ -62,8 +71,8 @@ fn overlapped(
     let unpacking = Unpacking::new(lock, &delivery, tree, unpack_options, workers, doors.reporter)
         .map_err(|source| Stop::Unpack(Halt::Failed(source)))?;
     thread::scope(|scope| {
-        let fetching = scope
-            .spawn(|| store::deliver(lock, doors.store, doors.transport, JOBS, &delivery, doors.reporter));
+        let fetching =
+            scope.spawn(|| store::deliver(lock, doors.store, ways, JOBS, &delivery, doors.reporter));
         for _ in 0..workers {
             scope.spawn(|| unpacking.work());
         }
@@ -106,9 +115,10 @@ fn in_one(
     tree: &Path,
     options: &configure::Options,
     doors: &Doors<'_>,
+    ways: Ways<'_>,
     subject: &str,
 ) -> Result<Rootfs> {
-    let filled = store::fill(lock, doors.store, doors.transport, JOBS, doors.reporter)
+    let filled = store::fill_by(lock, doors.store, ways, JOBS, doors.reporter)
         .during("fetch the packages of", subject)?;
     let unpacked = unpack::unpack(&filled, tree, &unpack::Options { epoch: lock.epoch }, doors.reporter)
         .during("unpack the packages of", subject)?;

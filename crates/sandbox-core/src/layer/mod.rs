@@ -1,6 +1,7 @@
 //! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
 
 mod assemble;
+mod locking;
 mod npm;
 mod pack;
 mod parts;
@@ -10,6 +11,7 @@ mod unmet;
 
 use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 
+pub use locking::{changed, lock, unmet};
 pub use npm::{NpmError, Tarball};
 pub use pack::{PackError, Packed, pack};
 pub use parts::PartError;
@@ -25,11 +27,11 @@ use crate::{
         transport::Transport,
     },
     keyring::KeyringError,
-    lock::{Lock, LockedSource},
+    lock::{Asked, Lock, LockedSource},
     report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
     spec::{Spec, mirrors::Mirrors},
-    store::Store,
+    store::{self, Store},
 };
 
 /// How many downloads run at once.
@@ -62,6 +64,12 @@ pub struct Order {
     pub keyrings_only: Vec<Vec<u8>>,
     /// Indexes past their date are taken.
     pub ignore_valid_until: bool,
+    /// A Release file older than one seen before is taken.
+    pub allow_older_release: bool,
+    /// What was asked for as it was typed, for the lock.
+    pub asked: Asked,
+    /// Exactly this is built, and no index is read.
+    pub locked: Option<Lock>,
     /// The tree's host name.
     pub hostname: String,
     /// Where npm parts are asked for, without a trailing slash.
@@ -183,16 +191,41 @@ impl Cause for OrderError {
 /// Of the stage that failed; the folder is then of no use and the caller's to remove.
 pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
     runs_here(order, doors).during("build for", format!("architecture `{}`", order.architecture))?;
+    if let Some(locked) = &order.locked {
+        let lock = locking::held(order, locked)?;
+        return installed(order, lock, tree, doors);
+    }
     let prefetch = Prefetch::new(doors, order.variant);
-    thread::scope(|scope| {
+    let problem = thread::scope(|scope| {
         for _ in 0..prefetch::JOBS {
             scope.spawn(|| prefetch.work());
         }
-        let lock = prefetch.during(|| choose(order, Some(&prefetch), doors))?;
-        let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
-        install(order, &lock, tree, doors)?;
-        Ok(Image { lock, mirrors })
-    })
+        let lock = prefetch.during(|| locking::locked_by(order, Some(&prefetch), doors))?;
+        let sources = lock.sources.clone();
+        match installed(order, lock, tree, doors) {
+            Err(problem) if locking::may_have_moved(&problem) => Ok(Err((problem, sources))),
+            outcome => outcome.map(Ok),
+        }
+    });
+    let (problem, sources) = match problem? {
+        Ok(image) => return Ok(image),
+        Err(moved) => moved,
+    };
+    // The archive may have been updated since its Release file was read: once more, of a new one.
+    let anew = lock(order, doors)?;
+    if anew.sources == sources {
+        return Err(problem);
+    }
+    let text = format!("the archive of {} changed while packages were fetched: once more", order.spec.image);
+    doors.reporter.report(Event::Notice { text });
+    assemble::empty(tree).during("empty", "the tree that was begun")?;
+    installed(order, anew, tree, doors)
+}
+
+fn installed(order: &Order, lock: Lock, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
+    let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
+    install(order, &lock, tree, doors)?;
+    Ok(Image { lock, mirrors })
 }
 
 /// Opens the archive and chooses the packages of an order: of the archive, indexes alone are fetched.
@@ -206,7 +239,12 @@ pub fn resolve(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
 fn choose(order: &Order, early: Option<&dyn archive::Early>, doors: &Doors<'_>) -> Result<Lock> {
     let subject = || format!("suite `{}`", order.spec.image);
     let sources = sources::sources(order).during("open", subject())?;
-    let options = archive::Options { early, ignore_valid_until: order.ignore_valid_until, offline: false };
+    let options = archive::Options {
+        early,
+        ignore_valid_until: order.ignore_valid_until,
+        allow_older_release: order.allow_older_release,
+        offline: false,
+    };
     let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
         .during("open", subject())?;
     resolve_packages(order, archive, doors)
@@ -221,7 +259,16 @@ fn install(order: &Order, lock: &Lock, tree: &Path, doors: &Doors<'_>) -> Result
         sources: sources::of_tree(order, lock),
         epoch: lock.epoch,
     };
-    let rootfs = assemble::assemble(lock, tree, &options, doors, &subject())?;
+    let sources = sources::sources(order).during("open", subject())?;
+    let snapshots =
+        archive::Snapshots::new(&sources, doors.transport, doors.store, doors.now, doors.reporter);
+    let ways = store::Ways {
+        transport: doors.transport,
+        // What a mirror has just listed and does not have is a matter of its update, not of old states.
+        elsewhere: if order.locked.is_some() { Some(&snapshots) } else { None },
+    };
+    let reachable = locking::reachable(lock, &sources);
+    let rootfs = assemble::assemble(&reachable, tree, &options, doors, ways, &subject())?;
     customize(order, &rootfs, lock, doors)?;
     configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())
 }
@@ -281,6 +328,7 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
             date: release.date,
             release: release.digest,
             signed_by: release.signer,
+            snapshot: release.snapshot,
         })
         .collect();
     let origin = |id: String| origins.get(&id).cloned().unwrap_or_else(|| Origin::new(id));
@@ -307,8 +355,11 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         image: spec.image.clone(),
         architecture: order.architecture.clone(),
         epoch: sources.iter().map(|source| source.date).max().unwrap_or(0),
+        asked: order.asked.clone(),
+        inputs: locking::inputs(order),
         sources,
         packages,
+        parts: Vec::new(),
     })
 }
 
@@ -321,7 +372,7 @@ fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doo
     }
     let begun = Instant::now();
     doors.reporter.report(Event::Started { phase: Phase::Customize, unit: Unit::Steps, total });
-    parts::put(order, rootfs, lock.epoch, doors)?;
+    parts::put(order, rootfs, lock, doors)?;
     doors.reporter.report(Event::Finished {
         phase: Phase::Customize,
         elapsed: begun.elapsed(),

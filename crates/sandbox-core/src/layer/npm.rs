@@ -3,8 +3,10 @@
 use std::io::Read as _;
 
 use crate::{
+    deb::packages::is_path,
     error::{Cause, Class, Hint},
     host::transport::{Get, Transport, TransportError},
+    lock::LockedPart,
     spec::Npm,
 };
 
@@ -21,12 +23,14 @@ pub struct Tarball {
     pub package: String,
     /// Its version.
     pub version: String,
-    /// Where it is to be had, best first.
-    pub urls: Vec<String>,
+    /// The version of the package that was asked for, which may be another's.
+    pub main_version: String,
+    /// Its path below the registry.
+    pub path: String,
+    /// Its whole address, where the registry names one that is not below it.
+    pub url: Option<String>,
     /// Its SHA-512, base64, without the `sha512-` in front.
     pub sha512: String,
-    /// What to strip from the front of each path, beyond `package/`.
-    pub strip: String,
 }
 
 /// Why a tarball cannot be had.
@@ -67,6 +71,14 @@ pub enum NpmError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The tarball's address is none.
+    #[error("{url} names a tarball at `{tarball}`, which is no address")]
+    Address {
+        /// The document's address.
+        url: String,
+        /// The tarball's.
+        tarball: String,
+    },
     /// There is no SHA-512 to check it by.
     #[error("{url} gives no sha512 integrity")]
     Integrity {
@@ -81,7 +93,7 @@ impl Cause for NpmError {
             Self::Architecture { .. } => Class::Unavailable,
             Self::Ask { source, .. } => source.class(),
             Self::Read { .. } => Class::Unreachable,
-            Self::Document { .. } | Self::Integrity { .. } => Class::Untrusted,
+            Self::Document { .. } | Self::Integrity { .. } | Self::Address { .. } => Class::Untrusted,
         }
     }
 
@@ -124,6 +136,7 @@ pub fn tarball(
     })?;
     let (main, main_url) = document(registry, &part.package, &part.version, transport)?;
     let version = platform.version.replace("{version}", &main.version);
+    let main_version = main.version.clone();
     let (found, url) = if platform.package == part.package && version == main.version {
         (main, main_url)
     } else {
@@ -134,25 +147,36 @@ pub fn tarball(
         .integrity
         .split_whitespace()
         .find_map(|digest| digest.strip_prefix("sha512-"))
-        .ok_or(NpmError::Integrity { url })?
+        .ok_or_else(|| NpmError::Integrity { url: url.clone() })?
         .to_owned();
+    let (path, named) = place(registry, &found.dist.tarball);
+    if !is_path(&path) {
+        return Err(NpmError::Address { url, tarball: found.dist.tarball });
+    }
     Ok(Tarball {
         package: platform.package.clone(),
         version: found.version,
-        urls: urls(registry, &found.dist.tarball),
+        main_version,
+        path,
+        url: named,
         sha512,
-        strip: platform.strip.clone(),
     })
 }
 
-/// The registry's own copy first (a mirror's documents name the original's host), then as it says.
-fn urls(registry: &str, tarball: &str) -> Vec<String> {
-    let path = tarball.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
-    let mut urls: Vec<String> = path.map(|path| format!("{registry}/{path}")).into_iter().collect();
-    if !urls.iter().any(|url| url == tarball) {
-        urls.push(tarball.to_owned());
+/// Gives a tarball's path below the registry, and its address where that is not below it: a mirror's documents
+/// may name the original's host.
+fn place(registry: &str, tarball: &str) -> (String, Option<String>) {
+    if let Some(path) = tarball.strip_prefix(registry).and_then(|rest| rest.strip_prefix('/')) {
+        return (path.to_owned(), None);
     }
-    urls
+    let path = tarball.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
+    (path.unwrap_or_default().to_owned(), Some(tarball.to_owned()))
+}
+
+/// Lists where a locked tarball may be had: the registry's own copy first, then as the document said.
+pub(super) fn urls(registry: &str, part: &LockedPart) -> Vec<String> {
+    let own = format!("{registry}/{}", part.path);
+    std::iter::once(own).chain(part.url.clone()).collect()
 }
 
 fn document(
@@ -181,10 +205,20 @@ mod tests {
 
     #[test]
     fn the_asked_registry_comes_before_the_host_that_its_document_names() {
+        let (path, url) = place("https://mirror.invalid/npm", "https://origin.invalid/@a/b/-/b-1.tgz");
+        let part = LockedPart {
+            package: "@a/b".to_owned(),
+            version: "1".to_owned(),
+            tarball: "@a/b".to_owned(),
+            tarball_version: "1".to_owned(),
+            path,
+            url,
+            sha512: String::new(),
+        };
         assert_eq!(
-            urls("https://mirror.invalid/npm", "https://origin.invalid/@a/b/-/b-1.tgz"),
+            urls("https://mirror.invalid/npm", &part),
             ["https://mirror.invalid/npm/@a/b/-/b-1.tgz", "https://origin.invalid/@a/b/-/b-1.tgz"]
         );
-        assert_eq!(urls("https://o.invalid", "https://o.invalid/b.tgz"), ["https://o.invalid/b.tgz"]);
+        assert_eq!(place("https://o.invalid/npm", "https://o.invalid/npm/b.tgz"), ("b.tgz".to_owned(), None));
     }
 }

@@ -15,6 +15,7 @@ use crate::{
         root::{Meta, Root},
         runner::{Command, RunnerError},
     },
+    lock::Lock,
     report::{Event, Phase},
     spec::{Layer, Npm, TreeFile, User},
     store::{Checksum, Wanted},
@@ -56,6 +57,12 @@ pub enum PartError {
         /// The path.
         path: String,
     },
+    /// The lock does not say which tarball it is.
+    #[error("the lock does not have the tarball of `{package}`")]
+    Unlocked {
+        /// The package.
+        package: String,
+    },
     /// A tarball's digest is none.
     #[error("the digest of `{package}` is malformed")]
     Digest {
@@ -78,7 +85,7 @@ impl Cause for PartError {
             Self::Command { source, .. } => source.class(),
             Self::Write { .. } => Class::Host,
             Self::Tarball { .. } | Self::Escape { .. } | Self::Digest { .. } => Class::Untrusted,
-            Self::Owner { .. } => Class::File,
+            Self::Owner { .. } | Self::Unlocked { .. } => Class::File,
         }
     }
 }
@@ -148,7 +155,8 @@ pub(super) fn count(layer: &Layer) -> u64 {
 ///
 /// # Errors
 /// Of the first part that fails.
-pub(super) fn put(order: &Order, rootfs: &Rootfs, epoch: i64, doors: &Doors<'_>) -> Result<()> {
+pub(super) fn put(order: &Order, rootfs: &Rootfs, lock: &Lock, doors: &Doors<'_>) -> Result<()> {
+    let epoch = lock.epoch;
     let layer = &order.spec.layer;
     let root = rootfs.root();
     let step = |subject: &str| {
@@ -166,7 +174,7 @@ pub(super) fn put(order: &Order, rootfs: &Rootfs, epoch: i64, doors: &Doors<'_>)
     }
     for part in &layer.npm {
         step(&part.package);
-        tarball(order, part, root, epoch, doors)?;
+        tarball(order, part, root, lock, doors)?;
     }
     for file in &layer.files {
         step(&file.path.display().to_string());
@@ -225,21 +233,25 @@ fn owner(root: &Root, name: &str, path: &Path) -> Result<(u32, u32), PartError> 
 }
 
 /// Fetches a platform tarball and unpacks it below its folder.
-fn tarball(order: &Order, part: &Npm, root: &Root, epoch: i64, doors: &Doors<'_>) -> Result<()> {
-    let subject = || format!("`{}`", part.package);
-    let found = npm::tarball(part, &order.architecture, &order.npm_registry, doors.transport)
+fn tarball(order: &Order, part: &Npm, root: &Root, lock: &Lock, doors: &Doors<'_>) -> Result<()> {
+    let (subject, epoch) = (|| format!("`{}`", part.package), lock.epoch);
+    let found = lock.parts.iter().find(|found| found.package == part.package);
+    let found = found
+        .ok_or_else(|| PartError::Unlocked { package: part.package.clone() })
         .during("find", subject())?;
+    let strip = part.platform.get(&lock.architecture).map_or("", |platform| platform.strip.as_str());
     let checksum = Checksum::from_integrity(&format!("sha512-{}", found.sha512))
         .map_err(|_| PartError::Digest { package: part.package.clone() })
         .during("fetch", subject())?;
-    let wanted = Wanted { urls: &found.urls, checksum, size: None, limit: npm::TARBALL_LIMIT };
+    let urls = npm::urls(&order.npm_registry, found);
+    let wanted = Wanted { urls: &urls, checksum, size: None, limit: npm::TARBALL_LIMIT };
     let progress = |_: u64| {};
     let entry = doors.store.fetch(&wanted, doors.transport, &progress).during("fetch", subject())?;
-    doors.reporter.report(Event::Notice { text: format!("{} {}", found.package, found.version) });
+    doors.reporter.report(Event::Notice { text: format!("{} {}", found.tarball, found.tarball_version) });
     let file = std::fs::File::open(entry.path())
         .map_err(|source| PartError::Tarball { package: part.package.clone(), source })
         .during("unpack", subject())?;
-    unpack(root, part, &found.strip, file, epoch).during("unpack", subject())?;
+    unpack(root, part, strip, file, epoch).during("unpack", subject())?;
     for (link, target) in &part.bin {
         let target = part.into.join(target);
         make_link(root, link, &target.to_string_lossy(), epoch).during("link", subject())?;

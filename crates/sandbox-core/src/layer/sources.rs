@@ -65,6 +65,7 @@ fn extra_source(order: &Order, extra: &Trusted, suite: &str) -> Result<archive::
         components: extra.source.components.clone(),
         architecture: order.architecture.clone(),
         keyring,
+        snapshot: None,
     })
 }
 
@@ -84,6 +85,7 @@ fn source(order: &Order, pocket: &Pocket, keyring: &[u8]) -> Result<archive::Sou
         components: order.components.clone().unwrap_or_else(|| layer.components.clone()),
         architecture: order.architecture.clone(),
         keyring: trust(order, pocket, keyring)?,
+        snapshot: layer.archive.get(&pocket.archive).and_then(|archive| archive.snapshot.clone()),
     })
 }
 
@@ -197,6 +199,7 @@ mod tests {
             date: 0,
             release: Sha256::of(b""),
             signed_by: String::new(),
+            snapshot: None,
         };
         let sources = [
             source("http://m", "trixie"),
@@ -226,6 +229,9 @@ mod tests {
             keyrings: Vec::new(),
             keyrings_only: Vec::new(),
             ignore_valid_until: false,
+            allow_older_release: false,
+            asked: crate::lock::Asked::default(),
+            locked: None,
             hostname: String::new(),
             npm_registry: String::new(),
         }

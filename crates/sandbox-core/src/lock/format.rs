@@ -1,11 +1,13 @@
 //! The lock file: readable, one change a line, and the same bytes for the same lock.
 //!
-//! **Shape**: TOML; `version` stands first, so that an older program says what it cannot read. Sources and
-//! packages are arrays of tables in the lock's order, which is the install order.
+//! **Shape**: TOML; `version` stands first, so that an older program says what it cannot read. Lists have one
+//! item a line. Sources and packages are arrays of tables in the lock's order, which is the install order.
 
 use std::{collections::HashSet, fmt::Write as _};
 
-use super::{Lock, LockedPackage, LockedSource, Reason};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{Asked, Input, Lock, LockedPackage, LockedPart, LockedSource, Reason};
 use crate::{
     deb::{packages, relation, version},
     digest::Sha256,
@@ -34,9 +36,17 @@ pub enum Error {
         /// What stands in it.
         version: i64,
     },
-    /// A value that has the right type and cannot be.
-    #[error("package `{package}` of the lock file has a wrong {field}: `{value}`")]
+    /// A version that there never was.
+    #[error("the lock file is of version {version}, which does not exist")]
+    Older {
+        /// What stands in it.
+        version: i64,
+    },
+    /// A value of a package that has the right type and cannot be.
+    #[error("line {line} of the lock file: package `{package}` has a wrong {field}: `{value}`")]
     Package {
+        /// Counted from 1.
+        line: usize,
         /// The package's name.
         package: String,
         /// The field.
@@ -44,9 +54,23 @@ pub enum Error {
         /// What stands in it.
         value: String,
     },
+    /// Another value that has the right type and cannot be.
+    #[error("line {line} of the lock file: {table} has a wrong {field}: `{value}`")]
+    Value {
+        /// Counted from 1.
+        line: usize,
+        /// The table: `source`, `part`, `asked`.
+        table: &'static str,
+        /// The field.
+        field: &'static str,
+        /// What stands in it.
+        value: String,
+    },
     /// A package that stands twice.
-    #[error("package `{package}` stands twice in the lock file")]
+    #[error("line {line} of the lock file: package `{package}` stands twice")]
     Twice {
+        /// Counted from 1.
+        line: usize,
         /// The package's name.
         package: String,
     },
@@ -62,7 +86,7 @@ impl Cause for Error {
             Self::Newer { .. } => {
                 vec![Hint::Note("use the version of sandbox that wrote it, or a later one".into())]
             }
-            _ => Vec::new(),
+            _ => vec![Hint::run("write it anew", "sandbox lock SUITE …")],
         }
     }
 }
@@ -80,10 +104,15 @@ struct File {
     image: String,
     architecture: String,
     epoch: i64,
+    asked: Asked,
+    #[serde(default)]
+    input: Vec<Input>,
     #[serde(default)]
     source: Vec<LockedSource>,
     #[serde(default)]
     package: Vec<Entry>,
+    #[serde(default)]
+    part: Vec<LockedPart>,
 }
 
 #[derive(serde::Deserialize)]
@@ -97,19 +126,39 @@ struct Entry {
     size: u64,
     sha256: Sha256,
     reason: String,
+    #[serde(default)]
+    depends: String,
+    #[serde(default)]
+    provides: String,
 }
 
 /// Writes a lock; the same lock gives the same bytes.
 #[must_use]
 pub fn write(lock: &Lock) -> String {
+    let Asked { image, profiles, variant, include, exclude, recommends } = &lock.asked;
     let mut text = format!(
-        "version = {VERSION}\nimage = {}\narchitecture = {}\nepoch = {}\n",
+        "version = {VERSION}\nimage = {}\narchitecture = {}\nepoch = {}\n\n[asked]\nimage = {}\nprofiles = {}\n\
+         variant = {}\ninclude = {}\nexclude = {}\nrecommends = {recommends}\n",
         quoted(&lock.image),
         quoted(&lock.architecture),
-        lock.epoch
+        lock.epoch,
+        quoted(image),
+        list(profiles),
+        quoted(variant),
+        list(include),
+        list(exclude),
     );
+    for Input { kind, name, sha256 } in &lock.inputs {
+        let _ = write!(
+            text,
+            "\n[[input]]\nkind = {}\nname = {}\nsha256 = \"{sha256}\"\n",
+            quoted(kind),
+            quoted(name)
+        );
+    }
     lock.sources.iter().for_each(|source| write_source(&mut text, source));
     lock.packages.iter().for_each(|package| write_package(&mut text, package));
+    lock.parts.iter().for_each(|part| write_part(&mut text, part));
     text
 }
 
@@ -125,15 +174,10 @@ fn write_source(text: &mut String, source: &LockedSource) {
         source.release,
         quoted(&source.signed_by),
     );
+    optional(text, "snapshot", source.snapshot.as_deref().unwrap_or_default());
 }
 
 fn write_package(text: &mut String, package: &LockedPackage) {
-    let reason = match &package.reason {
-        Reason::Essential => "essential".to_owned(),
-        Reason::Priority(word) => format!("priority {word}"),
-        Reason::Requested(by) => format!("requested by {by}"),
-        Reason::Dependency(of) => format!("dependency of {of}"),
-    };
     let _ = write!(
         text,
         "\n[[package]]\nname = {}\nversion = {}\narchitecture = {}\nsource = {}\npath = {}\nsize = {}\n\
@@ -145,19 +189,46 @@ fn write_package(text: &mut String, package: &LockedPackage) {
         quoted(&package.path),
         package.size,
         package.sha256,
-        quoted(&reason),
+        quoted(&package.reason.to_string()),
     );
+    optional(text, "depends", &package.depends);
+    optional(text, "provides", &package.provides);
+}
+
+fn write_part(text: &mut String, part: &LockedPart) {
+    let _ = write!(
+        text,
+        "\n[[part]]\npackage = {}\nversion = {}\ntarball = {}\ntarball_version = {}\npath = {}\n",
+        quoted(&part.package),
+        quoted(&part.version),
+        quoted(&part.tarball),
+        quoted(&part.tarball_version),
+        quoted(&part.path),
+    );
+    optional(text, "url", part.url.as_deref().unwrap_or_default());
+    let _ = writeln!(text, "sha512 = {}", quoted(&part.sha512));
+}
+
+fn optional(text: &mut String, key: &str, value: &str) {
+    if !value.is_empty() {
+        let _ = writeln!(text, "{key} = {}", quoted(value));
+    }
 }
 
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
+/// Writes one item a line, so that one more is one line more.
 fn list(texts: &[String]) -> String {
-    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+    if texts.is_empty() {
+        return "[]".to_owned();
+    }
+    let items: String = texts.iter().map(|text| format!("  {},\n", quoted(text))).collect();
+    format!("[\n{items}]")
 }
 
-/// Reads a lock, and checks what later stages build paths and commands of.
+/// Reads a lock, and checks what later stages build paths, commands and files of.
 ///
 /// # Errors
 /// [`Error`] with the first thing that is wrong.
@@ -165,26 +236,111 @@ pub fn read(text: &str) -> Result<Lock, Error> {
     match toml::from_str::<Head>(text)?.version {
         None => return Err(Error::NoVersion),
         Some(version) if version > VERSION => return Err(Error::Newer { version }),
+        Some(version) if version < 1 => return Err(Error::Older { version }),
         Some(_) => {}
     }
     let file: File = toml::from_str(text)?;
+    for (at, source) in file.source.iter().enumerate() {
+        check_source(text, at, source, &file.source[..at])?;
+    }
+    for (at, part) in file.part.iter().enumerate() {
+        check_part(text, at, part)?;
+    }
     let mut known = HashSet::new();
     let sources: HashSet<&str> = file.source.iter().map(|source| source.id.as_str()).collect();
     let mut packages = Vec::with_capacity(file.package.len());
-    for entry in file.package {
-        check(&entry, &file.architecture, &sources)?;
+    for (at, entry) in file.package.into_iter().enumerate() {
+        check(text, at, &entry, &file.architecture, &sources)?;
         if !known.insert(entry.name.clone()) {
-            return Err(Error::Twice { package: entry.name });
+            return Err(Error::Twice { line: line_of(text, "package", at, "name"), package: entry.name });
         }
-        packages.push(package(entry)?);
+        packages.push(package(text, at, entry)?);
     }
-    let File { image, architecture, epoch, source, .. } = file;
-    Ok(Lock { image, architecture, epoch, sources: source, packages })
+    let File { image, architecture, epoch, asked, input, source, part, .. } = file;
+    Ok(Lock { image, architecture, epoch, asked, inputs: input, sources: source, packages, parts: part })
 }
 
-fn check(entry: &Entry, native: &str, sources: &HashSet<&str>) -> Result<(), Error> {
+/// Finds the line of a field of the `at`-th table of a name, or of the table where the field has none.
+fn line_of(text: &str, table: &str, at: usize, field: &str) -> usize {
+    let head = format!("[[{table}]]");
+    let heads = text.lines().enumerate().filter(|(_, line)| line.trim() == head);
+    let Some((begin, _)) = heads.into_iter().nth(at) else { return 1 };
+    let within = text.lines().enumerate().skip(begin + 1).take_while(|(_, line)| !line.starts_with('['));
+    let found = within.into_iter().find(|(_, line)| {
+        line.trim_start().strip_prefix(field).is_some_and(|rest| rest.trim_start().starts_with('='))
+    });
+    found.map_or(begin, |(line, _)| line) + 1
+}
+
+/// Tells whether a text may stand in a line of words of another file, and in a URL.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn check_source(text: &str, at: usize, source: &LockedSource, earlier: &[LockedSource]) -> Result<(), Error> {
     let wrong = |field, value: &str| {
-        Err(Error::Package { package: entry.name.clone(), field, value: value.to_owned() })
+        let line = line_of(text, "source", at, field);
+        Err(Error::Value { line, table: "source", field, value: value.to_owned() })
+    };
+    let named = !source.id.is_empty() && !source.id.contains(char::is_control);
+    if !named || earlier.iter().any(|before| before.id == source.id) {
+        return wrong("id", &source.id);
+    }
+    if let Some(mirror) = source.mirrors.iter().find(|mirror| !is_address(mirror)) {
+        return wrong("mirrors", mirror);
+    }
+    // The suite of a flat archive is a folder, and ends with a slash.
+    let folder = source.suite.trim_start_matches("./").trim_end_matches('/');
+    if !is_word(&source.suite) || !(folder.is_empty() || packages::is_path(folder)) {
+        return wrong("suite", &source.suite);
+    }
+    if let Some(component) = source.components.iter().find(|component| !packages::is_path(component)) {
+        return wrong("components", component);
+    }
+    if source.signed_by.is_empty() || !source.signed_by.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return wrong("signed_by", &source.signed_by);
+    }
+    match source.snapshot.as_deref().filter(|url| !is_address(url) || !url.contains("{timestamp}")) {
+        Some(url) => wrong("snapshot", url),
+        None => Ok(()),
+    }
+}
+
+fn is_address(url: &str) -> bool {
+    is_word(url) && ["http://", "https://", "file://"].iter().any(|scheme| url.starts_with(scheme))
+}
+
+fn check_part(text: &str, at: usize, part: &LockedPart) -> Result<(), Error> {
+    let wrong = |field, value: &str| {
+        let line = line_of(text, "part", at, field);
+        Err(Error::Value { line, table: "part", field, value: value.to_owned() })
+    };
+    for (field, value) in [
+        ("package", &part.package),
+        ("version", &part.version),
+        ("tarball", &part.tarball),
+        ("tarball_version", &part.tarball_version),
+    ] {
+        if !is_word(value) {
+            return wrong(field, value);
+        }
+    }
+    if !packages::is_path(&part.path) {
+        return wrong("path", &part.path);
+    }
+    if let Some(url) = part.url.as_deref().filter(|url| !is_address(url)) {
+        return wrong("url", url);
+    }
+    if STANDARD.decode(&part.sha512).map_or(0, |bytes| bytes.len()) != 64 {
+        return wrong("sha512", &part.sha512);
+    }
+    Ok(())
+}
+
+fn check(text: &str, at: usize, entry: &Entry, native: &str, sources: &HashSet<&str>) -> Result<(), Error> {
+    let wrong = |field, value: &str| {
+        let line = line_of(text, "package", at, field);
+        Err(Error::Package { line, package: entry.name.clone(), field, value: value.to_owned() })
     };
     if !relation::is_name(&entry.name) {
         return wrong("name", &entry.name);
@@ -201,15 +357,21 @@ fn check(entry: &Entry, native: &str, sources: &HashSet<&str>) -> Result<(), Err
     if !packages::is_path(&entry.path) {
         return wrong("path", &entry.path);
     }
+    for (field, value) in [("depends", &entry.depends), ("provides", &entry.provides)] {
+        if relation::parse(value, native).is_err() {
+            return wrong(field, value);
+        }
+    }
     Ok(())
 }
 
-fn package(entry: Entry) -> Result<LockedPackage, Error> {
+fn package(text: &str, at: usize, entry: Entry) -> Result<LockedPackage, Error> {
     let Some(reason) = reason(&entry.reason) else {
-        return Err(Error::Package { package: entry.name, field: "reason", value: entry.reason });
+        let line = line_of(text, "package", at, "reason");
+        return Err(Error::Package { line, package: entry.name, field: "reason", value: entry.reason });
     };
-    let Entry { name, version, architecture, source, path, size, sha256, .. } = entry;
-    Ok(LockedPackage { name, version, architecture, source, path, size, sha256, reason })
+    let Entry { name, version, architecture, source, path, size, sha256, depends, provides, .. } = entry;
+    Ok(LockedPackage { name, version, architecture, source, path, size, sha256, reason, depends, provides })
 }
 
 fn reason(text: &str) -> Option<Reason> {
@@ -237,11 +399,22 @@ mod tests {
             size: 12,
             sha256: Sha256::of(name.as_bytes()),
             reason,
+            depends: if name == "c" { "d (>= 1), a | b".into() } else { String::new() },
+            provides: if name == "d" { "virtual (= 2)".into() } else { String::new() },
         };
         Lock {
             image: "trixie".into(),
             architecture: "amd64".into(),
             epoch: 1_700_000_000,
+            asked: Asked {
+                image: "trixie".into(),
+                profiles: vec!["base".into(), "./x.toml".into()],
+                variant: "minbase".into(),
+                include: vec!["c".into()],
+                exclude: Vec::new(),
+                recommends: false,
+            },
+            inputs: vec![Input { kind: "image".into(), name: "trixie".into(), sha256: Sha256::of(b"i") }],
             sources: vec![LockedSource {
                 id: "release".into(),
                 mirrors: vec!["http://one.example/debian".into(), "http://two.example/debian".into()],
@@ -250,6 +423,7 @@ mod tests {
                 date: 1_700_000_000,
                 release: Sha256::of(b"release"),
                 signed_by: "AB".repeat(20),
+                snapshot: Some("https://old.example/{timestamp}".into()),
             }],
             packages: vec![
                 package("a", Reason::Essential),
@@ -257,6 +431,15 @@ mod tests {
                 package("c", Reason::Requested("profile `x` (\"p\\q\".toml:3)".into())),
                 package("d", Reason::Dependency("c".into())),
             ],
+            parts: vec![LockedPart {
+                package: "@x/y".into(),
+                version: "1.2.3".into(),
+                tarball: "@x/y-linux".into(),
+                tarball_version: "1.2.3".into(),
+                path: "@x/y-linux/-/y-linux-1.2.3.tgz".into(),
+                url: None,
+                sha512: STANDARD.encode([7; 64]),
+            }],
         }
     }
 
@@ -270,14 +453,31 @@ mod tests {
     }
 
     #[test]
+    fn a_change_is_a_line() {
+        let mut other = lock();
+        other.asked.include.push("e".into());
+        other.packages[0].version = "2".into();
+        let (before, after) = (write(&lock()), write(&other));
+        let gone: Vec<_> = before.lines().filter(|line| !after.lines().any(|other| other == *line)).collect();
+        assert_eq!(after.lines().count(), before.lines().count() + 1);
+        assert!(gone.is_empty(), "{gone:?}");
+    }
+
+    #[test]
     fn refuses_other_versions_and_shapes() {
         let text = write(&lock());
         assert!(matches!(read(&text.replacen("version = 1\n", "", 1)), Err(Error::NoVersion)));
         let newer = text.replacen("version = 1", "version = 2\nunknown = 1", 1);
         assert!(matches!(read(&newer), Err(Error::Newer { version: 2 })));
-        for (from, to) in
-            [("epoch =", "epoc ="), ("size = 12", "size = -1"), ("size = 12", "size = 12\nx = 1")]
-        {
+        let none = text.replacen("version = 1", "version = 0", 1);
+        assert!(matches!(read(&none), Err(Error::Older { version: 0 })));
+        for (from, to) in [
+            ("epoch =", "epoc ="),
+            ("size = 12", "size = -1"),
+            ("size = 12", "size = 12\nx = 1"),
+            ("[asked]", "[asked]\nx = 1"),
+            ("variant = \"minbase\"", "variant = 1"),
+        ] {
             assert!(matches!(read(&text.replacen(from, to, 1)), Err(Error::Malformed { .. })), "{to}");
         }
     }
@@ -292,14 +492,41 @@ mod tests {
             ("architecture = \"amd64\"\nsource", "architecture = \"arm64\"\nsource", "architecture"),
             ("source = \"release\"", "source = \"other\"", "source"),
             ("reason = \"essential\"", "reason = \"whim\"", "reason"),
+            ("depends = \"d (", "depends = \"d ((", "depends"),
+            ("provides = \"virtual", "provides = \"/etc", "provides"),
         ];
         for (from, to, field) in cases {
-            let wrong = read(&text.replacen(from, to, 1)).unwrap_err();
-            assert!(
-                matches!(&wrong, Error::Package { field: found, .. } if *found == field),
-                "{to}: {wrong}"
-            );
+            let other = text.replacen(from, to, 1);
+            assert_ne!(other, text, "{from}");
+            let wrong = read(&other).unwrap_err();
+            let Error::Package { line, field: found, .. } = &wrong else { panic!("{to}: {wrong}") };
+            assert_eq!(*found, field, "{to}: {wrong}");
+            let named = other.lines().nth(line - 1).unwrap();
+            assert!(named.starts_with(&format!("{field} = ")), "line {line} is `{named}`");
         }
-        assert!(matches!(read(&text.replacen("name = \"b\"", "name = \"a\"", 1)), Err(Error::Twice { .. })));
+        let twice = read(&text.replacen("name = \"b\"", "name = \"a\"", 1));
+        assert!(matches!(twice, Err(Error::Twice { line: 47.., .. })), "{twice:?}");
+    }
+
+    #[test]
+    fn refuses_what_would_be_more_than_a_word_in_another_file() {
+        let text = write(&lock());
+        let cases = [
+            ("\"http://one.example/debian\"", "\"http://one.example/ x\\nTrusted: yes\"", "mirrors"),
+            ("\"http://one.example/debian\"", "\"ftp://one.example\"", "mirrors"),
+            ("suite = \"trixie\"", "suite = \"../trixie\"", "suite"),
+            ("\"main\"", "\"main contrib\"", "components"),
+            ("signed_by = \"AB", "signed_by = \"XY", "signed_by"),
+            ("/{timestamp}", "/now", "snapshot"),
+            ("\"@x/y-linux/-/", "\"../@x/y-linux/-/", "path"),
+            ("package = \"@x/y\"", "package = \"\"", "package"),
+            ("sha512 = \"", "sha512 = \"A", "sha512"),
+        ];
+        for (from, to, field) in cases {
+            let other = text.replacen(from, to, 1);
+            assert_ne!(other, text, "{from}");
+            let wrong = read(&other).unwrap_err();
+            assert!(matches!(&wrong, Error::Value { field: found, .. } if *found == field), "{to}: {wrong}");
+        }
     }
 }

@@ -1,13 +1,20 @@
 //! What a build is made of, exactly: every package with its version and digest, in install order.
+//!
+//! A lock is enough to build from: no index is read. It also keeps what was asked for and what each package
+//! depends on, so that without a network it can be told whether it still does for a spec: see [`unmet`].
 
+mod compare;
 mod format;
+mod satisfies;
 
+pub use compare::{Change, Difference, Direction, compare};
 pub use format::{Error, VERSION, read, write};
+pub use satisfies::{PartWish, SourceWish, Unmet, Unsatisfied, Wish, Wishes, unmet};
 
 use crate::digest::Sha256;
 
 /// All that a build needs to know to fetch the same packages again.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Lock {
     /// The image's name: `trixie`.
     pub image: String,
@@ -15,10 +22,67 @@ pub struct Lock {
     pub architecture: String,
     /// The latest `Date` of the Release files, in seconds since 1970: the tree's SOURCE_DATE_EPOCH.
     pub epoch: i64,
+    /// What was asked for, in the words of the command line.
+    pub asked: Asked,
+    /// The files that it was made with. A changed one does not make the lock wrong, but is told.
+    pub inputs: Vec<Input>,
     /// The suites that packages come from, in the image's order.
     pub sources: Vec<LockedSource>,
     /// The packages, dependencies before what needs them as far as cycles allow.
     pub packages: Vec<LockedPackage>,
+    /// What profiles take from elsewhere, in their order.
+    pub parts: Vec<LockedPart>,
+}
+
+/// What was asked for when a lock was made, so that it can be built and renewed without saying it again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// The image as it was named: `trixie`, or a path.
+    pub image: String,
+    /// The profiles as they were named.
+    pub profiles: Vec<String>,
+    /// The variant's word: `minbase`.
+    pub variant: String,
+    /// Packages asked for beside those of image and profiles.
+    pub include: Vec<String>,
+    /// Packages that must not be there, beside those of image and profiles.
+    pub exclude: Vec<String>,
+    /// Whether recommended packages were taken too.
+    pub recommends: bool,
+}
+
+/// A file that a lock was made with.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// `image`, `profile` or `keyring`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The digest of its bytes.
+    pub sha256: Sha256,
+}
+
+/// A tarball from an npm registry.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedPart {
+    /// The package that the profile asks for.
+    pub package: String,
+    /// The version that the profile's word (`latest`) meant.
+    pub version: String,
+    /// The package that has the tarball of the architecture.
+    pub tarball: String,
+    /// The tarball's version.
+    pub tarball_version: String,
+    /// Its path below the registry.
+    pub path: String,
+    /// Its whole address, where the registry named one that is not below it.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Its SHA-512 in base64, without `sha512-` in front.
+    pub sha512: String,
 }
 
 /// A suite of an archive as it was when the lock was made.
@@ -39,6 +103,9 @@ pub struct LockedSource {
     pub release: Sha256,
     /// The primary key's fingerprint of a good signature, upper-case hexadecimal.
     pub signed_by: String,
+    /// Where old states of the archive are kept: a base URL in which `{timestamp}` stands for the moment.
+    #[serde(default)]
+    pub snapshot: Option<String>,
 }
 
 /// One package of a build.
@@ -60,6 +127,10 @@ pub struct LockedPackage {
     pub sha256: Sha256,
     /// Why it is in the build.
     pub reason: Reason,
+    /// Its `Pre-Depends` and `Depends`, on one line; empty where it has none.
+    pub depends: String,
+    /// Its `Provides`, on one line; empty where it has none.
+    pub provides: String,
 }
 
 /// Why a package is in a build.
@@ -74,6 +145,18 @@ pub enum Reason {
     Requested(String),
     /// A package of this name depends on it.
     Dependency(String),
+}
+
+impl std::fmt::Display for Reason {
+    /// Writes it as it stands in the lock file: `dependency of libc6`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Essential => f.write_str("essential"),
+            Self::Priority(word) => write!(f, "priority {word}"),
+            Self::Requested(by) => write!(f, "requested by {by}"),
+            Self::Dependency(of) => write!(f, "dependency of {of}"),
+        }
+    }
 }
 
 impl Reason {

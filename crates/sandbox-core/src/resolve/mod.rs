@@ -179,6 +179,11 @@ fn attempt(catalog: &Catalog, request: &Request) -> Result<Vec<LockedPackage>, E
 
 fn locked(catalog: &Catalog, id: PackageId, reason: Reason) -> Result<LockedPackage, Error> {
     let package = catalog.package(id);
+    let line = |names: &[&str]| {
+        let fields = names.iter().filter_map(|name| package.field(name)).filter(|text| !text.is_empty());
+        let words: Vec<_> = fields.map(|text| text.split_ascii_whitespace().collect::<Vec<_>>()).collect();
+        words.into_iter().map(|words| words.join(" ")).collect::<Vec<_>>().join(", ")
+    };
     Ok(LockedPackage {
         name: package.name().to_owned(),
         version: package.version_text().to_owned(),
@@ -188,6 +193,8 @@ fn locked(catalog: &Catalog, id: PackageId, reason: Reason) -> Result<LockedPack
         size: package.size()?,
         sha256: package.sha256()?,
         reason,
+        depends: line(&["Pre-Depends", "Depends"]),
+        provides: line(&["Provides"]),
     })
 }
 

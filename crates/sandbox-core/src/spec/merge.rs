@@ -10,6 +10,7 @@ use super::{
     load::{Catalogue, Kind, Source, read_layer},
     sources::{Trusted, trusted},
 };
+use crate::digest::Sha256;
 
 /// An image with its profiles, merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,19 @@ pub struct Spec {
     pub sources: Vec<Trusted>,
     /// Which profile (or the image) first asked for a package, for messages: package and file.
     pub wanted_by: Vec<(String, String)>,
+    /// The files: image first, then the profiles as they are stacked.
+    pub files: Vec<Stacked>,
+}
+
+/// A file that went into a spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stacked {
+    /// Image or profile.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The digest of its text.
+    pub digest: Sha256,
 }
 
 /// Loads an image and profiles with all they require, and merges them.
@@ -44,12 +58,18 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
     let ordered = order(catalogue, profiles)?;
     let mut merged = Table::new();
     let mut wanted_by = Vec::new();
+    let mut files = Vec::new();
     for (source, layer) in std::iter::once(&(bottom, image_layer.clone())).chain(&ordered) {
         for package in layer.packages.install.iter().chain(&layer.packages.if_available) {
             if !wanted_by.iter().any(|(known, _)| known == package) {
                 wanted_by.push((package.clone(), source.origin.clone()));
             }
         }
+        files.push(Stacked {
+            kind: if files.is_empty() { Kind::Image } else { Kind::Profile },
+            name: layer.name.clone(),
+            digest: Sha256::of(source.text.as_bytes()),
+        });
         let table: Table = source
             .text
             .parse()
@@ -77,6 +97,7 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
         keyring: layer.keyring.clone().ok_or_else(|| incomplete("keyring"))?,
         apt: layer.apt.clone().ok_or_else(|| incomplete("apt"))?,
         wanted_by,
+        files,
         layer,
     })
 }

@@ -16,5 +16,5 @@ pub use file::{
     User,
 };
 pub use load::{Catalogue, Kind, Source};
-pub use merge::{Spec, stack};
+pub use merge::{Spec, Stacked, stack};
 pub use sources::{Trusted, is_armored, of_stanzas, trusted};

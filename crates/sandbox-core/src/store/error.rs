@@ -7,6 +7,7 @@ use std::{
 
 use super::Checksum;
 use crate::{
+    archive::ArchiveError,
     error::{Cause, Class, Hint},
     host::transport::TransportError,
 };
@@ -52,12 +53,32 @@ pub enum StoreError {
         /// What came.
         found: Box<Checksum>,
     },
+    /// Packages that neither the cache nor any address has.
+    #[error("{} cannot be had:\n{}", packages(.gone.len()), .gone.join("\n"))]
+    Gone {
+        /// Each as `name:architecture=version`, in the lock's order.
+        gone: Vec<String>,
+        /// What is the matter with the first.
+        #[source]
+        source: Box<StoreError>,
+    },
+    /// The archive's older states cannot be asked.
+    #[error("the snapshot of the archive is of no use")]
+    Snapshot {
+        /// Why.
+        #[source]
+        source: Box<ArchiveError>,
+    },
     /// No address has it, or none could be reached.
     #[error(transparent)]
     Transport {
         /// The problem, which names the address.
         source: TransportError,
     },
+}
+
+fn packages(count: usize) -> String {
+    if count == 1 { "one package".to_owned() } else { format!("{count} packages") }
 }
 
 /// Gives the class of what the cache's file system says: the host's own limits, or damage.
@@ -78,8 +99,29 @@ impl StoreError {
 
     /// Tells whether the file is known not to be where it was looked for.
     #[must_use]
-    pub const fn is_missing(&self) -> bool {
-        matches!(self, Self::Transport { source: TransportError::Missing { .. } })
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Gone { source, .. } => source.is_missing(),
+            Self::Transport { source: TransportError::Missing { .. } } => true,
+            _ => false,
+        }
+    }
+
+    /// Tells whether it did not come, rather than came wrong.
+    pub(super) fn is_absent(&self) -> bool {
+        match self {
+            Self::NoAddress { .. } => true,
+            Self::Transport { source } => matches!(source.class(), Class::Unavailable | Class::Unreachable),
+            Self::Snapshot { source } => source.class() == Class::Unreachable,
+            _ => false,
+        }
+    }
+
+    /// Tells whether the archive may have changed since its Release file was read: what it listed is no longer
+    /// there, or is another.
+    #[must_use]
+    pub fn may_have_moved(&self) -> bool {
+        matches!(self, Self::Size { .. } | Self::Digest { .. }) || self.is_missing()
     }
 }
 
@@ -88,6 +130,8 @@ impl Cause for StoreError {
         match self {
             Self::Disk { source, .. } => disk_class(source),
             Self::NoAddress { .. } => Class::Unavailable,
+            Self::Gone { .. } => Class::Unreachable,
+            Self::Snapshot { source } => source.class(),
             Self::Size { .. } | Self::Digest { .. } => Class::Untrusted,
             Self::Transport { source } => source.class(),
         }
@@ -102,9 +146,14 @@ impl Cause for StoreError {
                  try again later, or another --mirror"
                     .into(),
             )],
-            Self::Transport { source: TransportError::Missing { .. } } => vec![Hint::Note(
-                "archives drop superseded packages: resolve anew, or use a snapshot mirror".into(),
-            )],
+            Self::Gone { source, .. } if !source.is_missing() => source.hints(),
+            Self::Gone { .. } | Self::Transport { source: TransportError::Missing { .. } } => vec![
+                Hint::Note(
+                    "archives drop superseded packages; `--mirror` may name a snapshot of the archive".into(),
+                ),
+                Hint::run("lock what there is now", "sandbox lock"),
+            ],
+            Self::Snapshot { source } => source.hints(),
             Self::Transport { source } => source.hints(),
         }
     }

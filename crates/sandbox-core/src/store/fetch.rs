@@ -59,7 +59,7 @@ pub(super) fn fetch(
         return Ok(found(entry));
     }
     let meter = Meter { shown: Cell::new(0), fetched: Cell::new(0), progress };
-    match from_any(wanted, transport, &mut partial, &meter) {
+    match from_any(store, wanted, transport, &mut partial, &meter) {
         Ok(()) => {
             let path = store.path_of(&wanted.checksum);
             let size = partial.length();
@@ -98,26 +98,46 @@ impl Meter<'_> {
     }
 }
 
-/// Tries each address in order. Of all problems the gravest is told: what came wrong before what did not come.
+/// Tries each address in order, once, and then again those that may yet answer. Of all problems the gravest is
+/// told: what came wrong before what did not come.
 fn from_any(
+    store: &Store,
     wanted: &Wanted<'_>,
     transport: &dyn Transport,
     partial: &mut Partial,
     meter: &Meter<'_>,
 ) -> Result<(), StoreError> {
     let mut told: Option<StoreError> = None;
-    for url in wanted.urls {
-        match from_one(url, wanted, transport, partial, meter) {
-            Ok(()) => return Ok(()),
-            Err(problem @ StoreError::Disk { .. }) => return Err(problem),
-            Err(problem) => {
-                if told.as_ref().is_none_or(|before| gravity(&problem) >= gravity(before)) {
-                    told = Some(problem);
+    let mut urls: Vec<&String> = wanted.urls.iter().collect();
+    // A host that was silent for one file is not waited for first by the next.
+    urls.sort_by_key(|url| store.silent().contains(host(url)));
+    let rounds = if urls.len() > 1 { [1, TRIES].as_slice() } else { &[TRIES] };
+    for &tries in rounds {
+        let mut again = Vec::new();
+        for url in urls {
+            match from_one(url, wanted, transport, partial, meter, tries) {
+                Ok(()) => return Ok(()),
+                Err(problem @ StoreError::Disk { .. }) => return Err(problem),
+                Err(problem) => {
+                    if worth_resuming(&problem) {
+                        store.silent().insert(host(url).to_owned());
+                        again.push(url);
+                    }
+                    if told.as_ref().is_none_or(|before| gravity(&problem) >= gravity(before)) {
+                        told = Some(problem);
+                    }
                 }
             }
         }
+        urls = again;
     }
     Err(told.unwrap_or(StoreError::NoAddress { checksum: Box::new(wanted.checksum) }))
+}
+
+/// Gives scheme, host and port of an address.
+fn host(url: &str) -> &str {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    url[begin..].find('/').map_or(url, |end| &url[..begin + end])
 }
 
 fn gravity(problem: &StoreError) -> u8 {
@@ -134,6 +154,7 @@ fn from_one(
     transport: &dyn Transport,
     partial: &mut Partial,
     meter: &Meter<'_>,
+    most: u32,
 ) -> Result<(), StoreError> {
     let (mut tries, mut wrong) = (0, 0);
     loop {
@@ -155,7 +176,7 @@ fn from_one(
             }
             StoreError::Transport { source } if source.is_transient() => {
                 tries = if partial.length() >= before + HEADWAY { 1 } else { tries + 1 };
-                if tries == TRIES {
+                if tries >= most {
                     return Err(problem);
                 }
                 thread::sleep(PAUSE * 2_u32.pow(tries - 1));

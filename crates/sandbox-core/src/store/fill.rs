@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Checksum, Delivery, Entry, Store, StoreError, Wanted};
+use super::{Checksum, Delivery, Entry, Store, StoreError, Ways, elsewhere::gravest};
 use crate::{
     host::transport::Transport,
     lock::{Lock, LockedPackage},
@@ -57,7 +57,7 @@ impl Filled {
 /// Brings every package of a lock into the cache, `jobs` at a time.
 ///
 /// # Errors
-/// The first [`StoreError`] that a package ran into; the others are given up.
+/// [`StoreError::Gone`] with all packages that are not to be had, or the first problem of another kind.
 pub fn fill(
     lock: &Lock,
     store: &Store,
@@ -65,8 +65,22 @@ pub fn fill(
     jobs: usize,
     reporter: &dyn Reporter,
 ) -> Result<Filled, StoreError> {
+    fill_by(lock, store, Ways::mirrors(transport), jobs, reporter)
+}
+
+/// Does as [`fill`], by any ways.
+///
+/// # Errors
+/// As [`fill`].
+pub fn fill_by(
+    lock: &Lock,
+    store: &Store,
+    ways: Ways<'_>,
+    jobs: usize,
+    reporter: &dyn Reporter,
+) -> Result<Filled, StoreError> {
     let delivery = Delivery::new((0..lock.packages.len()).collect());
-    match deliver(lock, store, transport, jobs, &delivery, reporter)? {
+    match deliver(lock, store, ways, jobs, &delivery, reporter)? {
         Some(filled) => Ok(filled),
         None => unreachable!("nobody stops this delivery"),
     }
@@ -81,7 +95,7 @@ pub fn fill(
 pub fn deliver(
     lock: &Lock,
     store: &Store,
-    transport: &dyn Transport,
+    ways: Ways<'_>,
     jobs: usize,
     delivery: &Delivery,
     reporter: &dyn Reporter,
@@ -89,7 +103,7 @@ pub fn deliver(
     let started = Instant::now();
     let total = lock.packages.iter().map(|package| package.size).sum();
     reporter.report(Event::Started { phase: Phase::Fetch, unit: Unit::Bytes, total });
-    let entries = all(lock, store, transport, jobs, delivery, reporter);
+    let entries = all(lock, store, ways, jobs, delivery, reporter);
     delivery.end();
     let Some(entries) = entries? else { return Ok(None) };
     let filled = Filled { lock: lock.clone(), entries };
@@ -104,7 +118,7 @@ pub fn deliver(
 fn all(
     lock: &Lock,
     store: &Store,
-    transport: &dyn Transport,
+    ways: Ways<'_>,
     jobs: usize,
     delivery: &Delivery,
     reporter: &dyn Reporter,
@@ -112,6 +126,7 @@ fn all(
     let order = delivery.order();
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
+    let unreachable = AtomicBool::new(false);
     let done: Vec<Mutex<Option<Result<Entry, StoreError>>>> =
         lock.packages.iter().map(|_| Mutex::new(None)).collect();
     thread::scope(|scope| {
@@ -120,9 +135,15 @@ fn all(
                 while !stop.load(Ordering::Relaxed) && !delivery.is_stopped() {
                     let rank = next.fetch_add(1, Ordering::Relaxed);
                     let Some(&at) = order.get(rank) else { break };
-                    let outcome = one(lock, &lock.packages[at], store, transport, reporter);
+                    let alone = unreachable.load(Ordering::Relaxed);
+                    let outcome = one(lock, &lock.packages[at], store, ways, alone, reporter);
                     match &outcome {
                         Ok(entry) => delivery.put(rank, entry),
+                        // The rest is looked for all the same, so that all that is missing is told at once;
+                        // but where nobody answers, only in the cache.
+                        Err(problem) if problem.is_absent() => {
+                            unreachable.fetch_or(!problem.is_missing(), Ordering::Relaxed);
+                        }
                         Err(_) => stop.store(true, Ordering::Relaxed),
                     }
                     *done[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
@@ -131,35 +152,41 @@ fn all(
         }
     });
     // A place is empty where the work was given up: after a failure, which is told, or when it was stopped.
-    let outcomes =
-        done.into_iter().filter_map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let entries = outcomes.collect::<Result<Vec<_>, _>>()?;
-    Ok((entries.len() == lock.packages.len()).then_some(entries))
+    let mut entries = Vec::with_capacity(done.len());
+    let mut problems = Vec::new();
+    for (package, one) in lock.packages.iter().zip(done) {
+        match one.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(Ok(entry)) => entries.push(entry),
+            Some(Err(problem)) => problems.push((package, problem)),
+            None => {}
+        }
+    }
+    match gravest(problems) {
+        Some(problem) => Err(problem),
+        None => Ok((entries.len() == lock.packages.len()).then_some(entries)),
+    }
 }
 
 fn one(
     lock: &Lock,
     package: &LockedPackage,
     store: &Store,
-    transport: &dyn Transport,
+    ways: Ways<'_>,
+    alone: bool,
     reporter: &dyn Reporter,
 ) -> Result<Entry, StoreError> {
     reporter.report(Event::At { phase: Phase::Fetch, subject: package.name.clone() });
-    let source = lock.sources.iter().find(|source| source.id == package.source);
-    let urls: Vec<String> = source
-        .map(|source| source.mirrors.iter().map(|mirror| format!("{mirror}/{}", package.path)).collect())
-        .unwrap_or_default();
-    let wanted = Wanted {
-        urls: &urls,
-        checksum: Checksum::Sha256(package.sha256),
-        size: Some(package.size),
-        limit: package.size,
-    };
     let progress = |delta| reporter.report(Event::Advanced { phase: Phase::Fetch, delta });
-    let mut entry = store.fetch(&wanted, transport, &progress)?;
+    let checksum = Checksum::Sha256(package.sha256);
+    let mut entry = if alone {
+        let found = store.find(&checksum, Some(package.size))?;
+        found.ok_or_else(|| StoreError::NoAddress { checksum: Box::new(checksum) })?
+    } else {
+        ways.fetch(lock, package, store, &progress)?
+    };
     if entry.fetched == 0 {
         // it may have been fetched ahead, by this very run
-        entry.fetched = store.fetched().get(&wanted.checksum).copied().unwrap_or(0);
+        entry.fetched = store.fetched().get(&checksum).copied().unwrap_or(0);
     }
     Ok(entry)
 }

@@ -14,13 +14,14 @@
 
 mod checksum;
 mod delivery;
+mod elsewhere;
 mod error;
 mod fetch;
 mod fill;
 mod partial;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,10 +29,11 @@ use std::{
 
 pub use checksum::{Checksum, NotAnIntegrity};
 pub use delivery::{Delivered, Delivery};
+pub use elsewhere::{Elsewhere, Ways};
 pub use error::StoreError;
 pub(crate) use error::disk_class;
 pub use fetch::Wanted;
-pub use fill::{Filled, deliver, fill};
+pub use fill::{Filled, deliver, fill, fill_by};
 
 use crate::host::transport::Transport;
 use checksum::Check;
@@ -41,6 +43,7 @@ use partial::Partial;
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    silent: Arc<Mutex<BTreeSet<String>>>,
     /// What came over the network since it was opened, with how many bytes.
     fetched: Arc<Mutex<HashMap<Checksum, u64>>>,
 }
@@ -108,7 +111,7 @@ impl Store {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(|source| StoreError::disk("make", &path, source))?;
         }
-        Ok(Self { root: root.to_path_buf(), fetched: Arc::default() })
+        Ok(Self { root: root.to_path_buf(), silent: Arc::default(), fetched: Arc::default() })
     }
 
     /// Gives the cache's folder.
@@ -184,6 +187,11 @@ impl Store {
         let mut partial = Partial::lock(&self.root.join("partial"), checksum)?;
         partial.restart()?;
         Ok(Keeping { partial, path: self.path_of(checksum), checksum: *checksum })
+    }
+
+    /// The hosts that broke off or did not answer, for as long as this is open.
+    fn silent(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fetched(&self) -> MutexGuard<'_, HashMap<Checksum, u64>> {

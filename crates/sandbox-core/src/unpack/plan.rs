@@ -79,13 +79,14 @@ mod tests {
             size: *size,
             sha256: Sha256::of(b""),
             reason: reason.clone(),
+            depends: String::new(),
+            provides: String::new(),
         };
         Lock {
             image: "x".to_owned(),
             architecture: "amd64".to_owned(),
-            epoch: 0,
-            sources: Vec::new(),
             packages: packages.iter().map(package).collect(),
+            ..Lock::default()
         }
     }
 
