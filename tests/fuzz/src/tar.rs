@@ -115,13 +115,15 @@ fn lock(sha256: Sha256, size: usize) -> Lock {
         size: size as u64,
         sha256,
         reason: Reason::Essential,
+        depends: String::new(),
+        provides: String::new(),
     };
     Lock {
         image: "x".to_owned(),
         architecture: "amd64".to_owned(),
         epoch: 1_700_000_000,
-        sources: Vec::new(),
         packages: vec![package],
+        ..Lock::default()
     }
 }
 
