@@ -2,6 +2,8 @@
 
 use std::{ffi::OsStr, path::Path};
 
+use rustix::fs::FileType;
+
 use super::{ConfigureError, Options, tree};
 use crate::host::root::{Meta, Root};
 
@@ -20,13 +22,21 @@ pub fn after(root: &Root, options: &Options) -> Result<(), ConfigureError> {
          ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
     );
     write(root, "etc/hosts", &hosts, options)?;
-    write(root, "etc/default/locale", "LANG=C.UTF-8\n", options)?;
-    // Debian's systemd reads it here, and its own link to the file above is kept where there is one
-    if root.kind(Path::new("etc/locale.conf")).map_err(tree(Path::new("etc/locale.conf")))?.is_none() {
-        write(root, "etc/locale.conf", "LANG=C.UTF-8\n", options)?;
-    }
+    locale(root, options)?;
     sources(root, options)?;
     resolver(root, options)
+}
+
+/// The one locale that needs no package. Where systemd has made one of the two files a link to the other, it
+/// stays one (locale.conf(5), and Debian's systemd.postinst).
+fn locale(root: &Root, options: &Options) -> Result<(), ConfigureError> {
+    for file in ["etc/locale.conf", "etc/default/locale"] {
+        let path = Path::new(file);
+        if root.kind(path).map_err(tree(path))? != Some(FileType::Symlink) {
+            write(root, file, "LANG=C.UTF-8\n", options)?;
+        }
+    }
+    Ok(())
 }
 
 fn sources(root: &Root, options: &Options) -> Result<(), ConfigureError> {
