@@ -27,6 +27,10 @@ use runner::{Choice, Test};
 
 const TESTS: &[Test<Lab>] = &[
     ("reference::the_comparison_sees_each_kind", reference::the_comparison_sees_each_kind),
+    (
+        "reference::mmdebstrap_is_itself_and_not_debootstrap",
+        reference::mmdebstrap_is_itself_and_not_debootstrap,
+    ),
     ("reference::trixie_is_mmdebstraps", reference::trixie_is_mmdebstraps),
     ("reference::bookworm_is_mmdebstraps", reference::bookworm_is_mmdebstraps),
     ("reference::trixie_with_includes_is_mmdebstraps", reference::trixie_with_includes_is_mmdebstraps),

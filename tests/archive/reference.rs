@@ -1,10 +1,6 @@
 //! The tree that mmdebstrap makes of the same suite, variant and includes, and ours.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{
     apt::mirrors_of_host,
@@ -15,6 +11,8 @@ use crate::{
 
 /// What may differ: `KIND PATH: reason`, in which `KIND` begins with `?` where it does not always.
 const PERMITTED: &str = include_str!("differences");
+
+const KEYRING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../keyrings/debian-archive-keyring.pgp");
 
 const INCLUDES: &str =
     "systemd-sysv,openssh-server,vim-tiny,vim-runtime,python3-minimal,ca-certificates,procps";
@@ -79,14 +77,12 @@ fn epoch(events: &str) -> u64 {
 #[track_caller]
 fn mmdebstrap(suite: &str, include: &str, epoch: u64, target: &Path) {
     let [main, security] = mirrors_of_host();
-    let keyring =
-        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../keyrings/debian-archive-keyring.pgp"));
     let lines = [
         format!("{main} {suite}"),
         format!("{main} {suite}-updates"),
         format!("{security} {suite}-security"),
     ]
-    .map(|source| format!("deb [signed-by={}] {source} main", keyring.display()));
+    .map(|source| format!("deb [signed-by={KEYRING}] {source} main"));
     let include = format!("--include={include}");
     let epoch = format!("SOURCE_DATE_EPOCH={epoch}");
     let mut argv = vec!["env", &*epoch, "mmdebstrap", "--mode=root", "--variant=minbase", "--quiet"];
@@ -100,6 +96,38 @@ fn mmdebstrap(suite: &str, include: &str, epoch: u64, target: &Path) {
     argv.extend([suite, text(target)]);
     argv.extend(lines.iter().map(String::as_str));
     process::run(&argv, "", LONG).ok();
+}
+
+/// The comparison sees what real tools differ in: nothing between mmdebstrap and mmdebstrap, and between it and
+/// debootstrap what is known of them.
+pub fn mmdebstrap_is_itself_and_not_debootstrap(lab: &Lab) {
+    let tree = |name: &str| {
+        let target = lab.path(name);
+        mmdebstrap("trixie", "", 1_780_000_000, &target);
+        Tree::read(&target)
+    };
+    let first = tree("mmdebstrap-1.tar");
+    let again = first.differences(&tree("mmdebstrap-2.tar"), Times::Ignored);
+    assert!(again.is_empty(), "mmdebstrap against itself: {again:#?}");
+    let (folder, packed) = (lab.path("debootstrap"), lab.path("debootstrap.tar"));
+    let [main, _] = mirrors_of_host();
+    let keyring = format!("--keyring={KEYRING}");
+    let build = ["debootstrap", "--variant=minbase", &keyring, "trixie", text(&folder), &main];
+    process::run(&build, "", LONG).ok();
+    let pack =
+        ["tar", "--create", "--numeric-owner", "--xattrs", "-f", text(&packed), "-C", text(&folder), "."];
+    process::run(&pack, "", LONG).ok();
+    let found = first.differences(&Tree::read(&packed), Times::Ignored);
+    for known in [
+        "first var/lib/apt/extended_states", // debootstrap notes nobody's packages as automatic
+        "second var/log/bootstrap.log",      // and keeps its log
+        "mode dev/console",
+    ] {
+        assert!(found.contains_key(known), "{known} is not seen in {:#?}", found.keys());
+    }
+    for path in [&folder, &packed, &lab.path("mmdebstrap-1.tar"), &lab.path("mmdebstrap-2.tar")] {
+        process::run(&["rm", "-rf", "--one-file-system", text(path)], "", LONG).ok();
+    }
 }
 
 /// The comparison sees: nothing between a tree and itself, and each kind of difference that is planted.

@@ -1,4 +1,4 @@
-//! The same set twice, the same bytes.
+//! One lock twice, the same bytes.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -39,7 +39,7 @@ pub fn a_folder_has_the_times_of_a_packed_tree(lab: &Lab) {
     }
 }
 
-/// Builds a set twice, the second time under conditions that ought not to matter.
+/// Builds one lock twice, the second time under conditions that ought not to matter.
 #[track_caller]
 fn twice(lab: &Lab, suite: &str, arguments: &[&str]) {
     let name = format!("{suite}{}", arguments.concat());
@@ -47,7 +47,10 @@ fn twice(lab: &Lab, suite: &str, arguments: &[&str]) {
     let folder = lab.path(&format!("{name}-elsewhere"));
     fs::create_dir_all(&folder).expect("a folder below target/");
     let second = folder.join("another-name.tar");
-    let of = |target| [&["bootstrap", suite, text(target), "--hostname", "same"], arguments].concat();
+    let lock = lab.path(&format!("{name}.lock"));
+    lab.sandbox(&[&["lock", suite, "-o", text(&lock)], arguments].concat()).ok();
+    let locked = format!("--locked={}", text(&lock));
+    let of = |target| ["bootstrap", &locked, suite, text(target), "--hostname", "same"];
     lab.sandbox(&of(&first)).ok();
     let script = "umask 077; cd /; export TZ=Pacific/Auckland LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 HOME=/nowhere; \
                   exec taskset -c 0 \"$@\"";

@@ -39,8 +39,11 @@ pub struct Index {
 /// How many bytes are decoded before others see them.
 const PIECE: u64 = 1 << 20;
 
-/// How an index may be compressed: by file name suffix, the fastest to decode first.
+/// How an index may be compressed: by file name suffix, the smallest of those that decode fast first.
 const FORMATS: [&str; 4] = [".zst", ".xz", ".gz", ""];
+
+/// The same where bytes cost less than decoding.
+const FORMATS_NEARBY: [&str; 4] = [".zst", ".gz", ".xz", ""];
 
 impl Opening<'_> {
     /// Fetches and decodes all indexes of a source, side by side.
@@ -86,7 +89,7 @@ impl Opening<'_> {
             return Ok(bytes);
         }
         let mut missing = None;
-        for format in FORMATS {
+        for format in if verified.near { FORMATS_NEARBY } else { FORMATS } {
             let path = format!("{base}{format}");
             let Some(listed) = verified.release.files.get(&path) else { continue };
             let urls = urls(verified, source, &path, listed);

@@ -1,5 +1,7 @@
 //! The signed Release file of one source: fetched, verified, checked for identity and dates.
 
+use std::time::Instant;
+
 use super::{
     ArchiveError, Opening, Source,
     kept::{self, Raw},
@@ -23,7 +25,15 @@ pub(super) struct Verified {
     pub(super) kept: bool,
     /// The mirrors in the order in which to ask: the one first that gave the Release file. None offline.
     pub(super) mirrors: Vec<String>,
+    /// The mirror answers so fast that fewer seconds of decoding are worth more bytes.
+    pub(super) near: bool,
 }
+
+/// From which rate on a mirror is near: at it, what gzip has more in bytes than xz takes as long to come as xz
+/// takes longer to decode.
+///
+/// **Units**: bytes in a second.
+const NEAR: f64 = 8e6;
 
 impl Opening<'_> {
     /// Gets the Release file from the first mirror whose one may be believed, or from the cache when offline.
@@ -73,6 +83,7 @@ impl Opening<'_> {
             suite: source.suite.clone(),
             source: problem,
         };
+        let begun = Instant::now();
         let raw = match self.read(&format!("{base}/InRelease"), tries) {
             Ok(bytes) => Raw::Inline(bytes),
             Err(TransportError::Missing { .. }) => Raw::Detached {
@@ -81,7 +92,13 @@ impl Opening<'_> {
             },
             Err(problem) => return Err(failed(problem)),
         };
+        let bytes = match &raw {
+            Raw::Inline(bytes) => bytes.len(),
+            Raw::Detached { text, signature } => text.len() + signature.len(),
+        };
+        let near = bytes as f64 > NEAR * begun.elapsed().as_secs_f64();
         let (verified, url) = self.believed(source, &raw, &base)?;
+        let verified = Verified { near, ..verified };
         self.dates(&verified.release, &url)?;
         Ok((verified, raw, url))
     }
@@ -167,6 +184,7 @@ impl Opening<'_> {
             release,
             kept: false,
             mirrors: Vec::new(),
+            near: false,
         };
         Ok((verified, url))
     }

@@ -177,7 +177,11 @@ impl Root {
             so_far.push(part);
             if !self.has(&so_far) {
                 let (folder, name) = self.parent(&so_far)?;
-                make_folder(folder.as_fd(), &name, meta)?;
+                match make_folder(folder.as_fd(), &name, meta) {
+                    // another thread was faster
+                    Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => {}
+                    other => other?,
+                }
             }
         }
         Ok(())

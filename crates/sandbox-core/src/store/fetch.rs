@@ -63,7 +63,7 @@ pub(super) fn fetch(
         Ok(()) => {
             let path = store.path_of(&wanted.checksum);
             let size = partial.length();
-            partial.keep(&path)?;
+            partial.rename(&path)?;
             let fetched = meter.fetched.get();
             store.fetched().insert(wanted.checksum, fetched);
             Ok(Entry { path, size, fetched })

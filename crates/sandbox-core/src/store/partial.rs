@@ -79,13 +79,10 @@ impl Partial {
         self.check.clone().finish()
     }
 
-    /// Writes the file to disk and gives it its name. Its checksum must have been seen to be right.
-    pub(super) fn keep(self, name: &Path) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(|source| self.failed("sync", source))?;
-        self.rename(name)
-    }
-
-    /// Gives the file its name.
+    /// Gives the file its name. Its checksum must have been seen to be right.
+    ///
+    /// It is not synced: what a crash leaves under the name is seen to be wrong when it is used, and fetched
+    /// again. A sync of every package would cost more than that.
     pub(super) fn rename(self, name: &Path) -> Result<(), StoreError> {
         if let Some(folder) = name.parent() {
             fs::create_dir_all(folder).map_err(|source| StoreError::disk("make", folder, source))?;

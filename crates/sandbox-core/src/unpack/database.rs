@@ -12,6 +12,7 @@ use std::{
 use super::{
     UnpackError,
     package::{Contents, Package},
+    tree::Writer,
 };
 use crate::{
     deb::{deb822::Paragraph, status},
@@ -21,6 +22,9 @@ use crate::{
 
 /// Where dpkg keeps it.
 const FOLDER: &str = "var/lib/dpkg";
+
+/// Where it keeps what packages say of themselves.
+pub const INFO: &str = "var/lib/dpkg/info";
 
 /// Writes the database of the packages that are in the tree; those that dpkg is to unpack are not in it.
 pub fn write(
@@ -58,7 +62,6 @@ pub fn write(
     for (name, text) in interests(packages) {
         put(&format!("triggers/{name}"), text.as_bytes(), 0o644);
     }
-    files.extend(info(packages, contents));
     files.insert(
         PathBuf::from("var/lib/apt/extended_states"),
         (automatic(all, architecture).into_bytes(), 0o644),
@@ -82,7 +85,7 @@ pub fn add(
     contents: &[&Contents],
     epoch: i64,
 ) -> Result<(), UnpackError> {
-    let mut files = info(packages, contents);
+    let mut files = BTreeMap::new();
     let file = |name: &str| Path::new(FOLDER).join(name);
     let read = |name: &str| match root.read(&file(name)) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
@@ -100,19 +103,28 @@ pub fn add(
     write_all(root, &files, epoch)
 }
 
-/// Lists the files of dpkg's `info` folder.
-fn info(packages: &[&Package<'_>], contents: &[&Contents]) -> BTreeMap<PathBuf, (Vec<u8>, u32)> {
-    let mut files = BTreeMap::new();
-    for (package, contents) in packages.iter().zip(contents) {
-        let path = |member: &str| Path::new(FOLDER).join(format!("info/{}.{member}", package.info()));
-        let mut list = contents.list.join("\n");
-        list.push('\n');
-        files.insert(path("list"), (list.into_bytes(), 0o644));
-        for (member, (bytes, mode)) in &package.control.members {
-            files.insert(path(member), (bytes.clone(), *mode));
-        }
-    }
-    files
+/// Writes a package's files of dpkg's `info` folder, which must be there.
+pub fn info(
+    package: &Package<'_>,
+    contents: &Contents,
+    epoch: i64,
+    writer: &mut Writer<'_>,
+) -> Result<(), UnpackError> {
+    let mut put = |member: &str, bytes: &[u8], mode: u32| {
+        let path = format!("{INFO}/{}.{member}", package.info());
+        let meta = Meta::of_root(mode, epoch);
+        let written = writer.file(&path, meta, bytes.len() as u64, &mut &bytes[..], &[]);
+        written.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => {
+                UnpackError::Collision { package: package.locked.name.clone(), path: format!("/{path}") }
+            }
+            _ => UnpackError::tree(Path::new(&path))(source),
+        })
+    };
+    let mut list = contents.list.join("\n");
+    list.push('\n');
+    put("list", list.as_bytes(), 0o644)?;
+    package.control.members.iter().try_for_each(|(member, (bytes, mode))| put(member, bytes, *mode))
 }
 
 fn write_all(root: &Root, files: &BTreeMap<PathBuf, (Vec<u8>, u32)>, epoch: i64) -> Result<(), UnpackError> {

@@ -36,7 +36,7 @@ use tree::{Folders, Writer};
 
 use crate::{
     deb::archive::Deb,
-    host::root::{Links, Root},
+    host::root::{Links, Meta, Root},
     lock::LockedPackage,
     report::{Event, Phase, Reporter, Unit},
     store::Filled,
@@ -157,7 +157,12 @@ fn write(
     let folders = Folders::default();
     let one = |(at, package): &(usize, &Package<'_>)| {
         reporter.report(Event::At { phase: Phase::Unpack, subject: package.locked.name.clone() });
-        let write = |deb: &Deb<'_>| package.write(deb, &mut Writer::new(root, &folders, *at));
+        let write = |deb: &Deb<'_>| {
+            let mut writer = Writer::new(root, &folders, *at);
+            let contents = package.write(deb, &mut writer)?;
+            database::info(package, &contents, options.epoch, &mut writer)?;
+            Ok(contents)
+        };
         let contents = with_deb(package.locked, &package.path, write);
         reporter.report(Event::Advanced { phase: Phase::Unpack, delta: 1 });
         contents.map(|contents| (*at, contents))
@@ -170,6 +175,8 @@ fn write(
         with_deb(package.locked, &package.path, |deb| skeleton::brings_links(package.locked, deb))
     })?;
     skeleton::make(root, brings, architecture, options.epoch)?;
+    let info = Path::new(database::INFO);
+    root.make_folders(info, Meta::of_root(0o755, options.epoch)).map_err(UnpackError::tree(info))?;
     let mut written = Vec::with_capacity(packages.len());
     for package in bottom {
         written.push(one(package)?);

@@ -158,14 +158,24 @@ impl<'a> Unpacking<'a> {
         let (architecture, epoch) = (&self.lock.architecture, self.options.epoch);
         if self.lock.packages.iter().all(|package| package.name != BOTTOM) {
             skeleton::make(&self.first.root, false, architecture, epoch)?;
+            self.make_info()?;
         } else {
             let delivered = self.delivery.first().ok_or(Halt::Undelivered)?;
             let locked = &self.lock.packages[delivered.at()];
             let brings = with_deb(locked, delivered.path(), |deb| skeleton::brings_links(locked, deb))?;
             skeleton::make(&self.first.root, brings, architecture, epoch)?;
+            self.make_info()?;
             self.one(&delivered)?;
         }
         Ok(skeleton::repeat(&self.first.root, &self.rest.root, epoch)?)
+    }
+
+    /// Makes the folder of dpkg's that every package writes into.
+    fn make_info(&self) -> Result<(), UnpackError> {
+        let (info, meta) = (Path::new(database::INFO), Meta::of_root(0o755, self.options.epoch));
+        [&self.first, &self.rest]
+            .iter()
+            .try_for_each(|place| place.root.make_folders(info, meta).map_err(UnpackError::tree(info)))
     }
 
     fn others(&self) -> Result<(), Halt> {
@@ -188,7 +198,9 @@ impl<'a> Unpacking<'a> {
         let place = if self.plan.is_first(at) { &self.first } else { &self.rest };
         let (package, contents) = with_deb(locked, delivered.path(), |deb| {
             let package = Package::read(locked, delivered.path(), deb)?;
-            let contents = package.write(deb, &mut Writer::new(&place.root, &place.folders, at))?;
+            let mut writer = Writer::new(&place.root, &place.folders, at);
+            let contents = package.write(deb, &mut writer)?;
+            database::info(&package, &contents, self.options.epoch, &mut writer)?;
             Ok((package, contents))
         })?;
         self.reporter.report(Event::Advanced { phase: Phase::Unpack, delta: 1 });

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsStr,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::fd::{AsFd as _, OwnedFd},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -40,6 +40,23 @@ pub enum Kind {
     Fifo,
 }
 
+/// How many bytes are written at once: file systems that have large folios make few of them.
+const PIECE: u64 = 256 << 10;
+
+/// Copies all that a reader gives, in large pieces.
+fn copy(from: &mut impl Read, to: &mut impl Write, buffer: &mut Vec<u8>) -> io::Result<u64> {
+    let mut copied = 0;
+    loop {
+        buffer.clear();
+        let read = from.take(PIECE).read_to_end(buffer)?;
+        to.write_all(buffer)?;
+        copied += read as u64;
+        if (read as u64) < PIECE {
+            return Ok(copied);
+        }
+    }
+}
+
 /// What folders are to look like at the end: as the first package in the lock's order has them.
 #[derive(Debug, Default)]
 pub struct Folders(Mutex<BTreeMap<PathBuf, (usize, Meta)>>);
@@ -72,12 +89,13 @@ pub struct Writer<'a> {
     folders: &'a Folders,
     package: usize,
     open: HashMap<String, OwnedFd>,
+    buffer: Vec<u8>,
 }
 
 impl<'a> Writer<'a> {
     /// Makes a writer for one package, by its place in the lock.
     pub fn new(root: &'a Root, folders: &'a Folders, package: usize) -> Self {
-        Self { root, folders, package, open: HashMap::new() }
+        Self { root, folders, package, open: HashMap::new(), buffer: Vec::new() }
     }
 
     /// Makes something that is no regular file.
@@ -105,7 +123,7 @@ impl<'a> Writer<'a> {
     ) -> io::Result<()> {
         let (folder, name) = self.parent(path)?;
         let mut file = new_file(folder.as_fd(), Path::new(name))?;
-        let copied = io::copy(from, &mut file)?;
+        let copied = copy(from, &mut file, &mut self.buffer)?;
         if copied != size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
