@@ -121,7 +121,6 @@ pub fn mmdebstrap_is_itself_and_not_debootstrap(lab: &Lab) {
     for known in [
         "first var/lib/apt/extended_states", // debootstrap notes nobody's packages as automatic
         "second var/log/bootstrap.log",      // and keeps its log
-        "mode dev/console",
     ] {
         assert!(found.contains_key(known), "{known} is not seen in {:#?}", found.keys());
     }
