@@ -52,6 +52,7 @@ bench: build ## Compare with mmdebstrap, debootstrap and apt
 	@scripts/setup bench
 	@bench/bootstrap target/release/sandbox
 	@bench/resolve target/release/sandbox
+	@bench/slow-mirror target/release/sandbox
 
 install: ## Install to PREFIX (/usr/local)
 	@test -x target/release/sandbox || { echo 'make build comes first' >&2; exit 1; }
