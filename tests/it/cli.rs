@@ -32,11 +32,7 @@ fn what_is_asked_for_wrongly_is_said_so() {
     let archive = Archive::small();
     let server = Server::new(archive.root());
     let user = User::new(&archive, server.url());
-    let ends = |args: &[&str], code: i32, word: &str| {
-        let output = user.sandbox(args);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", said(&output));
-        assert!(said(&output).contains(word), "{args:?}: {}", said(&output));
-    };
+    let ends = |args: &[&str], code: i32, word: &str| user.ends(args, code, word);
     ends(&["bootstrap", "kitt", "tree"], 2, "did you mean `kit`?");
     ends(&["bootstrap", "kit", "tree", "--variant", "tiny"], 2, "minbase");
     ends(&["bootstrap", "kit", "outside"], 1, "is there already");

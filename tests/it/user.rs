@@ -67,6 +67,14 @@ impl User {
         self.command(args).output().unwrap()
     }
 
+    /// Runs the program, and sees it end with a code and say a word.
+    #[track_caller]
+    pub fn ends(&self, args: &[&str], code: i32, word: &str) {
+        let output = self.sandbox(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", said(&output));
+        assert!(said(&output).contains(word), "{args:?}: {}", said(&output));
+    }
+
     /// Builds a tree with one package more than the essential ones.
     pub fn bootstrap(&self, include: &str) -> Output {
         self.sandbox(&[&BOOTSTRAP[..], &["--include", include]].concat())

@@ -25,20 +25,16 @@ pub fn assemble(
     ways: Ways<'_>,
     subject: &str,
 ) -> Result<Rootfs> {
-    let failed = match overlapped(lock, tree, options, doors, ways) {
-        Ok(rootfs) => return Ok(rootfs),
+    match overlapped(lock, tree, options, doors, ways) {
+        Ok(rootfs) => Ok(rootfs),
+        Err(Stop::Fetch(source)) => Err(Error::new("fetch the packages of", subject, source)),
+        Err(Stop::Unpack(Halt::Failed(source))) => Err(Error::new("unpack the packages of", subject, source)),
         Err(Stop::Unpack(Halt::Entangled | Halt::Undelivered)) => {
             empty(tree).during("unpack the packages of", subject)?;
-            return in_one(lock, tree, options, doors, ways, subject);
+            in_one(lock, tree, options, doors, ways, subject)
         }
-        Err(failed) => failed,
-    };
-    Err(match failed {
-        Stop::Fetch(source) => Error::new("fetch the packages of", subject, source),
-        Stop::Unpack(Halt::Failed(source)) => Error::new("unpack the packages of", subject, source),
-        Stop::Unpack(_) => unreachable!("done in one batch above"),
-        Stop::Configure(source) => Error::new("configure the packages of", subject, source),
-    })
+        Err(Stop::Configure(source)) => Err(Error::new("configure the packages of", subject, source)),
+    }
 }
 
 /// Takes away what was begun in a tree.

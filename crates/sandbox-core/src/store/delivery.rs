@@ -60,31 +60,24 @@ impl Delivery {
 
     /// Waits for the next package; none where no more comes or none is wanted.
     pub fn next(&self) -> Option<Delivered> {
-        let mut state = self.lock();
-        loop {
-            if state.stopped {
-                return None;
-            }
-            if let Some(Reverse((rank, path))) = state.ready.pop() {
-                return Some(Delivered { at: self.order[rank], path });
-            }
-            if state.ended {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.take(|_rank| true)
     }
 
     /// Waits for the package that is wanted first, whatever else is there.
     pub fn first(&self) -> Option<Delivered> {
+        self.take(|rank| rank == 0)
+    }
+
+    /// Waits until what is wanted most of all that is there will do.
+    fn take(&self, will_do: impl Fn(usize) -> bool) -> Option<Delivered> {
         let mut state = self.lock();
         loop {
             if state.stopped {
                 return None;
             }
-            if matches!(state.ready.peek(), Some(Reverse((0, _)))) {
-                let Reverse((_, path)) = state.ready.pop()?;
-                return Some(Delivered { at: self.order[0], path });
+            if state.ready.peek().is_some_and(|Reverse((rank, _))| will_do(*rank)) {
+                let Reverse((rank, path)) = state.ready.pop()?;
+                return Some(Delivered { at: self.order[rank], path });
             }
             if state.ended {
                 return None;

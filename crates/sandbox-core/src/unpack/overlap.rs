@@ -156,16 +156,19 @@ impl<'a> Unpacking<'a> {
 
     fn make_bottom(&self) -> Result<(), Halt> {
         let (architecture, epoch) = (&self.lock.architecture, self.options.epoch);
-        if self.lock.packages.iter().all(|package| package.name != BOTTOM) {
-            skeleton::make(&self.first.root, false, architecture, epoch)?;
-            self.make_info()?;
+        let bottom = if self.lock.packages.iter().any(|package| package.name == BOTTOM) {
+            Some(self.delivery.first().ok_or(Halt::Undelivered)?)
         } else {
-            let delivered = self.delivery.first().ok_or(Halt::Undelivered)?;
+            None
+        };
+        let brings = bottom.as_ref().map_or(Ok(false), |delivered| {
             let locked = &self.lock.packages[delivered.at()];
-            let brings = with_deb(locked, delivered.path(), |deb| skeleton::brings_links(locked, deb))?;
-            skeleton::make(&self.first.root, brings, architecture, epoch)?;
-            self.make_info()?;
-            self.one(&delivered)?;
+            with_deb(locked, delivered.path(), |deb| skeleton::brings_links(locked, deb))
+        })?;
+        skeleton::make(&self.first.root, brings, architecture, epoch)?;
+        self.make_info()?;
+        if let Some(delivered) = &bottom {
+            self.one(delivered)?;
         }
         Ok(skeleton::repeat(&self.first.root, &self.rest.root, epoch)?)
     }
