@@ -1,7 +1,17 @@
 //! The schema: what an image or profile file may say.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod guest;
+mod image;
+mod parts;
 
+use std::collections::BTreeMap;
+
+pub use guest::{
+    Agent, Group, Health, Link, Mcp, McpFile, McpFormat, Port, Protocol, Skills, Step, TreeFile, Unit, Units,
+    User, Volume, VolumeKind,
+};
+pub use image::{Apt, Archive, ExtraSource, Pocket};
+pub use parts::{ArchiveKind, Build, Download, Git, Npm, Part, Python};
 use serde::Deserialize;
 
 use crate::machine::Needs;
@@ -34,30 +44,72 @@ pub struct Layer {
     /// Packages of the distribution.
     #[serde(default)]
     pub packages: Packages,
-    /// Platform tarballs from an npm registry, unpacked as they are.
+    /// Archives of others, each with a key of its own.
+    #[serde(default)]
+    pub source: Vec<ExtraSource>,
+    /// Packages of an npm registry.
     #[serde(default)]
     pub npm: Vec<Npm>,
+    /// Python tools.
+    #[serde(default)]
+    pub python: Vec<Python>,
+    /// Binaries and archives behind URLs.
+    #[serde(default)]
+    pub download: Vec<Download>,
+    /// Files of git repositories.
+    #[serde(default)]
+    pub git: Vec<Git>,
+    /// Groups made in the tree.
+    #[serde(default)]
+    pub groups: Vec<Group>,
+    /// Users made in the tree.
+    #[serde(default)]
+    pub users: Vec<User>,
     /// Files put into the tree.
     #[serde(default)]
     pub files: Vec<TreeFile>,
     /// Symbolic links put into the tree.
     #[serde(default)]
     pub links: Vec<Link>,
-    /// Users made in the tree.
+    /// systemd units of its own.
     #[serde(default)]
-    pub users: Vec<User>,
-    /// systemd units.
+    pub unit: Vec<Unit>,
+    /// What becomes of units by name.
     #[serde(default)]
     pub units: Units,
-    /// Archives of others, each with a key of its own.
+    /// Kernel settings of the guest: `net.ipv4.ping_group_range = "0 1000"`.
     #[serde(default)]
-    pub source: Vec<ExtraSource>,
+    pub sysctl: BTreeMap<String, String>,
+    /// Limits of the guest's processes, as setrlimit(2) names them: `nofile = "65536"`, or `soft:hard`.
+    #[serde(default)]
+    pub limits: BTreeMap<String, String>,
+    /// Variables of login shells.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Commands run in the tree while it is built, last of the profile's parts.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// Ports that it serves.
+    #[serde(default)]
+    pub ports: Vec<Port>,
+    /// Folders that outlive the tree.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
     /// What the machine must allow.
     #[serde(default)]
     pub machine: Needs,
     /// Commands that tell whether it works, run in the booted machine.
     #[serde(default)]
     pub health: Vec<Health>,
+    /// Agents that it installs.
+    #[serde(default)]
+    pub agent: Vec<Agent>,
+    /// Servers of the Model Context Protocol for every agent.
+    #[serde(default)]
+    pub mcp: Vec<Mcp>,
+    /// Skills for every agent.
+    #[serde(default)]
+    pub skills: Vec<Skills>,
 
     /// Image: `debian` or `ubuntu`.
     pub distribution: Option<String>,
@@ -93,200 +145,10 @@ pub struct Packages {
     pub exclude: Vec<String>,
 }
 
-/// A platform tarball of an npm package.
-///
-/// **Source**: the registry's version document, `GET /NAME/VERSION`; `dist.integrity` is checked.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Npm {
-    /// The package whose version is asked for: `@openai/codex`.
-    pub package: String,
-    /// A version or a dist-tag: `latest`.
-    #[serde(default = "latest")]
-    pub version: String,
-    /// What is fetched, by Debian architecture.
-    pub platform: BTreeMap<String, Part>,
-    /// The folder of the tree that receives the tarball's `package/`.
-    pub into: PathBuf,
-    /// Links made in the tree, by the link's path; targets are relative to `into`.
-    #[serde(default)]
-    pub bin: BTreeMap<PathBuf, String>,
-}
-
-/// The tarball of one architecture.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Part {
-    /// The package that has it.
-    pub package: String,
-    /// Its version; `{version}` stands for the main package's.
-    #[serde(default = "same_version")]
-    pub version: String,
-    /// What to strip from the front of each path, beyond `package/`.
-    #[serde(default)]
-    pub strip: String,
-}
-
-/// A file of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TreeFile {
-    /// Where: absolute.
-    pub path: PathBuf,
-    /// Its whole text.
-    pub content: String,
-    /// Permission bits in octal.
-    #[serde(default = "mode_0644")]
-    pub mode: String,
-    /// A user of the tree, by name.
-    #[serde(default = "root")]
-    pub owner: String,
-}
-
-/// A symbolic link of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Link {
-    /// Where: absolute.
-    pub path: PathBuf,
-    /// What it says.
-    pub target: String,
-}
-
-/// A user of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct User {
-    /// Its name.
-    pub name: String,
-    /// Its number.
-    pub uid: u32,
-    /// Groups beside its own; those that the tree lacks are made as system groups.
-    #[serde(default)]
-    pub groups: Vec<String>,
-    /// Its login shell.
-    #[serde(default = "bash")]
-    pub shell: String,
-}
-
-/// systemd units.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct Units {
-    /// Enabled.
-    pub enable: Vec<String>,
-    /// Masked.
-    pub mask: Vec<String>,
-}
-
-/// A command that tells whether a profile works.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Health {
-    /// The command and its arguments.
-    pub argv: Vec<String>,
-    /// Who runs it.
-    #[serde(default = "agent")]
-    pub user: String,
-    /// The status that means well.
-    #[serde(default)]
-    pub status: i32,
-}
-
-/// An archive: a mirror's tree of suites.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Archive {
-    /// Base URL without a trailing slash.
-    pub mirror: String,
-    /// Where its old states are kept: a base URL in which `{timestamp}` stands for `20261118T221743Z`.
-    pub snapshot: Option<String>,
-    /// The same for architectures that are elsewhere: Ubuntu's ports.
-    #[serde(default)]
-    pub by_architecture: BTreeMap<String, String>,
-}
-
-impl Archive {
-    /// Gives the base URL for a Debian architecture.
-    #[must_use]
-    pub fn mirror_of(&self, architecture: &str) -> &str {
-        self.by_architecture.get(architecture).unwrap_or(&self.mirror)
-    }
-}
-
-/// A suite of an archive.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Pocket {
-    /// `release`, `updates`, `security`, `backports`.
-    pub name: String,
-    /// The archive that has it.
-    pub archive: String,
-    /// The directory below `dists/`.
-    pub suite: String,
-    /// The `Codename` that its Release file must have.
-    pub codename: Option<String>,
-    /// The `Suite` that its Release file must have.
-    pub release_suite: Option<String>,
-    /// Fingerprints of primary keys, of which one must have signed.
-    pub signers: Vec<String>,
-    /// Left out unless asked for.
-    #[serde(default)]
-    pub optional: bool,
-}
-
-/// An archive of somebody else's: what a deb822 stanza of apt's says.
-///
-/// **Source**: sources.list(5).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ExtraSource {
-    /// Its file in the tree: `/etc/apt/sources.list.d/NAME.sources`.
-    pub name: String,
-    /// Base URLs; several are mirrors of each other.
-    pub uris: Vec<String>,
-    /// Directories below `dists/`; with a slash at the end, of a flat archive, below the base URL itself.
-    pub suites: Vec<String>,
-    /// Components of each suite; a flat archive has none.
-    #[serde(default)]
-    pub components: Vec<String>,
-    /// The architectures that it exists for; none for every one.
-    #[serde(default)]
-    pub architectures: Vec<String>,
-    /// The keyring that alone is trusted for it: an absolute path on the host, or an armored block.
-    pub signed_by: String,
-}
-
-/// apt's own configuration in the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Apt {
-    /// The file below `/etc/apt/sources.list.d/`.
-    pub sources: String,
-    /// The keyring file that its `Signed-By` names.
-    pub signed_by: PathBuf,
-}
-
 fn latest() -> String {
     "latest".to_owned()
 }
 
-fn same_version() -> String {
-    "{version}".to_owned()
-}
-
-fn mode_0644() -> String {
-    "0644".to_owned()
-}
-
 fn root() -> String {
     "root".to_owned()
-}
-
-fn bash() -> String {
-    "/bin/bash".to_owned()
-}
-
-fn agent() -> String {
-    "agent".to_owned()
 }

@@ -35,15 +35,19 @@ pub struct Spec {
     pub files: Vec<Stacked>,
 }
 
-/// A file that went into a spec.
+/// A file that went into a spec, and what it alone says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stacked {
     /// Image or profile.
     pub kind: Kind,
     /// Its name.
     pub name: String,
+    /// The file, or `built-in profiles/docker.toml`.
+    pub origin: String,
     /// The digest of its text.
     pub digest: Sha256,
+    /// What it says, without what a later one takes back.
+    pub layer: Layer,
 }
 
 /// Loads an image and profiles with all they require, and merges them.
@@ -57,8 +61,9 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
     let (bottom, image_layer) = catalogue.layer(Kind::Image, image)?;
     let ordered = order(catalogue, profiles)?;
     let mut merged = Table::new();
+    let mut own: Vec<Table> = Vec::new();
     let mut wanted_by = Vec::new();
-    let mut files = Vec::new();
+    let mut files: Vec<Stacked> = Vec::new();
     for (source, layer) in std::iter::once(&(bottom, image_layer.clone())).chain(&ordered) {
         for package in layer.packages.install.iter().chain(&layer.packages.if_available) {
             if !wanted_by.iter().any(|(known, _)| known == package) {
@@ -68,13 +73,22 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
         files.push(Stacked {
             kind: if files.is_empty() { Kind::Image } else { Kind::Profile },
             name: layer.name.clone(),
+            origin: source.origin.clone(),
             digest: Sha256::of(source.text.as_bytes()),
+            layer: layer.clone(),
         });
         let table: Table = source
             .text
             .parse()
             .map_err(|error: toml::de::Error| check::malformed(&source.origin, &source.text, &error))?;
+        for below in &mut own {
+            layer.unset.iter().for_each(|path| take_back(below, path));
+        }
+        own.push(table.clone());
         stack_table(&mut merged, table, layer);
+    }
+    for (file, table) in files.iter_mut().zip(own) {
+        file.layer = read_layer(&Source { origin: file.origin.clone(), text: table.to_string() })?;
     }
     let text = merged.to_string();
     let layer = read_layer(&Source { origin: format!("image `{image}` with its profiles"), text })?;
@@ -223,6 +237,8 @@ mod tests {
     fn unset_takes_back_what_is_below() {
         let spec = stack(&catalogue(), "i", &["p".to_owned(), "u".to_owned()]).unwrap();
         assert_eq!(spec.layer.packages.install, ["z"]);
+        let own: Vec<_> = spec.files.iter().map(|file| &file.layer.packages.install[..]).collect();
+        assert_eq!(own, [&[][..], &[], &[], &["z".to_owned()]]);
     }
 
     #[test]

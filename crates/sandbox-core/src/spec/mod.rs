@@ -12,8 +12,9 @@ mod sources;
 
 pub use check::Error;
 pub use file::{
-    Apt, Archive, ExtraSource, Health, Layer, Link, Npm, Packages, Part, Pocket, SCHEMA, TreeFile, Units,
-    User,
+    Agent, Apt, Archive, ArchiveKind, Build, Download, ExtraSource, Git, Group, Health, Layer, Link, Mcp,
+    McpFile, McpFormat, Npm, Packages, Part, Pocket, Port, Protocol, Python, SCHEMA, Skills, Step, TreeFile,
+    Unit, Units, User, Volume, VolumeKind,
 };
 pub use load::{Catalogue, Kind, Source};
 pub use merge::{Spec, Stacked, stack};
