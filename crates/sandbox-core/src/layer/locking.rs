@@ -1,6 +1,6 @@
 //! What an order is built of exactly: a lock made of the archive, or one that was made before and still does.
 
-use super::{Doors, Order, choose, npm, sources::sources};
+use super::{Doors, Order, choose, parts::npm, sources::sources};
 use crate::{
     Error, Result, archive,
     digest::Sha256,

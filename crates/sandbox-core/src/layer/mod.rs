@@ -2,7 +2,6 @@
 
 mod assemble;
 mod locking;
-mod npm;
 mod pack;
 mod parts;
 mod prefetch;
@@ -12,9 +11,11 @@ mod unmet;
 use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 
 pub use locking::{changed, lock, unmet};
-pub use npm::{NpmError, Tarball};
 pub use pack::{PackError, Packed, pack};
-pub use parts::PartError;
+pub use parts::{
+    PartError,
+    npm::{NpmError, Tarball},
+};
 use prefetch::Prefetch;
 
 use crate::{
@@ -372,7 +373,7 @@ fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doo
     }
     let begun = Instant::now();
     doors.reporter.report(Event::Started { phase: Phase::Customize, unit: Unit::Steps, total });
-    parts::put(order, rootfs, lock, doors)?;
+    parts::put(layer, order, rootfs, lock, doors)?;
     doors.reporter.report(Event::Finished {
         phase: Phase::Customize,
         elapsed: begun.elapsed(),

@@ -1,13 +1,27 @@
 //! Platform tarballs from an npm registry: asked for by version or dist-tag, checked by `dist.integrity`.
 
-use std::io::Read as _;
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
+use super::{
+    PartError,
+    files::{failed, folder_of, make_link},
+};
 use crate::{
+    Result,
     deb::packages::is_path,
-    error::{Cause, Class, Hint},
-    host::transport::{Get, Transport, TransportError},
-    lock::LockedPart,
+    error::{Cause, Class, Context as _, Hint},
+    host::{
+        root::{Meta, Root},
+        transport::{Get, Transport, TransportError},
+    },
+    layer::{Doors, Order},
+    lock::{Lock, LockedPart},
+    report::Event,
     spec::Npm,
+    store::{Checksum, Wanted},
 };
 
 /// The most bytes that a registry's version document may have.
@@ -129,7 +143,7 @@ pub fn tarball(
     architecture: &str,
     registry: &str,
     transport: &dyn Transport,
-) -> Result<Tarball, NpmError> {
+) -> std::result::Result<Tarball, NpmError> {
     let platform = part.platform.get(architecture).ok_or_else(|| NpmError::Architecture {
         package: part.package.clone(),
         architecture: architecture.to_owned(),
@@ -184,7 +198,7 @@ fn document(
     package: &str,
     version: &str,
     transport: &dyn Transport,
-) -> Result<(Document, String), NpmError> {
+) -> std::result::Result<(Document, String), NpmError> {
     let url = format!("{registry}/{}/{version}", package.replace('/', "%2f"));
     let got = transport.get(&Get { url: &url, offset: 0, limit: DOCUMENT_LIMIT }).map_err(|source| {
         NpmError::Ask { package: package.to_owned(), version: version.to_owned(), source }
@@ -197,6 +211,72 @@ fn document(
     let document =
         serde_json::from_slice(&bytes).map_err(|source| NpmError::Document { url: url.clone(), source })?;
     Ok((document, url))
+}
+
+/// Fetches a platform tarball and unpacks it below its folder.
+pub(super) fn put(order: &Order, part: &Npm, root: &Root, lock: &Lock, doors: &Doors<'_>) -> Result<()> {
+    let (subject, epoch) = (|| format!("`{}`", part.package), lock.epoch);
+    let found = lock.parts.iter().find(|found| found.package == part.package);
+    let found = found
+        .ok_or_else(|| PartError::Unlocked { package: part.package.clone() })
+        .during("find", subject())?;
+    let strip = part.platform.get(&lock.architecture).map_or("", |platform| platform.strip.as_str());
+    let checksum = Checksum::from_integrity(&format!("sha512-{}", found.sha512))
+        .map_err(|_| PartError::Digest { package: part.package.clone() })
+        .during("fetch", subject())?;
+    let urls = urls(&order.npm_registry, found);
+    let wanted = Wanted { urls: &urls, checksum, size: None, limit: TARBALL_LIMIT };
+    let progress = |_: u64| {};
+    let entry = doors.store.fetch(&wanted, doors.transport, &progress).during("fetch", subject())?;
+    doors.reporter.report(Event::Notice { text: format!("{} {}", found.tarball, found.tarball_version) });
+    let file = std::fs::File::open(entry.path())
+        .map_err(|source| PartError::Tarball { package: part.package.clone(), source })
+        .during("unpack", subject())?;
+    unpack(root, part, strip, file, epoch).during("unpack", subject())?;
+    for (link, target) in &part.bin {
+        let target = part.into.join(target);
+        make_link(root, link, &target.to_string_lossy(), epoch).during("link", subject())?;
+    }
+    Ok(())
+}
+
+fn unpack(
+    root: &Root,
+    part: &Npm,
+    strip: &str,
+    file: std::fs::File,
+    epoch: i64,
+) -> std::result::Result<(), PartError> {
+    let package = || part.package.clone();
+    let broken = |source| PartError::Tarball { package: package(), source };
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(io::BufReader::new(file)));
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let Some(path) = below(&name, strip) else {
+            return Err(PartError::Escape { package: package(), path: name });
+        };
+        // beside files a platform tarball has nothing to bring
+        let Some(path) = path.filter(|_| entry.header().entry_type().is_file()) else { continue };
+        let path = part.into.join(path);
+        let executable = entry.header().mode().map_err(broken)? & 0o111 != 0;
+        let meta = Meta::of_root(if executable { 0o755 } else { 0o644 }, epoch);
+        folder_of(root, &path, epoch)?;
+        root.write_from(&path, &mut entry, meta).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+/// Gives a path below `package/` and what is stripped: nothing inside where it is not below, none where it
+/// leads out.
+#[expect(clippy::option_option, reason = "leading out and lying beside are different answers")]
+fn below(name: &str, strip: &str) -> Option<Option<PathBuf>> {
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if name.starts_with('/') || name.contains('\0') || parts.contains(&"..") {
+        return None;
+    }
+    let inner: PathBuf = parts.iter().skip(1).collect();
+    Some(inner.strip_prefix(strip).ok().filter(|path| !path.as_os_str().is_empty()).map(Path::to_owned))
 }
 
 #[cfg(test)]
@@ -220,5 +300,15 @@ mod tests {
             ["https://mirror.invalid/npm/@a/b/-/b-1.tgz", "https://origin.invalid/@a/b/-/b-1.tgz"]
         );
         assert_eq!(place("https://o.invalid/npm", "https://o.invalid/npm/b.tgz"), ("b.tgz".to_owned(), None));
+    }
+
+    #[test]
+    fn a_tarballs_paths_stay_below_its_folder() {
+        assert_eq!(below("package/bin/x", ""), Some(Some(PathBuf::from("bin/x"))));
+        assert_eq!(below("package/vendor/a/bin/x", "vendor/a"), Some(Some(PathBuf::from("bin/x"))));
+        assert_eq!(below("package/package.json", "vendor/a"), Some(None));
+        for bad in ["/etc/passwd", "package/../../x", "../x"] {
+            assert_eq!(below(bad, ""), None, "{bad}");
+        }
     }
 }

@@ -1,0 +1,139 @@
+//! What profiles put into a configured tree beside packages: users, files, links, units.
+
+mod files;
+pub mod npm;
+mod people;
+mod units;
+
+use std::io;
+
+use super::{Doors, Order};
+use crate::{
+    Result,
+    configure::{self, Rootfs},
+    error::{Cause, Class, Context as _},
+    host::runner::{Command, RunnerError},
+    lock::Lock,
+    report::{Event, Phase},
+    spec::Layer,
+};
+
+/// Why a part is not in the tree.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// A command in the tree failed.
+    #[error("{what} cannot be set up")]
+    Command {
+        /// The part, in words: ``user `agent` ``.
+        what: String,
+        /// The command's own story.
+        #[source]
+        source: RunnerError,
+    },
+    /// A file cannot be written.
+    #[error("{path} cannot be written into the tree", path = path.display())]
+    Write {
+        /// The path in the tree.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A tarball is not what it should be.
+    #[error("the tarball of `{package}` cannot be unpacked")]
+    Tarball {
+        /// The package.
+        package: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A tarball has a path that leads out of its folder.
+    #[error("the tarball of `{package}` has the path `{path}`, which leads out of its folder")]
+    Escape {
+        /// The package.
+        package: String,
+        /// The path.
+        path: String,
+    },
+    /// The lock does not say which tarball it is.
+    #[error("the lock does not have the tarball of `{package}`")]
+    Unlocked {
+        /// The package.
+        package: String,
+    },
+    /// A tarball's digest is none.
+    #[error("the digest of `{package}` is malformed")]
+    Digest {
+        /// The package.
+        package: String,
+    },
+    /// The owner is not in the tree's passwd file.
+    #[error("`{owner}`, who is to own {path}, is no user of the tree", path = path.display())]
+    Owner {
+        /// The owner's name.
+        owner: String,
+        /// The path in the tree.
+        path: std::path::PathBuf,
+    },
+}
+
+impl Cause for PartError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Command { source, .. } => source.class(),
+            Self::Write { .. } => Class::Host,
+            Self::Tarball { .. } | Self::Escape { .. } | Self::Digest { .. } => Class::Untrusted,
+            Self::Owner { .. } | Self::Unlocked { .. } => Class::File,
+        }
+    }
+}
+
+/// Counts the parts of a layer, for progress.
+pub(super) fn count(layer: &Layer) -> u64 {
+    let units = usize::from(!layer.units.enable.is_empty()) + usize::from(!layer.units.mask.is_empty());
+    (people::users(layer).len() + layer.npm.len() + layer.files.len() + layer.links.len() + units) as u64
+}
+
+/// Puts every part of a layer in: users first, who own files; units last, which files may bring.
+///
+/// # Errors
+/// Of the first part that fails.
+pub(super) fn put(
+    layer: &Layer,
+    order: &Order,
+    rootfs: &Rootfs,
+    lock: &Lock,
+    doors: &Doors<'_>,
+) -> Result<()> {
+    let epoch = lock.epoch;
+    let root = rootfs.root();
+    let step = |subject: &str| {
+        doors.reporter.report(Event::At { phase: Phase::Customize, subject: subject.to_owned() });
+        doors.reporter.report(Event::Advanced { phase: Phase::Customize, delta: 1 });
+    };
+    let run = |(what, argv): (String, Vec<String>)| {
+        step(&what);
+        let command = configure::environment(Command::new(argv).in_tree(rootfs.path()), epoch);
+        let ran = doors.runner.run(&command);
+        ran.map(drop).map_err(|source| PartError::Command { what, source }).during("set up", "the profiles")
+    };
+    for command in people::commands(layer) {
+        run(command)?;
+    }
+    for part in &layer.npm {
+        step(&part.package);
+        npm::put(order, part, root, lock, doors)?;
+    }
+    for file in &layer.files {
+        step(&file.path.display().to_string());
+        files::write(root, file, epoch).during("write", format!("{}", file.path.display()))?;
+    }
+    for link in &layer.links {
+        step(&link.path.display().to_string());
+        files::make_link(root, &link.path, &link.target, epoch)
+            .during("make", format!("the link {}", link.path.display()))?;
+    }
+    for command in units::commands(layer) {
+        run(command)?;
+    }
+    Ok(())
+}
