@@ -1,6 +1,7 @@
 //! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
 
 mod assemble;
+pub mod kept;
 mod locking;
 mod pack;
 mod parts;
