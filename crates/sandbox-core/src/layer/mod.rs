@@ -11,7 +11,7 @@ mod unmet;
 use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 
 pub use locking::{changed, lock, unmet};
-pub use pack::{PackError, Packed, pack};
+pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
     PartError,
     npm::{NpmError, Tarball},
