@@ -25,3 +25,4 @@ mod stages;
 mod store;
 mod transport;
 mod user;
+mod vendor;
