@@ -26,3 +26,4 @@ mod stages;
 mod store;
 mod transport;
 mod user;
+mod vendor;

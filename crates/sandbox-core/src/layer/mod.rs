@@ -75,6 +75,8 @@ pub struct Order {
     pub hostname: String,
     /// Where npm parts are asked for, without a trailing slash.
     pub npm_registry: String,
+    /// The simple index that Python tools are asked for at, without a trailing slash.
+    pub python_index: String,
 }
 
 /// The doors that building goes through.
