@@ -228,7 +228,7 @@ mod tests {
         let spec = stack(&catalogue(), "i", &["p".to_owned(), "q".to_owned()]).unwrap();
         assert_eq!(spec.profiles, ["q", "p"]);
         assert_eq!(spec.layer.packages.install, ["a", "c", "b"]);
-        assert!(spec.layer.machine.nesting);
+        assert!(spec.layer.machine.nesting.is_any());
         let (_, by) = &spec.wanted_by[2];
         assert_eq!(by, "built-in profiles/p.toml");
     }
