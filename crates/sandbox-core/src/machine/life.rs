@@ -225,6 +225,7 @@ impl Machines<'_> {
 
         let packages = build(&building)?;
         volume::make(&building, &definition.volumes).during("create", subject())?;
+        tell(&building, definition).during("create", subject())?;
         move_into_place(&building, tree).during("create", subject())?;
 
         let begun = Instant::now();
@@ -471,6 +472,27 @@ impl From<Error> for Undone {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }
+}
+
+/// Writes down in a machine's tree what it is, for whoever works in it.
+fn tell(tree: &Path, definition: &Definition) -> Result<(), LifeError> {
+    let path = Path::new("etc/sandbox/machine");
+    let let_through = definition.exceptions.iter();
+    let let_through: Vec<_> =
+        let_through.map(|exception| format!("{}:{}", exception.address, exception.port)).collect();
+    let text = format!(
+        "# Written by sandbox when this machine was made; what is changed here changes nothing.\n\
+         NAME={}\nNETWORK={}\nLET_THROUGH=\"{}\"\n",
+        definition.name,
+        definition.network.word(),
+        let_through.join(" "),
+    );
+    let write = || {
+        let root = root::Root::open(tree, root::Links::InTree)?;
+        root.make_folders(Path::new("etc/sandbox"), root::Meta::of_root(0o755, 0))?;
+        root.write(path, text.as_bytes(), root::Meta::of_root(0o644, 0))
+    };
+    write().map_err(|source| LifeError::Io { path: tree.join(path), doing: "writing the file", source })
 }
 
 /// Those volumes that are not there yet: an earlier machine of the name may have left some.

@@ -41,6 +41,19 @@ pub enum Network {
     None,
 }
 
+impl Network {
+    /// Gives the word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Internet => "internet",
+            Self::Open => "open",
+            Self::Host => "host",
+            Self::None => "none",
+        }
+    }
+}
+
 /// A private address that the guest may reach all the same: a mirror's or a resolver's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Exception {
