@@ -84,6 +84,14 @@ pub enum PartError {
         /// The path in the tree.
         path: std::path::PathBuf,
     },
+    /// A file that is to be added to is not of its format.
+    #[error("{path} cannot be added to: {problem}", path = path.display())]
+    Format {
+        /// The path in the tree.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The user is not in the tree's passwd file.
     #[error("`{user}`, who is to run the {what}, is no user of the tree")]
     User {
@@ -100,9 +108,11 @@ impl Cause for PartError {
             Self::Command { source, .. } => source.class(),
             Self::Write { .. } => Class::Host,
             Self::Tarball { .. } | Self::Escape { .. } | Self::Digest { .. } => Class::Untrusted,
-            Self::Owner { .. } | Self::Group { .. } | Self::User { .. } | Self::Unlocked { .. } => {
-                Class::File
-            }
+            Self::Format { .. }
+            | Self::Owner { .. }
+            | Self::Group { .. }
+            | Self::User { .. }
+            | Self::Unlocked { .. } => Class::File,
         }
     }
 }
