@@ -15,7 +15,10 @@ use crate::{
     kit::{
         archive::Archive,
         cache,
+        compress::Compression,
+        deb::Deb,
         server::{Fault, Server},
+        system::system,
     },
     user::{BOOTSTRAP, User, said},
 };
@@ -68,6 +71,34 @@ fn an_interrupted_build_leaves_nothing() {
         assert_eq!(status.code(), Some(130), "{signal}");
         leaves_no_tree(&user, signal.as_str());
     }
+}
+
+#[test]
+fn an_interrupted_packing_leaves_nothing() {
+    let mut archive = Archive::new();
+    archive.fill();
+    archive.add(&system());
+    // enough to be caught at it, and no bomb
+    let noise: Vec<u8> =
+        (0_u32..32 << 20).flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let heavy = Deb::new("heavy", "1").compressed(Compression::None);
+    archive.add(&heavy.file("usr/share/noise", 0o644, &noise));
+    archive.publish();
+    let server = Server::new(archive.root());
+    let user = User::new(&archive, server.url());
+    let mut args = BOOTSTRAP;
+    args[2] = "tree.tar.zst";
+    let mut command = user.command(&[&args[..], &["--include", "heavy"]].concat());
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let work = user.path(".tree.tar.zst.sandbox-partial");
+    until("the tree is packed", || {
+        let entries = std::fs::read_dir(&work).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name() != "tree")
+    });
+    assert_eq!(end(child, Signal::SIGINT).code(), Some(130));
+    let entries = std::fs::read_dir(user.path("")).unwrap().flatten();
+    let left: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(!left.iter().any(|name| name.contains("tree") || name.contains("tmp")), "{left:?}");
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use std::{
     fs, io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use sandbox_core::{
     error::Context as _,
     host::{root, runner::Processes},
-    layer::{self, Doors, Packed},
+    layer::{self, Doors, Packed, Packing},
 };
 
 use super::{build, internal, locked};
@@ -30,7 +31,7 @@ pub fn run(args: &Bootstrap, settings: &Settings) -> Result<Exit, Failure> {
     let order = locked::or_not(lock, &args.build, suite, &args.profile, hostname, settings)?;
     let target = Target::of(target)?;
     let store = build::store(settings)?;
-    let transport = build::transport(settings)?;
+    let transport = build::transport(&args.build, settings)?;
     let progress = Progress::new(settings);
     let doors = Doors {
         transport: &transport,
@@ -42,17 +43,20 @@ pub fn run(args: &Bootstrap, settings: &Settings) -> Result<Exit, Failure> {
 
     let work = target.work();
     internal::clean_on_interrupt(settings, std::slice::from_ref(&work));
-    fs::create_dir_all(work.parent().unwrap_or(Path::new("/")))
-        .and_then(|()| remove(&work))
-        .and_then(|()| fs::create_dir(&work))
-        .map_err(|error| Failure::said(Exit::HOST, format!("{} cannot be made: {error}", work.display())))?;
-    let built = layer::build(&order, &work, &doors).map_err(Failure::from).and_then(|image| {
+    let tree = work.join("tree");
+    remove(&work)
+        .and_then(|()| fs::create_dir_all(work.parent().unwrap_or(Path::new("/"))))
+        // programs that run as their owner are nobody's while the tree is not whole
+        .and_then(|()| fs::DirBuilder::new().mode(0o700).create(&work))
+        .and_then(|()| fs::create_dir(&tree))
+        .map_err(|error| Failure::said(Exit::HOST, format!("{} cannot be made: {error}", tree.display())))?;
+    let built = layer::build(&order, &tree, &doors).map_err(Failure::from).and_then(|image| {
         match target.packed {
             Some(form) => {
-                layer::pack(&work, &target.path, form, image.lock.epoch, &progress)
-                    .during("pack", target.path.display().to_string())?;
+                let packing = Packing { file: &target.path, work: &work, form, epoch: image.lock.epoch };
+                layer::pack(&tree, packing, &progress).during("pack", target.path.display().to_string())?;
             }
-            None => place(&work, &target.path)?,
+            None => place(&tree, &target.path)?,
         }
         Ok(image)
     });
@@ -108,17 +112,17 @@ impl Target {
         Ok(Self { path, packed })
     }
 
-    /// The folder beside the target in which the tree is built: one a target, so that the next run finds
-    /// what a killed one left.
+    /// The folder beside the target in which the tree is built and packed: one a target, so that the next
+    /// run finds what a killed one left.
     fn work(&self) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         self.path.with_file_name(format!(".{name}.sandbox-partial"))
     }
 }
 
-fn place(work: &Path, target: &Path) -> Result<(), Failure> {
+fn place(tree: &Path, target: &Path) -> Result<(), Failure> {
     // an empty folder may be there: rename(2) replaces it
-    fs::rename(work, target).map_err(|error| {
+    fs::rename(tree, target).map_err(|error| {
         Failure::said(Exit::HOST, format!("{} cannot be put in place: {error}", target.display()))
     })
 }

@@ -50,7 +50,7 @@ fn write(args: &args::Lock, settings: &Settings) -> Result<Exit, Failure> {
         }
     };
     let store = build::store(settings)?;
-    let transport = build::transport(settings)?;
+    let transport = build::transport(&args.build, settings)?;
     let progress = Progress::new(settings);
     let doors = Doors {
         transport: &transport,

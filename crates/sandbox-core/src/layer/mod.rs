@@ -1,5 +1,6 @@
 //! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
 
+mod agents;
 mod assemble;
 pub mod kept;
 mod locking;
@@ -12,7 +13,7 @@ mod unmet;
 use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 
 pub use locking::{changed, lock, unmet};
-pub use pack::{PackError, Packed, pack};
+pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
     PartError,
     npm::{NpmError, Tarball},
@@ -76,6 +77,8 @@ pub struct Order {
     pub hostname: String,
     /// Where npm parts are asked for, without a trailing slash.
     pub npm_registry: String,
+    /// The simple index that Python tools are asked for at, without a trailing slash.
+    pub python_index: String,
 }
 
 /// The doors that building goes through.
@@ -367,14 +370,17 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
 
 /// Puts in what profiles have beside packages.
 fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doors<'_>) -> Result<()> {
-    let layer = &order.spec.layer;
-    let total = parts::count(layer);
+    let files = &order.spec.files;
+    let total = files.iter().map(|file| parts::count(&file.layer)).sum();
     if total == 0 {
         return Ok(());
     }
     let begun = Instant::now();
     doors.reporter.report(Event::Started { phase: Phase::Customize, unit: Unit::Steps, total });
-    parts::put(layer, order, rootfs, lock, doors)?;
+    for file in files {
+        parts::put(&file.layer, order, rootfs, lock, doors)?;
+    }
+    agents::put(&order.spec.layer, rootfs, lock.epoch, doors)?;
     doors.reporter.report(Event::Finished {
         phase: Phase::Customize,
         elapsed: begun.elapsed(),

@@ -27,6 +27,19 @@ pub enum Packed {
     Zstd,
 }
 
+/// How a tree is packed, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Packing<'a> {
+    /// The file that is made.
+    pub file: &'a Path,
+    /// A folder of the same file system, for what is not whole yet.
+    pub work: &'a Path,
+    /// The form.
+    pub form: Packed,
+    /// The latest time that an entry has, in seconds since 1970.
+    pub epoch: i64,
+}
+
 /// Why a tree is not packed.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
@@ -68,13 +81,8 @@ impl Cause for PackError {
 ///
 /// # Errors
 /// [`PackError`].
-pub fn pack(
-    tree: &Path,
-    file: &Path,
-    form: Packed,
-    epoch: i64,
-    reporter: &dyn Reporter,
-) -> Result<(), PackError> {
+pub fn pack(tree: &Path, packing: Packing<'_>, reporter: &dyn Reporter) -> Result<(), PackError> {
+    let Packing { file, work, form, epoch } = packing;
     let begun = Instant::now();
     reporter.report(Event::Started { phase: Phase::Pack, unit: Unit::Bytes, total: 0 });
     let failed = |source| PackError::Write { path: file.to_owned(), source };
@@ -91,7 +99,7 @@ pub fn pack(
         problem => problem,
     };
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(work).map_err(failed)?;
     {
         let out = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
         match form {
@@ -240,7 +248,8 @@ mod tests {
         std::os::unix::fs::symlink("b/file", root.join("c")).unwrap();
         let pack = |name: &str, form| {
             let file = tree.path().join(name);
-            pack(&root, &file, form, 1000, &crate::report::Silent).unwrap();
+            let packing = Packing { file: &file, work: tree.path(), form, epoch: 1000 };
+            super::pack(&root, packing, &crate::report::Silent).unwrap();
             fs::read(file).unwrap()
         };
         let first = pack("1.tar", Packed::Plain);

@@ -1,8 +1,10 @@
 //! What profiles put into a configured tree beside packages: users, files, links, units.
 
-mod files;
+pub(super) mod files;
 pub mod npm;
 mod people;
+mod settings;
+mod steps;
 mod units;
 
 use std::io;
@@ -15,7 +17,7 @@ use crate::{
     host::runner::{Command, RunnerError},
     lock::Lock,
     report::{Event, Phase},
-    spec::Layer,
+    spec::{Layer, Step},
 };
 
 /// Why a part is not in the tree.
@@ -74,6 +76,30 @@ pub enum PartError {
         /// The path in the tree.
         path: std::path::PathBuf,
     },
+    /// The group is not in the tree's group file.
+    #[error("`{group}`, whose {path} is to be, is no group of the tree", path = path.display())]
+    Group {
+        /// The group's name.
+        group: String,
+        /// The path in the tree.
+        path: std::path::PathBuf,
+    },
+    /// A file that is to be added to is not of its format.
+    #[error("{path} cannot be added to: {problem}", path = path.display())]
+    Format {
+        /// The path in the tree.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The user is not in the tree's passwd file.
+    #[error("`{user}`, who is to run the {what}, is no user of the tree")]
+    User {
+        /// The user's name.
+        user: String,
+        /// What it is to run.
+        what: String,
+    },
 }
 
 impl Cause for PartError {
@@ -82,18 +108,23 @@ impl Cause for PartError {
             Self::Command { source, .. } => source.class(),
             Self::Write { .. } => Class::Host,
             Self::Tarball { .. } | Self::Escape { .. } | Self::Digest { .. } => Class::Untrusted,
-            Self::Owner { .. } | Self::Unlocked { .. } => Class::File,
+            Self::Format { .. }
+            | Self::Owner { .. }
+            | Self::Group { .. }
+            | Self::User { .. }
+            | Self::Unlocked { .. } => Class::File,
         }
     }
 }
 
 /// Counts the parts of a layer, for progress.
 pub(super) fn count(layer: &Layer) -> u64 {
-    let units = usize::from(!layer.units.enable.is_empty()) + usize::from(!layer.units.mask.is_empty());
-    (people::users(layer).len() + layer.npm.len() + layer.files.len() + layer.links.len() + units) as u64
+    let own = layer.npm.len() + layer.files.len() + layer.links.len() + layer.unit.len() + layer.steps.len();
+    let commands = people::commands(layer, "").len() + units::commands(layer).len();
+    (own + commands + settings::files(layer).len()) as u64
 }
 
-/// Puts every part of a layer in: users first, who own files; units last, which files may bring.
+/// Puts every part of a layer in: users first, who own files; then what units may use, the units; steps last.
 ///
 /// # Errors
 /// Of the first part that fails.
@@ -114,9 +145,12 @@ pub(super) fn put(
         step(&what);
         let command = configure::environment(Command::new(argv).in_tree(rootfs.path()), epoch);
         let ran = doors.runner.run(&command);
-        ran.map(drop).map_err(|source| PartError::Command { what, source }).during("set up", "the profiles")
+        ran.map(drop)
+            .map_err(|source| PartError::Command { what, source })
+            .during("set up", format!("profile `{}`", layer.name))
     };
-    for command in people::commands(layer) {
+    let passwd = files::read(root, "etc/passwd").during("read", "the users of the tree")?;
+    for command in people::commands(layer, &passwd) {
         run(command)?;
     }
     for part in &layer.npm {
@@ -132,8 +166,33 @@ pub(super) fn put(
         files::make_link(root, &link.path, &link.target, epoch)
             .during("make", format!("the link {}", link.path.display()))?;
     }
+    for (path, text) in settings::files(layer) {
+        step(&path.display().to_string());
+        files::write_text(root, &path, &text, epoch).during("write", format!("{}", path.display()))?;
+    }
+    for unit in &layer.unit {
+        step(&unit.name);
+        units::write(root, unit, epoch).during("write", format!("unit `{}`", unit.name))?;
+    }
     for command in units::commands(layer) {
         run(command)?;
     }
+    for one in &layer.steps {
+        step(&steps::subject(one));
+        told(one, layer, doors);
+        steps::run(root, one, epoch, doors).during("set up", format!("profile `{}`", layer.name))?;
+    }
     Ok(())
+}
+
+/// Says what no lock holds.
+fn told(step: &Step, layer: &Layer, doors: &Doors<'_>) {
+    if step.network {
+        let text = format!(
+            "profile `{}` runs `{}` with a network: what it fetches is in no lock, and may be another tomorrow",
+            layer.name,
+            steps::subject(step)
+        );
+        doors.reporter.report(Event::Notice { text });
+    }
 }
