@@ -7,6 +7,7 @@ mod locking;
 mod pack;
 mod parts;
 mod prefetch;
+pub mod scan;
 mod sources;
 mod unmet;
 

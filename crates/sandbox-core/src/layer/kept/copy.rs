@@ -44,6 +44,15 @@ pub enum Bytes {
     Tree(File),
 }
 
+impl Bytes {
+    /// Has all be copied.
+    pub fn not_shared(&mut self) {
+        if let Self::Data { shared, .. } = self {
+            *shared = false;
+        }
+    }
+}
+
 /// Makes the tree of a plan in a folder that is there and empty.
 ///
 /// # Errors

@@ -43,6 +43,18 @@ pub enum Change<'a> {
     Removed(&'a Path),
 }
 
+impl Change<'_> {
+    /// Tells how many bytes a file has that is new or another.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Made(seen) if FileType::from_raw_mode(seen.stat.st_mode) == FileType::RegularFile => {
+                seen.stat.st_size.cast_unsigned()
+            }
+            _ => 0,
+        }
+    }
+}
+
 impl Walk {
     /// Looks at a tree.
     ///
