@@ -5,10 +5,12 @@
 
 mod compare;
 mod format;
+mod grouped;
 mod satisfies;
 
 pub use compare::{Change, Difference, Direction, compare};
 pub use format::{Error, VERSION, read, write};
+pub use grouped::grouped;
 pub use satisfies::{PartWish, SourceWish, Unmet, Unsatisfied, Wish, Wishes, unmet};
 
 use crate::digest::Sha256;
@@ -28,7 +30,8 @@ pub struct Lock {
     pub inputs: Vec<Input>,
     /// The suites that packages come from, in the image's order.
     pub sources: Vec<LockedSource>,
-    /// The packages, dependencies before what needs them as far as cycles allow.
+    /// The packages: the image's, then each profile's; among them dependencies before what needs them, as far as
+    /// cycles allow.
     pub packages: Vec<LockedPackage>,
     /// What profiles take from elsewhere, in their order.
     pub parts: Vec<LockedPart>,
@@ -131,6 +134,10 @@ pub struct LockedPackage {
     pub depends: String,
     /// Its `Provides`, on one line; empty where it has none.
     pub provides: String,
+    /// The name of the image or profile whose wishes, with those of what is below it, first need the package.
+    ///
+    /// Empty in older locks, and there the image is meant: see [`grouped`].
+    pub layer: String,
 }
 
 /// Why a package is in a build.
