@@ -34,7 +34,7 @@ use crate::{
     lock::{Asked, Lock, LockedSource},
     report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
-    spec::{Spec, mirrors::Mirrors},
+    spec::{Spec, Stacked, mirrors::Mirrors},
     store::{self, Store},
 };
 
@@ -295,23 +295,32 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
     let subject = || format!("image `{}`", spec.image);
     let by: BTreeMap<&str, &str> =
         spec.wanted_by.iter().map(|(package, file)| (package.as_str(), file.as_str())).collect();
-    let wanted = |package: &String, otherwise: &str| resolve::Wanted {
+    let wanted = |package: &String, otherwise: &str, layer| resolve::Wanted {
         name: package.clone(),
         by: by.get(package.as_str()).map_or_else(|| otherwise.to_owned(), |file| (*file).to_owned()),
+        layer,
     };
     let packages = &spec.layer.packages;
+    let listed = |package: &String, otherwise: &str| {
+        let lists = |file: &Stacked| {
+            let packages = &file.layer.packages;
+            packages.install.contains(package) || packages.if_available.contains(package)
+        };
+        wanted(package, otherwise, spec.files.iter().position(lists).unwrap_or(0))
+    };
     let request = resolve::Request {
         architecture: order.architecture.clone(),
         variant: order.variant,
         install: packages
             .install
             .iter()
-            .chain(&order.include)
-            .map(|package| wanted(package, "--include"))
+            .map(|package| listed(package, "a profile"))
+            .chain(order.include.iter().map(|package| wanted(package, "--include", 0)))
             .collect(),
-        optional: packages.if_available.iter().map(|package| wanted(package, "a profile")).collect(),
+        optional: packages.if_available.iter().map(|package| listed(package, "a profile")).collect(),
         exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
         recommends: order.recommends,
+        layers: spec.files.iter().map(|file| file.name.clone()).collect(),
     };
     let origins: BTreeMap<String, Origin> = archive
         .releases

@@ -81,6 +81,7 @@ mod tests {
             reason: reason.clone(),
             depends: String::new(),
             provides: String::new(),
+            layer: String::new(),
         };
         Lock {
             image: "x".to_owned(),
