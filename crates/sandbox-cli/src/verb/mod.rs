@@ -6,6 +6,7 @@ mod create;
 mod doctor;
 mod exec;
 mod internal;
+mod layer;
 mod list;
 mod lock;
 mod locked;
@@ -48,6 +49,7 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Logs(args) => logs::run(&args, settings),
         Verb::Exec(args) => exec::exec(args, settings),
         Verb::Shell(args) => exec::shell(args, settings),
+        Verb::Layer { verb } => layer::run(&verb, settings),
         Verb::Profiles => profiles::run(settings),
         Verb::Doctor => doctor::run(settings),
         Verb::Completions { shell } => {

@@ -20,7 +20,7 @@ use crate::{
         runner::{Command, Runner, RunnerError},
     },
     report::{Event, Phase, Reporter, Timed, Unit},
-    unpack::Unpacked,
+    unpack::{BESIDE, Unpacked},
 };
 
 /// What is particular to a tree.
@@ -315,7 +315,7 @@ pub fn finish(rootfs: &Rootfs, options: &Options, reporter: &dyn Reporter) -> Re
 pub fn settle(rootfs: &Rootfs, epoch: i64) -> Result<(), ConfigureError> {
     devices::make(&rootfs.root, epoch)?;
     normalise::all(&rootfs.root, epoch)?;
-    times::clamp(&rootfs.root, epoch)
+    times::clamp(&rootfs.root, epoch, BESIDE)
 }
 
 /// Gives a settled tree its identity, and syncs it.

@@ -27,6 +27,7 @@ const SNAP_CREATE_V2: libc::c_ulong = 0x5000_9417;
 const SUBVOL_CREATE_V2: libc::c_ulong = 0x5000_9418;
 const SNAP_DESTROY: libc::c_ulong = 0x5000_940f;
 const INO_LOOKUP: libc::c_ulong = 0xd000_9412;
+const SUBVOL_SETFLAGS: libc::c_ulong = 0x4008_941a;
 const READ_ONLY: u64 = 1 << 1;
 
 #[repr(C)]
@@ -124,12 +125,19 @@ pub fn make_tree(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// What ioctl(2) says.
-pub fn snapshot(from: &Path, to: &Path, read_only: bool) -> io::Result<()> {
+pub fn snapshot(from: &Path, to: &Path) -> io::Result<()> {
     let from = open_folder(from)?;
     let (folder, mut argument) = named(to)?;
     argument.fd = i64::from(from.as_raw_fd());
-    argument.flags = if read_only { READ_ONLY } else { 0 };
     call(&folder, SNAP_CREATE_V2, &mut argument)
+}
+
+/// Has nobody write a subvolume any more.
+///
+/// # Errors
+/// What ioctl(2) says.
+pub fn make_read_only(path: &Path) -> io::Result<()> {
+    call(open_folder(path)?, SUBVOL_SETFLAGS, &mut READ_ONLY.clone())
 }
 
 /// Removes a subvolume that has none in it, at once.

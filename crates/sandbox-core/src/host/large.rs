@@ -87,7 +87,14 @@ fn past_the_cache(file: &File, past: bool) -> bool {
 ///
 /// # Errors
 /// What read(2) and write(2) say; `UnexpectedEof` where the source is shorter.
-pub fn copy(source: &Source, from: u64, length: u64, to: &File, at: u64, buffer: &mut Buffer) -> io::Result<()> {
+pub fn copy(
+    source: &Source,
+    from: u64,
+    length: u64,
+    to: &File,
+    at: u64,
+    buffer: &mut Buffer,
+) -> io::Result<()> {
     let mut direct = at.is_multiple_of(BLOCK) && length >= LARGE && past_the_cache(to, true);
     let copied = (|| {
         let mut done = 0;
@@ -125,7 +132,9 @@ mod tests {
         let bytes: Vec<u8> = (0..3_000_001_u32).map(|number| (number % 251) as u8).collect();
         std::fs::write(at("from"), &bytes).unwrap();
         let open = || File::open(at("from")).unwrap();
-        for (from, length, to) in [(0, 3_000_001, 0), (4096, 1_000_001, 8192), (5, 300_000, 4096), (8192, 9, 1)] {
+        for (from, length, to) in
+            [(0, 3_000_001, 0), (4096, 1_000_001, 8192), (5, 300_000, 4096), (8192, 9, 1)]
+        {
             for source in [Source::new(open(), None), Source::new(open(), Some(open()))] {
                 let made = File::options().write(true).create(true).truncate(true).open(at("to")).unwrap();
                 copy(&source, from, length, &made, to, &mut Buffer::default()).unwrap();

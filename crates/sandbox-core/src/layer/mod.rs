@@ -2,6 +2,7 @@
 
 mod agents;
 mod assemble;
+mod id;
 pub mod kept;
 mod locking;
 mod pack;
@@ -9,10 +10,12 @@ mod parts;
 mod prefetch;
 pub mod scan;
 mod sources;
+mod stacked;
 mod unmet;
 
 use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 
+pub use id::{Named, ids};
 pub use locking::{changed, lock, unmet};
 pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
@@ -20,6 +23,7 @@ pub use parts::{
     python::PythonError, unarchive::UnarchiveError,
 };
 use prefetch::Prefetch;
+pub use stacked::{Keeping, Layered, build_of_layers, locked};
 
 use crate::{
     Result, archive, configure,
@@ -258,13 +262,44 @@ fn choose(order: &Order, early: Option<&dyn archive::Early>, doors: &Doors<'_>) 
 
 /// Makes a tree of a lock and what profiles have beside packages.
 fn install(order: &Order, lock: &Lock, tree: &Path, doors: &Doors<'_>) -> Result<()> {
-    let spec = &order.spec;
-    let subject = || format!("suite `{}`", spec.image);
-    let options = configure::Options {
+    let rootfs = build_from(order, lock, tree, 0, &mut |_, _| Ok(()), doors)?;
+    agents::put(&order.spec.layer, &rootfs, lock.epoch, doors)?;
+    configure::finish(&rootfs, &options(order, lock), doors.reporter)
+        .during("finish the tree of", format!("suite `{}`", order.spec.image))
+}
+
+fn options(order: &Order, lock: &Lock) -> configure::Options {
+    configure::Options {
         hostname: order.hostname.clone(),
         sources: sources::of_tree(order, lock),
         epoch: lock.epoch,
-    };
+    }
+}
+
+/// Puts the image and the profiles of an order into a tree, and calls out after the last.
+fn build_from(
+    order: &Order,
+    lock: &Lock,
+    tree: &Path,
+    _done: usize,
+    called: &mut dyn FnMut(usize, &configure::Rootfs) -> Result<()>,
+    doors: &Doors<'_>,
+) -> Result<configure::Rootfs> {
+    let rootfs = install_packages(order, lock, tree, &options(order, lock), doors)?;
+    customize(order, &rootfs, lock, doors)?;
+    called(order.spec.files.len() - 1, &rootfs)?;
+    Ok(rootfs)
+}
+
+/// Makes a configured tree of a lock's packages.
+fn install_packages(
+    order: &Order,
+    lock: &Lock,
+    tree: &Path,
+    options: &configure::Options,
+    doors: &Doors<'_>,
+) -> Result<configure::Rootfs> {
+    let subject = || format!("suite `{}`", order.spec.image);
     let sources = sources::sources(order).during("open", subject())?;
     let snapshots =
         archive::Snapshots::new(&sources, doors.transport, doors.store, doors.now, doors.reporter);
@@ -274,9 +309,7 @@ fn install(order: &Order, lock: &Lock, tree: &Path, doors: &Doors<'_>) -> Result
         elsewhere: if order.locked.is_some() { Some(&snapshots) } else { None },
     };
     let reachable = locking::reachable(lock, &sources);
-    let rootfs = assemble::assemble(&reachable, tree, &options, doors, ways, &subject())?;
-    customize(order, &rootfs, lock, doors)?;
-    configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())
+    assemble::assemble(&reachable, tree, options, doors, ways, &subject())
 }
 
 /// Sees that the tree's programs can be run, before anything is fetched for it.
@@ -390,7 +423,6 @@ fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doo
     for file in files {
         parts::put(&file.layer, order, rootfs, lock, doors)?;
     }
-    agents::put(&order.spec.layer, rootfs, lock.epoch, doors)?;
     doors.reporter.report(Event::Finished {
         phase: Phase::Customize,
         elapsed: begun.elapsed(),

@@ -18,6 +18,7 @@ use crate::{
     Error, Result,
     error::{Cause, Class, Context as _, Hint},
     host::{clonable, root},
+    layer::kept::Id,
     name::MachineName,
     report::{Event, Phase, Reporter, Unit},
 };
@@ -45,6 +46,15 @@ pub struct Plan {
     pub boot: Option<Duration>,
     /// Who makes it, for whoever wants the same name: `process 12 (create)`.
     pub holder: String,
+}
+
+/// What a machine's tree was built of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Built {
+    /// How many packages it has.
+    pub packages: usize,
+    /// The layers that it was made of, the image's first; none where it was built in place.
+    pub layers: Vec<Id>,
 }
 
 /// What can go wrong with a tree or a boot, beyond the backend and the records.
@@ -177,7 +187,7 @@ impl Machines<'_> {
     pub fn create(
         &self,
         plan: &Plan,
-        build: impl FnOnce(&Path) -> Result<usize>,
+        build: impl FnOnce(&Path) -> Result<Built>,
     ) -> Result<Option<GuestState>> {
         let name = &plan.definition.name;
         let subject = || format!("machine `{name}`");
@@ -202,7 +212,7 @@ impl Machines<'_> {
         plan: &Plan,
         backend: &dyn Backend,
         claim: &Claim,
-        build: impl FnOnce(&Path) -> Result<usize>,
+        build: impl FnOnce(&Path) -> Result<Built>,
     ) -> Result<Option<GuestState>> {
         let definition = &plan.definition;
         let subject = || format!("machine `{}`", definition.name);
@@ -222,7 +232,7 @@ impl Machines<'_> {
         partial.inode = Some(inode);
         claim.begin(&partial).during("create", subject())?;
 
-        let packages = build(&building)?;
+        let Built { packages, layers } = build(&building)?;
         // a clone may have put another subvolume in the folder's place
         partial.inode = clonable::identity(&building).ok();
         claim.begin(&partial).during("create", subject())?;
@@ -247,6 +257,7 @@ impl Machines<'_> {
             image: plan.image.clone(),
             profiles: plan.profiles.clone(),
             packages,
+            layers,
             declared: plan.declared.clone(),
             created: plan.now,
         };

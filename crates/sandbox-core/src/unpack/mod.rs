@@ -28,6 +28,7 @@ use std::{
 };
 
 pub use error::UnpackError;
+pub use overlap::BESIDE;
 pub use overlap::{Halt, Unpacking};
 use package::{Contents, Package};
 use plan::BOTTOM;

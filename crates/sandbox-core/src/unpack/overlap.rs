@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The folder of the tree in which the rest lies until it is moved.
-const REST: &str = ".sandbox-rest";
+pub const BESIDE: &str = ".sandbox-rest";
 
 /// How much lower the priority of those is that unpack what is not waited for.
 const NICE: i32 = 10;
@@ -118,12 +118,12 @@ impl<'a> Unpacking<'a> {
         let total = lock.packages.len() as u64;
         reporter.report(Event::Started { phase: Phase::Unpack, unit: Unit::Packages, total });
         let first = Place::open(tree)?;
-        let rest = Path::new(REST);
+        let rest = Path::new(BESIDE);
         first
             .root
             .make_folders(rest, Meta::of_root(0o700, options.epoch))
             .map_err(UnpackError::tree(rest))?;
-        let rest = Place::open(&tree.join(REST))?;
+        let rest = Place::open(&tree.join(BESIDE))?;
         let state = Mutex::new(State { workers, ..State::default() });
         let plan = Plan::of(lock);
         let changed = Condvar::new();

@@ -3,10 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::{
-        fd::AsFd as _,
-        unix::fs::OpenOptionsExt as _,
-    },
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 

@@ -16,8 +16,8 @@ use std::{
 };
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
-    futimens, linkat, mkdirat, mknodat, openat, symlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
+    fchown, futimens, linkat, mkdirat, mknodat, openat, symlinkat, utimensat,
 };
 
 use super::{

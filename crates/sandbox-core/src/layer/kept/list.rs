@@ -71,8 +71,11 @@ impl Layers {
         }
         let mut sorted = Vec::new();
         let known: BTreeSet<Id> = all.iter().map(|made| made.id).collect();
-        let mut next: Vec<&Made> =
-            all.iter().rev().filter(|made| made.parent.is_none_or(|parent| !known.contains(&parent))).collect();
+        let mut next: Vec<&Made> = all
+            .iter()
+            .rev()
+            .filter(|made| made.parent.is_none_or(|parent| !known.contains(&parent)))
+            .collect();
         while let Some(made) = next.pop() {
             let own = children.remove(&made.id).unwrap_or_default();
             next.extend(all.iter().rev().filter(|child| own.contains(&child.id)));
@@ -80,7 +83,12 @@ impl Layers {
             if self.in_use(made.id) {
                 used_by.push("a build".to_owned());
             }
-            sorted.push(Listed { disk: disk(&self.place(made.id)), used_by, children: own, made: made.clone() });
+            sorted.push(Listed {
+                disk: disk(&self.place(made.id)),
+                used_by,
+                children: own,
+                made: made.clone(),
+            });
         }
         Ok(sorted)
     }
@@ -118,8 +126,7 @@ impl Layers {
                 let name = listed.iter().find(|other| other.made.id == *id).map(|other| &other.made.name);
                 format!("layer {} (`{}`)", id.short(), name.map_or("", String::as_str))
             };
-            let by: Vec<String> =
-                one.used_by.iter().cloned().chain(one.children.iter().map(named)).collect();
+            let by: Vec<String> = one.used_by.iter().cloned().chain(one.children.iter().map(named)).collect();
             if !by.is_empty() {
                 return Err(needed(by));
             }
@@ -213,9 +220,8 @@ impl Layers {
 
     /// Tells whether a build uses a layer, or builds it.
     fn in_use(&self, id: Id) -> bool {
-        File::open(self.place(id).join("layer.json")).is_ok_and(|file| {
-            flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err()
-        })
+        File::open(self.place(id).join("layer.json"))
+            .is_ok_and(|file| flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err())
     }
 }
 

@@ -70,6 +70,9 @@ impl fmt::Debug for Id {
     }
 }
 
+/// The folder of a tree in which packages are unpacked ahead.
+const BESIDE: &str = crate::unpack::BESIDE;
+
 /// What is known of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Made {
@@ -137,7 +140,11 @@ impl Layers {
         let path = if name.is_empty() { self.folder.clone() } else { self.folder.join(name) };
         // other people's programs of many days, with the rights that they had, are nobody else's to run
         let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&path).map_err(LayerError::io(&path, "making the folder"))?;
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(LayerError::io(&path, "making the folder"))?;
         Ok(path)
     }
 
@@ -192,6 +199,18 @@ impl Layers {
         Ok((0, Vec::new()))
     }
 
+    /// Tells whether a layer is there.
+    #[must_use]
+    pub fn has(&self, id: Id) -> bool {
+        self.place(id).join("layer.json").exists()
+    }
+
+    /// Tells whether there is none at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names("").is_ok_and(|names| names.is_empty())
+    }
+
     /// Claims a layer to build it; where another builds it, `wait` is told who, and it is waited for.
     ///
     /// # Errors
@@ -207,28 +226,45 @@ impl Layers {
         claim.ok_or_else(|| LayerError::io(&path, "claiming the layer")(io::ErrorKind::WouldBlock.into()))
     }
 
-    /// Keeps what was changed in a tree since a walk as a claimed layer.
+    /// Looks at a tree, to tell later what was changed. What is unpacked ahead in it is left out.
+    ///
+    /// # Errors
+    /// [`LayerError::Io`].
+    pub fn walk(&self, tree: &Path) -> Result<Walk, LayerError> {
+        Walk::of(tree, BESIDE).map_err(LayerError::io(tree, "reading the tree"))
+    }
+
+    /// Keeps what was changed in a tree between two walks as a claimed layer.
     ///
     /// # Errors
     /// [`LayerError::Io`]; then nothing is kept.
-    pub fn commit(&self, _claim: &Claim, made: &Made, tree: &Path, before: &Walk) -> Result<Walk, LayerError> {
+    pub fn commit(
+        &self,
+        _claim: &Claim,
+        made: &Made,
+        tree: &Path,
+        walks: (&Walk, &Walk),
+    ) -> Result<(), LayerError> {
         let partial = self.partial(made.id);
         self.make("partial")?;
         remove(&partial)?;
-        let written = self.write(made, tree, before, &partial);
+        let written = self.write(made, tree, walks, &partial);
         if written.is_err() {
             let _ = remove(&partial);
         }
         written
     }
 
-    fn write(&self, made: &Made, tree: &Path, before: &Walk, partial: &Path) -> Result<Walk, LayerError> {
+    fn write(
+        &self,
+        made: &Made,
+        tree: &Path,
+        (before, now): (&Walk, &Walk),
+        partial: &Path,
+    ) -> Result<(), LayerError> {
         fs::create_dir(partial).map_err(LayerError::io(partial, "making the folder"))?;
-        let now = Walk::of(tree).map_err(LayerError::io(tree, "reading the tree"))?;
         let changes = now.since(before);
-        let bytes = if clonable::is_subvolume(tree)
-            && clonable::snapshot(tree, &partial.join("tree"), true).is_ok()
-        {
+        let bytes = if kept_whole(tree, &partial.join("tree"))? {
             changes.iter().map(|change| change.bytes()).sum()
         } else {
             difference(tree, &changes, partial)?
@@ -248,8 +284,7 @@ impl Layers {
             }
             renamed => renamed.map_err(LayerError::io(&place, "naming the layer"))?,
         }
-        sync_folder(&self.folder)?;
-        Ok(now)
+        sync_folder(&self.folder)
     }
 
     /// Makes the tree of a stack in a folder that is there and empty, and says how.
@@ -324,6 +359,22 @@ impl Layers {
     }
 }
 
+/// Keeps a whole tree as a subvolume, where the file system has such; tells whether it has.
+fn kept_whole(tree: &Path, place: &Path) -> Result<bool, LayerError> {
+    if !clonable::is_subvolume(tree) || clonable::snapshot(tree, place).is_err() {
+        return Ok(false);
+    }
+    match root::remove_tree(&place.join(BESIDE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LayerError::io(place, "leaving out what is unpacked ahead")(error))
+        }
+        _ => {
+            clonable::make_read_only(place).map_err(LayerError::io(place, "closing the subvolume"))?;
+            Ok(true)
+        }
+    }
+}
+
 /// How a tree was made of layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaidOut {
@@ -356,7 +407,7 @@ fn difference(tree: &Path, changes: &[walk::Change<'_>], partial: &Path) -> Resu
 fn read(held: &Held) -> io::Result<(Vec<entry::Entry>, copy::Bytes)> {
     let tree = held.folder.join("tree");
     if tree.exists() {
-        let now = Walk::of(&tree)?;
+        let now = Walk::of(&tree, BESIDE)?;
         let entries = pack::entries(&tree, &now.since(&Walk::default()), None)?;
         return Ok((entries, copy::Bytes::Tree(File::open(tree)?)));
     }
@@ -372,7 +423,8 @@ fn read(held: &Held) -> io::Result<(Vec<entry::Entry>, copy::Bytes)> {
 /// Puts a snapshot in the place of an empty folder.
 fn snapshot_over(from: &Path, tree: &Path) -> io::Result<()> {
     fs::remove_dir(tree)?;
-    clonable::snapshot(from, tree, false).or_else(|_| clonable::make_tree(tree).and(Err(io::ErrorKind::Other.into())))
+    clonable::snapshot(from, tree)
+        .or_else(|_| clonable::make_tree(tree).and(Err(io::ErrorKind::Other.into())))
 }
 
 fn same_file(file: &File, path: &Path) -> bool {

@@ -59,12 +59,7 @@ pub fn entries(tree: &Path, changes: &[Change<'_>], mut data: Option<&mut Data>)
 #[derive(Default)]
 struct Groups(HashMap<u64, (u64, Kind, Vec<(OsString, Vec<u8>)>)>);
 
-fn entry(
-    folder: &File,
-    seen: &Seen,
-    groups: &mut Groups,
-    data: Option<&mut Data>,
-) -> io::Result<Entry> {
+fn entry(folder: &File, seen: &Seen, groups: &mut Groups, data: Option<&mut Data>) -> io::Result<Entry> {
     let stat = &seen.stat;
     let meta = meta(stat);
     let path = seen.path.clone();

@@ -1,11 +1,6 @@
 //! What a tree will have: layers laid over each other, each path's last one winning.
 
-use std::{
-    collections::BTreeMap,
-    ops::Range,
-    os::unix::ffi::OsStrExt as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, ops::Range, os::unix::ffi::OsStrExt as _, path::Path};
 
 use super::entry::{Entry, Kind};
 
@@ -94,7 +89,6 @@ fn bytes(entry: &Entry) -> u64 {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,8 +116,7 @@ mod tests {
             ],
             vec![entry("a", Kind::Removed, 0), file("a", 100, 0), file("e", 7, 1), file("f", 7, 1)],
         ];
-        let layers =
-            [layers[0].clone(), [&[entry("a/b", Kind::Removed, 0)], layers[1].as_slice()].concat()];
+        let layers = [layers[0].clone(), [&[entry("a/b", Kind::Removed, 0)], layers[1].as_slice()].concat()];
         let plan = Plan::of(&layers);
         let folders: Vec<_> = plan.folders.iter().map(|entry| entry.path.to_str().unwrap()).collect();
         let others: Vec<_> =

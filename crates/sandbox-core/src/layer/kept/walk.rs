@@ -56,18 +56,29 @@ impl Change<'_> {
 }
 
 impl Walk {
-    /// Looks at a tree.
+    /// Looks at a tree, but for one folder of it.
     ///
     /// # Errors
     /// What stat(2) and getdents(2) say.
-    pub fn of(tree: &Path) -> io::Result<Self> {
+    pub fn of(tree: &Path, but: &str) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let top = openat(CWD, tree, flags, Mode::empty())?;
         let mut seen = vec![Seen { path: PathBuf::new(), stat: statat(&top, ".", AtFlags::empty())? }];
-        below(&top, Path::new(""), &mut seen)?;
+        below(&top, Path::new(""), but, &mut seen)?;
         seen.sort_unstable_by(|a, b| order(&a.path, &b.path));
         let last = seen.iter().map(|seen| changed(&seen.stat)).max().unwrap_or(0);
         Ok(Self { seen, last })
+    }
+
+    /// Lists the files that are new or other than at an earlier walk.
+    pub fn files_since<'a>(&'a self, before: &'a Self) -> Vec<&'a Path> {
+        let file = |change: Change<'a>| match change {
+            Change::Made(seen) if FileType::from_raw_mode(seen.stat.st_mode) == FileType::RegularFile => {
+                Some(seen.path.as_path())
+            }
+            _ => None,
+        };
+        self.since(before).into_iter().filter_map(file).collect()
     }
 
     /// Tells what became of this tree since an earlier walk. What was changed so shortly before that walk that a
@@ -109,15 +120,18 @@ fn same(a: &Stat, b: &Stat) -> bool {
     (a.st_ino, a.st_mode, a.st_size, changed(a)) == (b.st_ino, b.st_mode, b.st_size, changed(b))
 }
 
-fn below(folder: &OwnedFd, path: &Path, seen: &mut Vec<Seen>) -> io::Result<()> {
+fn below(folder: &OwnedFd, path: &Path, but: &str, seen: &mut Vec<Seen>) -> io::Result<()> {
     for (name, _) in entries(folder)? {
+        if name == Path::new(but) && path == Path::new("") {
+            continue;
+        }
         let stat = statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
         let path = path.join(&name);
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         seen.push(Seen { path: path.clone(), stat });
         if is_folder {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            below(&openat(folder.as_fd(), &name, flags, Mode::empty())?, &path, seen)?;
+            below(&openat(folder.as_fd(), &name, flags, Mode::empty())?, &path, but, seen)?;
         }
     }
     Ok(())
@@ -141,20 +155,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir_all(at("d/e")).unwrap();
+        fs::create_dir_all(at("beside/x")).unwrap();
         for name in ["d/kept", "d/gone", "d/e/rewritten", "moded", "owned", "linked"] {
             fs::write(at(name), name).unwrap();
         }
         sleep(Duration::from_millis(40));
         fs::write(at("last"), "so that the others are long past").unwrap();
-        let before = Walk::of(folder.path()).unwrap();
+        let before = Walk::of(folder.path(), "beside").unwrap();
         assert_eq!(told(&before.since(&Walk::default())).len(), 10);
         sleep(Duration::from_millis(40));
-        assert_eq!(told(&Walk::of(folder.path()).unwrap().since(&before)), ["+", "+last"]);
+        assert_eq!(told(&Walk::of(folder.path(), "beside").unwrap().since(&before)), ["+", "+last"]);
         fs::remove_file(at("d/gone")).unwrap();
         fs::write(at("d/e/rewritten"), "x").unwrap();
         fs::set_permissions(at("moded"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         fs::hard_link(at("linked"), at("d/e/other")).unwrap();
-        let now = Walk::of(folder.path()).unwrap();
+        let now = Walk::of(folder.path(), "beside").unwrap();
         let expected =
             ["+", "+d", "+d/e", "+d/e/other", "+d/e/rewritten", "-d/gone", "+last", "+linked", "+moded"];
         assert_eq!(told(&now.since(&before)), expected);

@@ -86,7 +86,9 @@ mod tests {
         for path in ["root/.ssh/id_ed25519", "etc/ssh/ssh_host_rsa_key", "home/a/.aws/credentials"] {
             assert!(known(path).is_some(), "{path}");
         }
-        for path in ["root/.ssh/id_ed25519.pub", "usr/share/x.netrc", "home/a/aws/credentials", "etc/ssh/moduli"] {
+        for path in
+            ["root/.ssh/id_ed25519.pub", "usr/share/x.netrc", "home/a/aws/credentials", "etc/ssh/moduli"]
+        {
             assert!(known(path).is_none(), "{path}");
         }
     }
@@ -94,7 +96,10 @@ mod tests {
     #[test]
     fn a_file_of_the_name_without_a_login_is_none() {
         let says = |path: &str, text: &str| (kind(Path::new(path)).unwrap().says)(text.as_bytes());
-        assert!(!says("home/agent/.claude.json", "{\"projects\":{\"/srv\":{\"hasTrustDialogAccepted\":true}}}"));
+        assert!(!says(
+            "home/agent/.claude.json",
+            "{\"projects\":{\"/srv\":{\"hasTrustDialogAccepted\":true}}}"
+        ));
         assert!(says("home/agent/.claude.json", "{\"oauthAccount\":{}}"));
         assert!(!says("root/.npmrc", "registry=http://r\n"));
         assert!(says("root/.npmrc", "//r/:_authToken=x\n"));

@@ -128,7 +128,10 @@ fn private_key(text: &[u8], at: usize) -> Option<(&'static str, &[u8])> {
     let from = memchr::memmem::find(&text[begin..at], b"-----BEGIN ")?;
     let rest = &text[at + b"PRIVATE KEY-----".len()..];
     // in a text in quotes, lines end with a backslash and an n
-    let rest = rest.strip_prefix(b"\r\n").or_else(|| rest.strip_prefix(b"\n")).or_else(|| rest.strip_prefix(b"\\n"))?;
+    let rest = rest
+        .strip_prefix(b"\r\n")
+        .or_else(|| rest.strip_prefix(b"\n"))
+        .or_else(|| rest.strip_prefix(b"\\n"))?;
     let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     let line = rest.iter().take_while(|byte| base64(byte)).count();
     (line >= 40).then(|| ("private key", &text[begin + from..at]))
