@@ -19,6 +19,7 @@ mod lock;
 mod malformed;
 mod mirror;
 mod proxy;
+mod recoded;
 mod resolve;
 mod signature;
 mod sources;

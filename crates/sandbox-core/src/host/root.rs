@@ -232,6 +232,15 @@ impl Root {
         make_link(folder.as_fd(), &name, target, Meta::of_root(0, mtime))
     }
 
+    /// Renames something of the tree, in place of what was there.
+    ///
+    /// # Errors
+    /// What rename(2) says.
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from, old), (to, new)) = (self.parent(from)?, self.parent(to)?);
+        Ok(renameat(&from, &old, &to, &new)?)
+    }
+
     /// Removes a file or link; one that is not there is well.
     ///
     /// # Errors

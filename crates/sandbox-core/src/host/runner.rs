@@ -40,6 +40,19 @@ pub struct Command {
     pub network: bool,
     /// Requests to write to the disk at once are passed over: the tree is synced once, at the end.
     pub unsynced: bool,
+    /// Who runs it in the tree; root where nobody is named.
+    pub person: Option<Person>,
+}
+
+/// Somebody's numbers in a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The user's.
+    pub uid: u32,
+    /// Its own group's.
+    pub gid: u32,
+    /// Its groups', its own among them.
+    pub groups: Vec<u32>,
 }
 
 impl Command {
@@ -174,7 +187,7 @@ impl Runner for Processes {
         process.envs(command.env.iter().map(|(key, value)| (key, value)));
         process.stdin(Stdio::null()).stdout(first).stderr(second).current_dir("/");
         let walls = match &command.tree {
-            Some(tree) => Some(Walls::new(tree, command.network, command.unsynced).map_err(start)?),
+            Some(tree) => Some(Walls::new(tree, command).map_err(start)?),
             None => None,
         };
         // SAFETY: the closure makes system calls only, on memory that was prepared.
@@ -214,6 +227,7 @@ struct Walls {
     tree: CString,
     flags: libc::c_int,
     filter: Option<Vec<libc::sock_filter>>,
+    person: Option<Person>,
 }
 
 /// Nodes of a tree's /dev, by name and number; links go beside them.
@@ -235,15 +249,16 @@ const LINKS: &[(&CStr, &CStr)] = &[
 ];
 
 impl Walls {
-    fn new(tree: &Path, network: bool, unsynced: bool) -> io::Result<Self> {
+    fn new(tree: &Path, command: &Command) -> io::Result<Self> {
         let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        if !network {
+        if !command.network {
             flags |= libc::CLONE_NEWNET;
         }
         Ok(Self {
             tree: CString::new(tree.as_os_str().as_bytes())?,
             flags,
-            filter: if unsynced { unsynced_filter() } else { None },
+            filter: if command.unsynced { unsynced_filter() } else { None },
+            person: command.person.clone(),
         })
     }
 
@@ -267,6 +282,9 @@ impl Walls {
                 };
                 // without no_new_privs, which would take set-id programs their rights: we have CAP_SYS_ADMIN
                 check(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program))?;
+            }
+            if let Some(person) = &self.person {
+                become_person(person)?;
             }
         }
         Ok(())
@@ -344,6 +362,22 @@ unsafe fn inherit_nothing() {
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
     }
+}
+
+/// Gives up root for good.
+///
+/// # Safety
+/// Between fork and exec.
+unsafe fn become_person(person: &Person) -> io::Result<()> {
+    // SAFETY: system calls on prepared memory.
+    unsafe {
+        check(libc::setgroups(person.groups.len(), person.groups.as_ptr()))?;
+        check(libc::setresgid(person.gid, person.gid, person.gid))?;
+        check(libc::setresuid(person.uid, person.uid, person.uid))?;
+        // becoming another user cleared it
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+    }
+    Ok(())
 }
 
 fn check(result: i32) -> io::Result<()> {

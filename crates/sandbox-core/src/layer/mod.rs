@@ -368,14 +368,16 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
 
 /// Puts in what profiles have beside packages.
 fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doors<'_>) -> Result<()> {
-    let layer = &order.spec.layer;
-    let total = parts::count(layer);
+    let files = &order.spec.files;
+    let total = files.iter().map(|file| parts::count(&file.layer)).sum();
     if total == 0 {
         return Ok(());
     }
     let begun = Instant::now();
     doors.reporter.report(Event::Started { phase: Phase::Customize, unit: Unit::Steps, total });
-    parts::put(layer, order, rootfs, lock, doors)?;
+    for file in files {
+        parts::put(&file.layer, order, rootfs, lock, doors)?;
+    }
     doors.reporter.report(Event::Finished {
         phase: Phase::Customize,
         elapsed: begun.elapsed(),

@@ -5,6 +5,7 @@
 
 mod check;
 mod file;
+mod limit;
 mod load;
 mod merge;
 pub mod mirrors;
@@ -16,6 +17,17 @@ pub use file::{
     McpFile, McpFormat, Npm, Packages, Part, Pocket, Port, Protocol, Python, SCHEMA, Skills, Step, TreeFile,
     Unit, Units, User, Volume, VolumeKind,
 };
+pub use limit::{LIMITS, Limit};
 pub use load::{Catalogue, Kind, Source};
 pub use merge::{Spec, Stacked, stack};
 pub use sources::{Trusted, is_armored, of_stanzas, trusted};
+
+/// Tells whether a word can be the name of a variable.
+///
+/// **Source**: POSIX.1, Base Definitions, 3.216 "Name".
+#[must_use]
+pub fn is_variable(name: &str) -> bool {
+    let mut letters = name.bytes();
+    letters.next().is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
+        && letters.all(|letter| letter == b'_' || letter.is_ascii_alphanumeric())
+}

@@ -4,6 +4,7 @@
 //! <cache>/
 //!   sha256/ab/ab12…       a whole file whose SHA-256 is its name, mode 0644
 //!   sha512/cd/cd34…       the same for files known by SHA-512 (npm)
+//!   recoded/ab/ab12…      packages in a form that is decoded faster, made of those above
 //!   partial/sha256-ab12…  a download under way or broken off; its writer holds a lock (flock) on it
 //!   release/<key>/        the last signed Release file of a suite, for use without a network
 //! ```
@@ -19,6 +20,7 @@ mod error;
 mod fetch;
 mod fill;
 mod partial;
+mod recoded;
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -2,12 +2,14 @@
 
 pub mod download;
 pub(in crate::layer) mod fetched;
-mod files;
+pub(super) mod files;
 pub mod git;
 pub mod npm;
 pub mod npm_tree;
 mod people;
 pub mod python;
+mod settings;
+mod steps;
 pub mod unarchive;
 mod units;
 
@@ -21,7 +23,7 @@ use crate::{
     host::runner::{Command, RunnerError},
     lock::Lock,
     report::{Event, Phase},
-    spec::Layer,
+    spec::{Layer, Step},
 };
 
 /// Why a part is not in the tree.
@@ -97,6 +99,22 @@ pub enum PartError {
         /// The path in the tree.
         path: std::path::PathBuf,
     },
+    /// The group is not in the tree's group file.
+    #[error("`{group}`, whose {path} is to be, is no group of the tree", path = path.display())]
+    Group {
+        /// The group's name.
+        group: String,
+        /// The path in the tree.
+        path: std::path::PathBuf,
+    },
+    /// The user is not in the tree's passwd file.
+    #[error("`{user}`, who is to run the {what}, is no user of the tree")]
+    User {
+        /// The user's name.
+        user: String,
+        /// What it is to run.
+        what: String,
+    },
 }
 
 impl Cause for PartError {
@@ -106,19 +124,24 @@ impl Cause for PartError {
             Self::Archive { source, .. } => source.class(),
             Self::Write { .. } => Class::Host,
             Self::Tarball { .. } | Self::Escape { .. } | Self::Digest { .. } => Class::Untrusted,
-            Self::Owner { .. } | Self::Unlocked { .. } | Self::Twice { .. } => Class::File,
+            Self::Owner { .. }
+            | Self::Group { .. }
+            | Self::User { .. }
+            | Self::Unlocked { .. }
+            | Self::Twice { .. } => Class::File,
         }
     }
 }
 
 /// Counts the parts of a layer, for progress.
 pub(super) fn count(layer: &Layer) -> u64 {
-    let units = usize::from(!layer.units.enable.is_empty()) + usize::from(!layer.units.mask.is_empty());
-    (people::users(layer).len() + fetched::count(layer) + layer.files.len() + layer.links.len() + units)
-        as u64
+    let own = layer.files.len() + layer.links.len() + layer.unit.len() + layer.steps.len();
+    let own = own + fetched::count(layer);
+    let commands = people::commands(layer, "").len() + units::commands(layer).len();
+    (own + commands + settings::files(layer).len()) as u64
 }
 
-/// Puts every part of a layer in: users first, who own files; units last, which files may bring.
+/// Puts every part of a layer in: users first, who own files; then what units may use, the units; steps last.
 ///
 /// # Errors
 /// Of the first part that fails.
@@ -139,9 +162,12 @@ pub(super) fn put(
         step(&what);
         let command = configure::environment(Command::new(argv).in_tree(rootfs.path()), epoch);
         let ran = doors.runner.run(&command);
-        ran.map(drop).map_err(|source| PartError::Command { what, source }).during("set up", "the profiles")
+        ran.map(drop)
+            .map_err(|source| PartError::Command { what, source })
+            .during("set up", format!("profile `{}`", layer.name))
     };
-    for command in people::commands(layer) {
+    let passwd = files::read(root, "etc/passwd").during("read", "the users of the tree")?;
+    for command in people::commands(layer, &passwd) {
         run(command)?;
     }
     fetched::put(layer, fetched::Into { order, rootfs, lock, doors }, &step)?;
@@ -154,8 +180,33 @@ pub(super) fn put(
         files::make_link(root, &link.path, &link.target, epoch)
             .during("make", format!("the link {}", link.path.display()))?;
     }
+    for (path, text) in settings::files(layer) {
+        step(&path.display().to_string());
+        files::write_text(root, &path, &text, epoch).during("write", format!("{}", path.display()))?;
+    }
+    for unit in &layer.unit {
+        step(&unit.name);
+        units::write(root, unit, epoch).during("write", format!("unit `{}`", unit.name))?;
+    }
     for command in units::commands(layer) {
         run(command)?;
     }
+    for one in &layer.steps {
+        step(&steps::subject(one));
+        told(one, layer, doors);
+        steps::run(root, one, epoch, doors).during("set up", format!("profile `{}`", layer.name))?;
+    }
     Ok(())
+}
+
+/// Says what no lock holds.
+fn told(step: &Step, layer: &Layer, doors: &Doors<'_>) {
+    if step.network {
+        let text = format!(
+            "profile `{}` runs `{}` with a network: what it fetches is in no lock, and may be another tomorrow",
+            layer.name,
+            steps::subject(step)
+        );
+        doors.reporter.report(Event::Notice { text });
+    }
 }
