@@ -1,5 +1,6 @@
 //! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
 
+mod agents;
 mod assemble;
 mod locking;
 mod pack;
@@ -378,6 +379,7 @@ fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doo
     for file in files {
         parts::put(&file.layer, order, rootfs, lock, doors)?;
     }
+    agents::put(&order.spec.layer, rootfs, lock.epoch, doors)?;
     doors.reporter.report(Event::Finished {
         phase: Phase::Customize,
         elapsed: begun.elapsed(),

@@ -8,7 +8,8 @@ use std::{
 use super::{
     check::{self, Error},
     file::{Layer, SCHEMA},
-    sources,
+    sound, sources,
+    spans::Node,
 };
 
 /// What a file is.
@@ -140,13 +141,10 @@ pub(super) fn read_layer(source: &Source) -> Result<Layer, Error> {
         key: key.to_owned(),
         problem,
     };
-    for file in &layer.files {
-        if !file.path.is_absolute() {
-            return Err(value("files.path", format!("`{}` is not absolute", file.path.display())));
-        }
-        if u32::from_str_radix(&file.mode, 8).is_err() {
-            return Err(value("files.mode", format!("`{}` is not an octal number", file.mode)));
-        }
+    if let Some(problem) = sound::problems(&layer).into_iter().next() {
+        let line = Node::read(&source.text).map_or(1, |node| node.line_of(&problem.key));
+        let origin = format!("{}:{line}", source.origin);
+        return Err(Error::Value { origin, key: problem.key, problem: problem.text });
     }
     for extra in &layer.source {
         sources::sound(&source.origin, extra)?;

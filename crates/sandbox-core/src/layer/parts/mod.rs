@@ -107,6 +107,14 @@ pub enum PartError {
         /// The path in the tree.
         path: std::path::PathBuf,
     },
+    /// A file that is to be added to is not of its format.
+    #[error("{path} cannot be added to: {problem}", path = path.display())]
+    Format {
+        /// The path in the tree.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The user is not in the tree's passwd file.
     #[error("`{user}`, who is to run the {what}, is no user of the tree")]
     User {
@@ -124,7 +132,8 @@ impl Cause for PartError {
             Self::Archive { source, .. } => source.class(),
             Self::Write { .. } => Class::Host,
             Self::Tarball { .. } | Self::Escape { .. } | Self::Digest { .. } => Class::Untrusted,
-            Self::Owner { .. }
+            Self::Format { .. }
+            | Self::Owner { .. }
             | Self::Group { .. }
             | Self::User { .. }
             | Self::Unlocked { .. }
@@ -135,8 +144,8 @@ impl Cause for PartError {
 
 /// Counts the parts of a layer, for progress.
 pub(super) fn count(layer: &Layer) -> u64 {
-    let own = layer.files.len() + layer.links.len() + layer.unit.len() + layer.steps.len();
-    let own = own + fetched::count(layer);
+    let own =
+        fetched::count(layer) + layer.files.len() + layer.links.len() + layer.unit.len() + layer.steps.len();
     let commands = people::commands(layer, "").len() + units::commands(layer).len();
     (own + commands + settings::files(layer).len()) as u64
 }
