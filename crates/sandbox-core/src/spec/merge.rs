@@ -7,6 +7,7 @@ use toml::{Table, Value};
 use super::{
     check::{self, Error},
     file::{Apt, Layer},
+    lint,
     load::{Catalogue, Kind, Source, read_layer},
     sources::{Trusted, trusted},
 };
@@ -120,6 +121,35 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
         files,
         layer,
     })
+}
+
+impl Spec {
+    /// Sees that no two profiles serve one port.
+    ///
+    /// # Errors
+    /// [`Error::Port`].
+    pub fn ports(&self) -> Result<(), Error> {
+        for (at, file) in self.files.iter().enumerate() {
+            for other in &self.files[..at] {
+                for port in &file.layer.ports {
+                    if other.layer.ports.iter().any(|known| lint::clashes(known, port)) {
+                        let (one, other) = (other.origin.clone(), file.origin.clone());
+                        return Err(Error::Port { port: port.port, one, other });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what the profiles cost in isolation: the file that says so, and its words.
+    #[must_use]
+    pub fn costs(&self) -> Vec<(&Stacked, &str)> {
+        self.files
+            .iter()
+            .flat_map(|file| file.layer.costs.iter().map(move |cost| (file, cost.as_str())))
+            .collect()
+    }
 }
 
 /// Loads an image and profiles with all they require, in the order in which they are stacked.

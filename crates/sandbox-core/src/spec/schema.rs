@@ -119,7 +119,7 @@ fn one_of(node: &Node, words: &[Value], path: &str, found: &mut Vec<Problem>) {
     }
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let all: Vec<_> = words.iter().map(text).collect();
-    let near = nearest(&text(&value), all.iter().map(String::as_str));
+    let near = value.as_str().and_then(|word| nearest(word, all.iter().map(String::as_str)));
     let near = near
         .map_or_else(|| format!("there are {}", all.join(", ")), |near| format!("did you mean `{near}`?"));
     found.push(Problem { key: path.to_owned(), text: format!("`{}` is not known; {near}", text(&value)) });
