@@ -17,6 +17,7 @@ pub mod system;
 pub mod tar;
 pub mod tls;
 pub mod ubuntu;
+pub mod vendor;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -48,8 +48,13 @@ pub struct Request {
     pub proxied: bool,
 }
 
+/// What answers a request in place of a file: gets path, query and body, and gives media type and bytes.
+pub type Service = Box<dyn Fn(&str, &[u8]) -> Option<(String, Vec<u8>)> + Send>;
+
 #[derive(Default)]
 struct State {
+    redirects: Vec<(String, String)>,
+    services: Vec<(String, Arc<Mutex<Service>>)>,
     hooks: Vec<(String, Box<dyn FnOnce() + Send>)>,
     faults: Vec<(String, Fault, u32)>,
     log: Vec<Request>,
@@ -102,6 +107,18 @@ impl Server {
         self.state.lock().unwrap().hooks.push((part.to_owned(), Box::new(what)));
     }
 
+    /// Sends clients that ask for a path to another address, until told otherwise.
+    pub fn redirect(&self, path: &str, target: &str) {
+        let redirects = &mut self.state.lock().unwrap().redirects;
+        redirects.retain(|(known, _)| known != path);
+        redirects.push((path.to_owned(), target.to_owned()));
+    }
+
+    /// Has what begins with a path answered by a service; where that has no answer, it is a file all the same.
+    pub fn service(&self, path: &str, service: Service) {
+        self.state.lock().unwrap().services.push((path.to_owned(), Arc::new(Mutex::new(service))));
+    }
+
     /// Behaves again.
     pub fn heal(&self) {
         self.state.lock().unwrap().faults.clear();
@@ -122,7 +139,8 @@ impl Drop for Server {
 }
 
 fn answer(root: &Path, state: &Mutex<State>, stream: TcpStream) {
-    let Some(request) = read(&stream) else { return };
+    let Some((request, body)) = read(&stream) else { return };
+    let mut answered = None;
     let fault = {
         let mut state = state.lock().unwrap();
         state.log.push(request.clone());
@@ -133,17 +151,36 @@ fn answer(root: &Path, state: &Mutex<State>, stream: TcpStream) {
             .faults
             .iter_mut()
             .find(|(part, _, times)| *times > 0 && request.path.contains(part.as_str()));
-        hit.map(|(_, fault, times)| {
+        let hit = hit.map(|(_, fault, times)| {
             *times -= 1;
             *fault
-        })
+        });
+        let redirect = state.redirects.iter().find(|(path, _)| *path == request.path);
+        if let (None, Some((_, target))) = (hit, redirect) {
+            let _ = head(&mut &stream, "302 Found", 0, &format!("Location: {target}\r\n"));
+            return;
+        }
+        let service = state.services.iter().find(|(path, _)| request.path.starts_with(path.as_str()));
+        let service = service.filter(|_| hit.is_none()).map(|(_, service)| Arc::clone(service));
+        drop(state);
+        if let Some(service) = service {
+            answered = service.lock().unwrap()(&request.path, &body);
+        }
+        hit
     };
+    if let Some((kind, bytes)) = answered {
+        let mut stream = stream;
+        let _ = head(&mut stream, "200 OK", bytes.len(), &format!("Content-Type: {kind}\r\n"))
+            .and_then(|()| stream.write_all(&bytes));
+        return;
+    }
     // A client that gave up is no problem of the server's.
     let _ = send(root, &request, fault, stream);
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
-    let mut lines = BufReader::new(stream).lines();
+fn read(stream: &TcpStream) -> Option<(Request, Vec<u8>)> {
+    let mut reader = BufReader::new(stream);
+    let mut lines = reader.by_ref().lines();
     let first = lines.next()?.ok()?;
     let target = first.split(' ').nth(1)?;
     // A client that takes this server for its proxy names the host too.
@@ -152,6 +189,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
         None => (target.to_owned(), false),
     };
     let mut offset = None;
+    let mut length = 0;
     for line in lines.map_while(Result::ok) {
         if line.is_empty() {
             break;
@@ -160,8 +198,13 @@ fn read(stream: &TcpStream) -> Option<Request> {
         if let Some(range) = lower.strip_prefix("range: bytes=") {
             offset = range.trim_end_matches('-').parse().ok();
         }
+        if let Some(said) = lower.strip_prefix("content-length:") {
+            length = said.trim().parse().ok()?;
+        }
     }
-    Some(Request { path, offset, proxied })
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((Request { path, offset, proxied }, body))
 }
 
 fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStream) -> std::io::Result<()> {
@@ -171,7 +214,8 @@ fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStr
     if let Some(Fault::Redirect(target)) = fault {
         return head(&mut stream, "302 Found", 0, &format!("Location: {target}\r\n"));
     }
-    let file: PathBuf = root.join(request.path.trim_start_matches('/').replace("%3a", ":"));
+    let name = request.path.split('?').next().unwrap_or_default();
+    let file: PathBuf = root.join(name.trim_start_matches('/').replace("%3a", ":").replace("%2f", "/"));
     let Some(mut bytes) =
         std::fs::File::open(file).ok().filter(|file| file.metadata().is_ok_and(|of| of.is_file()))
     else {
@@ -229,6 +273,6 @@ fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStr
     }
 }
 
-fn head(stream: &mut TcpStream, status: &str, length: usize, more: &str) -> std::io::Result<()> {
+fn head(stream: &mut impl std::io::Write, status: &str, length: usize, more: &str) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{more}\r\n")
 }

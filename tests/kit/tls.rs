@@ -64,6 +64,11 @@ fn speak(config: Arc<ServerConfig>, inner: &str, stream: TcpStream) -> io::Resul
         outer.read_exact(&mut byte)?;
         request.extend(byte);
     }
+    let heads = String::from_utf8_lossy(&request).to_ascii_lowercase();
+    let length = heads.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    outer.read_exact(&mut body)?;
+    request.extend(body);
     let mut inner = TcpStream::connect(inner)?;
     inner.write_all(&request)?;
     let mut answer = Vec::new();

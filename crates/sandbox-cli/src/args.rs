@@ -245,6 +245,16 @@ pub struct Build {
     /// npm registry for profiles that take something from one
     #[arg(long, value_name = "URL", env = "SANDBOX_NPM_REGISTRY", hide_env_values = true)]
     pub npm_registry: Option<String>,
+    /// Python index for profiles that take something from one
+    #[arg(long, value_name = "URL", env = "SANDBOX_PYTHON_INDEX", hide_env_values = true)]
+    pub python_index: Option<String>,
+    /// Ask URL for what is at addresses that begin with PREFIX; digests stay those of the lock. May be repeated
+    #[arg(long, value_name = "PREFIX=URL", env = "SANDBOX_VENDOR_MIRROR", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    pub vendor_mirror: Vec<String>,
+    /// Trust the certificate authorities of this PEM file too
+    #[arg(long, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
 }
 
 /// `sandbox bootstrap`.

@@ -5,6 +5,7 @@ mod catalogue;
 mod exit;
 mod failure;
 mod progress;
+mod registries;
 mod settings;
 mod timings;
 mod ui;

@@ -124,19 +124,6 @@ impl Settings {
         .hint("run it as root", format!("sudo sandbox {verb} …")))
     }
 
-    /// Gives the npm registry: what was asked for, else the host's npm configuration, else Yarn's public
-    /// alias of the registry.
-    pub fn npm_registry(&self, asked: Option<&str>) -> String {
-        let configured = || {
-            let home = self.home.iter().map(|home| home.join(".npmrc"));
-            let files =
-                home.chain(["/etc/npmrc".into(), "/usr/etc/npmrc".into(), "/usr/local/etc/npmrc".into()]);
-            files.filter_map(|file| fs::read_to_string(file).ok()).find_map(|text| registry_of(&text))
-        };
-        let registry = asked.map(str::to_owned).or_else(configured);
-        registry.unwrap_or_else(|| "https://registry.yarnpkg.com".to_owned()).trim_end_matches('/').to_owned()
-    }
-
     /// Reads the host's apt sources: file name and text of each, and its os-release.
     pub fn host_apt(&self) -> (String, Vec<(String, String)>) {
         let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
@@ -157,8 +144,9 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// Reads a variable that is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "this is the one place where the environment is read")]
-fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -170,26 +158,4 @@ fn first_of(names: &[&str]) -> Option<String> {
 fn clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// Finds the registry in the text of an npmrc(5) file.
-fn registry_of(npmrc: &str) -> Option<String> {
-    npmrc
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .filter(|(key, _)| key.trim() == "registry")
-        .map(|(_, value)| value.trim().trim_matches('"').to_owned())
-        .next_back()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn npmrc_gives_its_registry_and_not_a_scopes() {
-        let text = "; c\n@me:registry=https://a.invalid/\nregistry = \"https://b.invalid/\"\n";
-        assert_eq!(registry_of(text).as_deref(), Some("https://b.invalid/"));
-        assert_eq!(registry_of("cache=/x\n"), None);
-    }
 }

@@ -31,7 +31,7 @@ pub fn run(args: &Bootstrap, settings: &Settings) -> Result<Exit, Failure> {
     let order = locked::or_not(lock, &args.build, suite, &args.profile, hostname, settings)?;
     let target = Target::of(target)?;
     let store = build::store(settings)?;
-    let transport = build::transport(settings)?;
+    let transport = build::transport(&args.build, settings)?;
     let progress = Progress::new(settings);
     build::hidden(&order, &progress, settings);
     let doors = Doors {

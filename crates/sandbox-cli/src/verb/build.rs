@@ -75,6 +75,7 @@ pub fn order(
         locked: None,
         hostname: hostname.to_owned(),
         npm_registry: settings.npm_registry(args.npm_registry.as_deref()),
+        python_index: settings.python_index(args.python_index.as_deref()),
         architecture,
         spec,
     })
@@ -158,10 +159,48 @@ pub fn store(settings: &Settings) -> Result<Store, Failure> {
 /// Makes the transport.
 ///
 /// # Errors
-/// Where TLS cannot be set up.
-pub fn transport(settings: &Settings) -> Result<Http, Failure> {
+/// Where an argument is wrong, or TLS cannot be set up.
+pub fn transport(args: &Build, settings: &Settings) -> Result<Http, Failure> {
     let Proxies { http, https, none } = settings.proxies.clone();
-    let options =
-        HttpOptions { http_proxy: http, https_proxy: https, no_proxy: none, ..HttpOptions::default() };
+    let options = HttpOptions {
+        http_proxy: http,
+        https_proxy: https,
+        no_proxy: none,
+        elsewhere: elsewhere(&args.vendor_mirror)?,
+        authorities: authorities(&args.ca)?,
+        credentials: settings.credentials(args),
+        ..HttpOptions::default()
+    };
     Ok(Http::new(&options).during("set up", "HTTP")?)
+}
+
+/// Reads `PREFIX=URL`: both are addresses, so that the sign between them is the one before the second scheme.
+fn elsewhere(mirrors: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let pair = |mirror: &String| {
+        let at = ["=https://", "=http://", "=file://"].iter().find_map(|sign| mirror.find(sign));
+        let pair = at.map(|at| (mirror[..at].to_owned(), mirror[at + 1..].to_owned()));
+        pair.filter(|(prefix, _)| prefix.contains("://")).ok_or_else(|| {
+            let text = format!("`--vendor-mirror {mirror}` is not of the form PREFIX=URL");
+            Failure::said(Exit::USAGE, text).hint(
+                "give two addresses",
+                "--vendor-mirror https://github.com=https://mirror.example/github",
+            )
+        })
+    };
+    mirrors.iter().filter(|mirror| !mirror.is_empty()).map(pair).collect()
+}
+
+fn authorities(files: &[PathBuf]) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    for file in files {
+        let read = fs::read(file).map_err(|error| {
+            Failure::said(Exit::FILE, format!("--ca {} cannot be read: {error}", file.display()))
+        })?;
+        if !String::from_utf8_lossy(&read).contains("-----BEGIN CERTIFICATE-----") {
+            return Err(Failure::said(Exit::FILE, format!("--ca {} has no certificate", file.display())));
+        }
+        bytes.extend(read);
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
 }

@@ -78,7 +78,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
         holder: holder("create"),
     };
     let store = build::store(settings)?;
-    let transport = build::transport(settings)?;
+    let transport = build::transport(&args.build, settings)?;
     let runner = Processes::new();
     let doors = Doors { transport: &transport, runner: &runner, store: &store, reporter, now: settings.now };
     internal::clean_on_interrupt(settings, &[]);

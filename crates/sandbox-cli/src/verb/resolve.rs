@@ -19,7 +19,7 @@ use crate::{args::Resolve, exit::Exit, failure::Failure, progress::Progress, set
 pub fn run(args: &Resolve, settings: &Settings) -> Result<Exit, Failure> {
     let order = build::order(&args.build, &args.suite, &args.profile, &args.suite, settings)?;
     let store = build::store(settings)?;
-    let transport = build::transport(settings)?;
+    let transport = build::transport(&args.build, settings)?;
     let (progress, notes) = (Progress::new(settings), Notes::default());
     let reporter: &dyn Reporter = if settings.json() { &notes } else { &progress };
     let runner = Processes::new();

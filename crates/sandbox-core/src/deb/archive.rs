@@ -209,6 +209,18 @@ impl<'a> Deb<'a> {
         Ok(Box::new(Strict::new(self.data.decode(limit)?)))
     }
 
+    /// Gives the control archive's member as it is: its name and bytes.
+    #[must_use]
+    pub const fn control_member(&self) -> (&'a str, &'a [u8]) {
+        (self.control.name, self.control.bytes)
+    }
+
+    /// Tells whether the data archive is compressed in a way that takes long to decode.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.data.name.ends_with(".xz") || self.data.name.ends_with(".lzma")
+    }
+
     /// Gives the compressed size of the data archive, as a measure of its work.
     #[must_use]
     pub const fn data_size(&self) -> usize {
@@ -271,6 +283,14 @@ impl<R: Read> Read for Limited<R> {
         })?;
         Ok(read)
     }
+}
+
+/// Writes the head of a member: no time, no owner.
+///
+/// # Errors
+/// The writer's.
+pub fn write_head(out: &mut dyn io::Write, name: &str, size: u64) -> io::Result<()> {
+    writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`", 0, 0, 0, "100644")
 }
 
 /// Finds the members of an ar archive, the common form without long names.

@@ -13,8 +13,8 @@ use std::{
 
 use reqwest::{
     StatusCode, Url,
-    blocking::{Client, Response},
-    header::{CONTENT_RANGE, RANGE, RETRY_AFTER},
+    blocking::{Client, RequestBuilder, Response},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, RANGE, RETRY_AFTER},
     redirect,
 };
 
@@ -22,6 +22,12 @@ use crate::error::{Cause, Class, Hint};
 
 /// How many redirects are followed.
 const REDIRECTS: usize = 10;
+
+/// How often a service is asked that answers with a passing error.
+const TRIES: u32 = 4;
+
+/// The wait before the second try; it doubles from there.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +50,35 @@ pub struct Got {
     pub body: Box<dyn Read + Send>,
 }
 
+/// What is asked of a service, rather than fetched as a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The address.
+    pub url: &'a str,
+    /// The most bytes that the answer may have.
+    pub limit: u64,
+    /// The media types that are understood, best first.
+    pub accept: Option<&'a str>,
+    /// What is sent, with its media type; nothing is sent otherwise.
+    pub post: Option<(&'a str, &'a [u8])>,
+}
+
+impl<'a> Ask<'a> {
+    /// Asks for what is at an address.
+    #[must_use]
+    pub const fn at(url: &'a str, limit: u64) -> Self {
+        Self { url, limit, accept: None, post: None }
+    }
+}
+
+/// What a service answered.
+pub struct Answer {
+    /// Where it came from in the end: redirects were followed.
+    pub url: String,
+    /// The bytes, as those of [`Got`].
+    pub body: Box<dyn Read + Send>,
+}
+
 /// Fetches bytes. Used from several threads at once.
 pub trait Transport: Send + Sync {
     /// Begins to fetch.
@@ -51,6 +86,15 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// [`TransportError`] names the address. Errors of the body come from its reader.
     fn get(&self, request: &Get<'_>) -> Result<Got, TransportError>;
+
+    /// Asks a service. One that only fetches files answers as for the file.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    fn ask(&self, request: &Ask<'_>) -> Result<Answer, TransportError> {
+        let got = self.get(&Get { url: request.url, offset: 0, limit: request.limit })?;
+        Ok(Answer { url: request.url.to_owned(), body: got.body })
+    }
 }
 
 /// Why bytes cannot be had.
@@ -104,6 +148,13 @@ pub enum TransportError {
         #[source]
         source: reqwest::Error,
     },
+    /// Certificates are none.
+    #[error("the certificates to be trusted cannot be read")]
+    Authority {
+        /// What the client says.
+        #[source]
+        source: reqwest::Error,
+    },
     /// A proxy's address is not one.
     #[error("`{address}` is not the address of a proxy")]
     Proxy {
@@ -150,7 +201,7 @@ impl TransportError {
 impl Cause for TransportError {
     fn class(&self) -> Class {
         match self {
-            Self::Address { .. } => Class::File,
+            Self::Address { .. } | Self::Authority { .. } => Class::File,
             Self::Proxy { .. } => Class::Usage,
             Self::Missing { .. } => Class::Unavailable,
             Self::Long { .. } => Class::Untrusted,
@@ -185,6 +236,22 @@ pub struct HttpOptions {
     pub https_proxy: Option<String>,
     /// Hosts that no proxy is for, comma-separated, as in `NO_PROXY`.
     pub no_proxy: Option<String>,
+    /// Addresses that are asked elsewhere: what they begin with, and what stands there instead.
+    pub elsewhere: Vec<(String, String)>,
+    /// Certificates of authorities that are trusted beside the system's, PEM.
+    pub authorities: Vec<u8>,
+    /// Credentials, each by what the addresses begin with that it is for, as the value of `Authorization`.
+    pub credentials: Credentials,
+}
+
+/// Credentials by the beginning of addresses; never shown.
+#[derive(Clone, Default)]
+pub struct Credentials(pub Vec<(String, String)>);
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(prefix, _)| prefix)).finish()
+    }
 }
 
 impl Default for HttpOptions {
@@ -195,6 +262,9 @@ impl Default for HttpOptions {
             http_proxy: None,
             https_proxy: None,
             no_proxy: None,
+            elsewhere: Vec::new(),
+            authorities: Vec::new(),
+            credentials: Credentials::default(),
         }
     }
 }
@@ -203,6 +273,8 @@ impl Default for HttpOptions {
 #[derive(Clone, Debug)]
 pub struct Http {
     client: Client,
+    elsewhere: Vec<(String, String)>,
+    credentials: Credentials,
 }
 
 impl Http {
@@ -238,7 +310,41 @@ impl Http {
             let proxy = reqwest::Proxy::https(address).map_err(|source| no_proxy(address, source))?;
             builder = builder.proxy(proxy.no_proxy(except));
         }
-        Ok(Self { client: builder.build().map_err(failed)? })
+        if !options.authorities.is_empty() {
+            let found = reqwest::Certificate::from_pem_bundle(&options.authorities);
+            let found = found.map_err(|source| TransportError::Authority { source: source.without_url() })?;
+            builder = builder.tls_certs_merge(found);
+        }
+        Ok(Self {
+            client: match builder.build() {
+                Err(source) if !options.authorities.is_empty() => {
+                    return Err(TransportError::Authority { source });
+                }
+                built => built.map_err(failed)?,
+            },
+            elsewhere: options.elsewhere.clone(),
+            credentials: options.credentials.clone(),
+        })
+    }
+
+    /// Gives the address that is asked in place of one.
+    fn place_of(&self, url: &str) -> String {
+        match below(url, &self.elsewhere) {
+            Some((rest, other)) => format!("{}{rest}", other.trim_end_matches('/')),
+            None => url.to_owned(),
+        }
+    }
+
+    fn send(&self, sent: RequestBuilder, url: &str) -> Result<Response, TransportError> {
+        let sent = match below(url, &self.credentials.0) {
+            Some((_, value)) => sent.header(AUTHORIZATION, value),
+            None => sent,
+        };
+        let source = match sent.send() {
+            Ok(answer) => return Ok(answer),
+            Err(source) => source.without_url(),
+        };
+        Err(TransportError::Unreachable { url: url.to_owned(), source })
     }
 
     fn fetch(&self, url: Url, request: &Get<'_>) -> Result<Got, TransportError> {
@@ -246,10 +352,7 @@ impl Http {
         if request.offset > 0 {
             sent = sent.header(RANGE, format!("bytes={}-", request.offset));
         }
-        let answer = sent.send().map_err(|source| TransportError::Unreachable {
-            url: request.url.to_owned(),
-            source: source.without_url(),
-        })?;
+        let answer = self.send(sent, request.url)?;
         let url = || request.url.to_owned();
         let (total, resumed_at) = match answer.status() {
             StatusCode::PARTIAL_CONTENT => content_range(&answer)
@@ -259,13 +362,8 @@ impl Http {
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Err(TransportError::Offset { url: url(), offset: request.offset });
             }
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(TransportError::Missing { url: url() }),
             StatusCode::OK => (answer.content_length(), 0),
-            status => {
-                let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-                let retry_after = retry_after.and_then(|value| value.trim().parse().ok());
-                return Err(TransportError::Status { url: url(), status: status.as_u16(), retry_after });
-            }
+            _ => return Err(refused(request.url, &answer)),
         };
         limited(request, total, resumed_at, Box::new(answer))
     }
@@ -273,12 +371,87 @@ impl Http {
 
 impl Transport for Http {
     fn get(&self, request: &Get<'_>) -> Result<Got, TransportError> {
-        let address = || TransportError::Address { url: request.url.to_owned() };
-        let url = Url::parse(request.url).map_err(|_| address())?;
+        let place = self.place_of(request.url);
+        let request = &Get { url: &place, ..*request };
+        let address = || TransportError::Address { url: place.clone() };
+        let url = Url::parse(&place).map_err(|_| address())?;
         match url.scheme() {
             "http" | "https" => self.fetch(url, request),
             "file" => open(&url, request),
             _ => Err(address()),
+        }
+    }
+
+    fn ask(&self, request: &Ask<'_>) -> Result<Answer, TransportError> {
+        let place = self.place_of(request.url);
+        let address = || TransportError::Address { url: place.clone() };
+        let url = Url::parse(&place).map_err(|_| address())?;
+        if url.scheme() == "file" {
+            let got = open(&url, &Get { url: &place, offset: 0, limit: request.limit })?;
+            return Ok(Answer { url: place, body: got.body });
+        }
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(address());
+        }
+        let mut sent = match request.post {
+            Some((kind, body)) => self.client.post(url).header(CONTENT_TYPE, kind).body(body.to_vec()),
+            None => self.client.get(url),
+        };
+        if let Some(accept) = request.accept {
+            sent = sent.header(ACCEPT, accept);
+        }
+        let answer = self.send(sent, &place)?;
+        if answer.status() != StatusCode::OK {
+            return Err(refused(&place, &answer));
+        }
+        let url = answer.url().to_string();
+        let total = answer.content_length();
+        let got = limited(&Get { url: &place, offset: 0, limit: request.limit }, total, 0, Box::new(answer))?;
+        Ok(Answer { url, body: got.body })
+    }
+}
+
+/// Finds the longest beginning that an address has, at the end of one of its parts: gives the rest, and what
+/// stands beside the beginning.
+fn below<'a, 'b>(url: &'a str, known: &'b [(String, String)]) -> Option<(&'a str, &'b str)> {
+    let rest = |prefix: &str| {
+        let rest = url.strip_prefix(prefix.trim_end_matches('/'))?;
+        (rest.is_empty() || rest.starts_with(['/', '?'])).then_some(rest)
+    };
+    let fits = known.iter().filter_map(|(prefix, value)| Some((rest(prefix)?, value.as_str())));
+    fits.min_by_key(|(rest, _)| rest.len())
+}
+
+/// Makes an error of a status that is no success.
+fn refused(url: &str, answer: &Response) -> TransportError {
+    let url = url.to_owned();
+    if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
+        return TransportError::Missing { url };
+    }
+    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.and_then(|value| value.trim().parse().ok());
+    TransportError::Status { url, status: answer.status().as_u16(), retry_after }
+}
+
+/// Asks a service and reads the whole answer, a few times where it breaks off; gives where it came from too.
+///
+/// # Errors
+/// As [`Transport::ask`], and [`TransportError::Broken`] where the answer breaks off.
+pub fn asked(transport: &dyn Transport, ask: &Ask<'_>) -> Result<(String, Vec<u8>), TransportError> {
+    let once = || {
+        let Answer { url, mut body } = transport.ask(ask)?;
+        let mut bytes = Vec::new();
+        body.read_to_end(&mut bytes).map_err(|source| broken(&url, ask.limit, source))?;
+        Ok((url, bytes))
+    };
+    let mut tries = 1;
+    loop {
+        match once() {
+            Err(problem) if TransportError::is_transient(&problem) && tries < TRIES => {
+                std::thread::sleep(PAUSE * 2_u32.pow(tries - 1));
+                tries += 1;
+            }
+            outcome => return outcome,
         }
     }
 }
@@ -404,6 +577,18 @@ mod tests {
         assert_eq!((rest.as_str(), got.resumed_at, got.total), ("789", 7, Some(10)));
         let beyond = http().get(&Get { url: &url, offset: 11, limit: 20 });
         assert!(matches!(beyond, Err(TransportError::Offset { offset: 11, .. })));
+    }
+
+    #[test]
+    fn an_address_is_asked_elsewhere_by_its_longest_beginning() {
+        let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let known = [pair("https://a.invalid", "one"), pair("https://a.invalid/b/", "two")];
+        assert_eq!(below("https://a.invalid/c", &known), Some(("/c", "one")));
+        assert_eq!(below("https://a.invalid/b/c", &known), Some(("/c", "two")));
+        assert_eq!(below("https://a.invalid", &known), Some(("", "one")));
+        assert_eq!(below("https://a.invalid.example/b", &known), None);
+        let credentials = Credentials(vec![pair("https://a.invalid", "Bearer secret")]);
+        assert!(!format!("{credentials:?}").contains("secret"));
     }
 
     #[test]

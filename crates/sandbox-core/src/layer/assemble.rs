@@ -1,6 +1,10 @@
 //! A lock made a configured tree: fetching, unpacking and configuring at once, as far as one allows the other.
 
-use std::{path::Path, thread};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use super::{Doors, JOBS};
 use crate::{
@@ -9,9 +13,12 @@ use crate::{
     error::{Context as _, Error},
     host::root::{Links, Root},
     lock::Lock,
-    store::{self, Delivery, StoreError, Ways},
+    store::{self, Delivery, Store, StoreError, Ways},
     unpack::{self, Halt, UnpackError, Unpacking},
 };
+
+/// The priority of what nobody waits for.
+const LOWEST: i32 = 19;
 
 /// Fetches, unpacks and configures the packages of a lock in an empty folder.
 ///
@@ -62,7 +69,8 @@ fn overlapped(
     ways: Ways<'_>,
 ) -> Result<Rootfs, Stop> {
     let workers = thread::available_parallelism().map_or(2, usize::from);
-    let delivery = Delivery::new(unpack::order(lock));
+    let delivery = Delivery::new(unpack::order(lock)).recoded();
+    let idle = Idle::default();
     let unpack_options = unpack::Options { epoch: lock.epoch };
     let unpacking = Unpacking::new(lock, &delivery, tree, unpack_options, workers, doors.reporter)
         .map_err(|source| Stop::Unpack(Halt::Failed(source)))?;
@@ -70,7 +78,10 @@ fn overlapped(
         let fetching =
             scope.spawn(|| store::deliver(lock, doors.store, ways, JOBS, &delivery, doors.reporter));
         for _ in 0..workers {
-            scope.spawn(|| unpacking.work());
+            scope.spawn(|| {
+                unpacking.work();
+                idle.recode(lock, doors.store);
+            });
         }
         let mut made = batches(&unpacking, options, doors);
         if matches!(made, Err(Stop::Configure(_))) {
@@ -80,6 +91,7 @@ fn overlapped(
             }
         }
         delivery.stop();
+        idle.ended.store(true, Ordering::Relaxed);
         let fetched = fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (made, fetched) {
             // what did not come is why the rest could not be done
@@ -89,6 +101,31 @@ fn overlapped(
             (made, _) => made,
         }
     })
+}
+
+/// What a thread does that has nothing else to do while scripts run.
+#[derive(Default)]
+struct Idle {
+    begun: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Idle {
+    /// Recodes packages for the next build that uses them, until this one has ended. One thread does it.
+    fn recode(&self, lock: &Lock, store: &Store) {
+        let ended = || self.ended.load(Ordering::Relaxed);
+        if self.begun.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST);
+        for package in &lock.packages {
+            // a disk that is full is not for this to tell
+            if ended() || store.recode(&package.sha256, &ended).is_err() {
+                return;
+            }
+        }
+        let _ = store.trim_recoded();
+    }
 }
 
 fn batches(

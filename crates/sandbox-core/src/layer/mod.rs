@@ -14,8 +14,8 @@ use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 pub use locking::{changed, lock, unmet};
 pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
-    PartError,
-    npm::{NpmError, Tarball},
+    PartError, download::DownloadError, git::GitError, npm::NpmError, npm_tree::TreeError,
+    python::PythonError, unarchive::UnarchiveError,
 };
 use prefetch::Prefetch;
 
@@ -76,6 +76,8 @@ pub struct Order {
     pub hostname: String,
     /// Where npm parts are asked for, without a trailing slash.
     pub npm_registry: String,
+    /// The simple index that Python tools are asked for at, without a trailing slash.
+    pub python_index: String,
 }
 
 /// The doors that building goes through.

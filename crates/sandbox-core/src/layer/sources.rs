@@ -234,6 +234,7 @@ mod tests {
             locked: None,
             hostname: String::new(),
             npm_registry: String::new(),
+            python_index: String::new(),
         }
     }
 

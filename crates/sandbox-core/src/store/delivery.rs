@@ -16,6 +16,8 @@ use super::Entry;
 pub struct Delivery {
     /// The packages by place in the lock, as they are wanted.
     order: Vec<usize>,
+    /// Recoded forms will do.
+    recoded: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -55,7 +57,14 @@ impl Delivery {
     /// Makes one for packages that are wanted in this order, each named by its place in the lock.
     #[must_use]
     pub fn new(order: Vec<usize>) -> Self {
-        Self { order, state: Mutex::default(), changed: Condvar::new() }
+        Self { order, recoded: false, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Takes packages in the form that is decoded fastest: for whoever unpacks them here, not for dpkg, which
+    /// may be too old for it.
+    #[must_use]
+    pub fn recoded(self) -> Self {
+        Self { recoded: true, ..self }
     }
 
     /// Waits for the next package; none where no more comes or none is wanted.
@@ -94,6 +103,10 @@ impl Delivery {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.lock().stopped
+    }
+
+    pub(super) const fn takes_recoded(&self) -> bool {
+        self.recoded
     }
 
     pub(super) fn order(&self) -> &[usize] {

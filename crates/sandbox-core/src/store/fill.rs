@@ -136,7 +136,12 @@ fn all(
                     let rank = next.fetch_add(1, Ordering::Relaxed);
                     let Some(&at) = order.get(rank) else { break };
                     let alone = unreachable.load(Ordering::Relaxed);
-                    let outcome = one(lock, &lock.packages[at], store, ways, alone, reporter);
+                    let package = &lock.packages[at];
+                    let outcome = match recoded(package, store, delivery, reporter) {
+                        Ok(None) => one(lock, package, store, ways, alone, reporter),
+                        Ok(Some(entry)) => Ok(entry),
+                        Err(problem) => Err(problem),
+                    };
                     match &outcome {
                         Ok(entry) => delivery.put(rank, entry),
                         // The rest is looked for all the same, so that all that is missing is told at once;
@@ -165,6 +170,23 @@ fn all(
         Some(problem) => Err(problem),
         None => Ok((entries.len() == lock.packages.len()).then_some(entries)),
     }
+}
+
+/// Gives the recoded form of a package, where it will do and is there.
+fn recoded(
+    package: &LockedPackage,
+    store: &Store,
+    delivery: &Delivery,
+    reporter: &dyn Reporter,
+) -> Result<Option<Entry>, StoreError> {
+    if !delivery.takes_recoded() {
+        return Ok(None);
+    }
+    let found = store.recoded(&package.sha256)?;
+    if found.is_some() {
+        reporter.report(Event::Advanced { phase: Phase::Fetch, delta: package.size });
+    }
+    Ok(found)
 }
 
 fn one(

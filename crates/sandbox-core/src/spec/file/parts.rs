@@ -75,6 +75,8 @@ pub struct Python {
 pub struct Download {
     /// What the lock calls it: `lazygit`.
     pub name: String,
+    /// A package of the distribution that it stands in for: where that one is installed, this is left out.
+    pub unless: Option<String>,
     /// A version, or `latest`, which `latest` is asked for.
     #[serde(default = "latest")]
     pub version: String,
