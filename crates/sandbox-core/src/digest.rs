@@ -50,6 +50,16 @@ impl Sha256 {
     }
 }
 
+impl schemars::JsonSchema for Sha256 {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Sha256".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"})
+    }
+}
+
 impl FromStr for Sha256 {
     type Err = NotADigest;
 

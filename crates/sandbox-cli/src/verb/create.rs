@@ -10,7 +10,7 @@ use std::{
 use sandbox_core::{
     host::runner::Processes,
     layer::{self, Doors, Order},
-    machine::{Definition, Exception, Kind, Network, life, life::Plan, network},
+    machine::{Definition, Exception, Kind, Network, life, life::Plan, network, record::Declared, volume},
     name::MachineName,
     report::Event,
 };
@@ -64,6 +64,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     }
     let plan = Plan {
         definition,
+        declared: Declared::of(&order.spec),
         image: order.spec.image.clone(),
         profiles: order.spec.profiles.clone(),
         now: settings.now,
@@ -128,6 +129,7 @@ fn definition(
         needs: order.spec.layer.machine.clone(),
         network,
         exceptions,
+        volumes: volume::of(&settings.state, name, &order.spec.layer.volumes),
         privileged: args.privileged,
         program: settings.program.clone(),
     })

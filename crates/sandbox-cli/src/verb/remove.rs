@@ -1,5 +1,7 @@
 //! `sandbox remove`.
 
+use sandbox_core::machine::life::Volumes;
+
 use super::machine::{Host, holder, name};
 use crate::{args::Remove, exit::Exit, failure::Failure, settings::Settings, ui};
 
@@ -19,6 +21,6 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
             return Ok(Exit::UNAVAILABLE);
         }
     }
-    machines.remove(&name, &holder("remove"))?;
+    machines.remove(&name, Volumes::Removed, &holder("remove"))?;
     Ok(Exit::OK)
 }

@@ -1,5 +1,6 @@
 //! Builds a tree of a spec: the whole arrow from the archive to a configured tree with its profiles' parts.
 
+mod agents;
 mod assemble;
 mod locking;
 mod pack;
@@ -8,13 +9,18 @@ mod prefetch;
 mod sources;
 mod unmet;
 
-use std::{collections::BTreeMap, path::Path, thread, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 pub use locking::{changed, lock, unmet};
 pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
-    PartError,
-    npm::{NpmError, Tarball},
+    PartError, download::DownloadError, git::GitError, npm::NpmError, npm_tree::TreeError,
+    python::PythonError, unarchive::UnarchiveError,
 };
 use prefetch::Prefetch;
 
@@ -273,9 +279,10 @@ fn options(order: &Order, lock: &Lock) -> configure::Options {
 /// the lock, configured, then its parts.
 ///
 /// `done` of the files of the spec are in the tree, in their order; where it is none, the folder is empty. It is
-/// called out after each file, with its place and with the tree as it would be if that were the last one, but
-/// for [`unpack::BESIDE`] in it, and for [`configure::finish`], which is still to be done. What is built is the
-/// same whether it was begun with an empty folder, or with a copy of a tree of what was called out then.
+/// called out after each file, with its place and with the tree as it is without the files above, but for
+/// [`unpack::BESIDE`], which lies in it meanwhile. What is built is the same whether it was begun with an empty
+/// folder, or with a copy of the tree that was called out earlier. What depends on the whole stack is put on top,
+/// and [`configure::finish`] is still to be done.
 ///
 /// # Errors
 /// Of the stage that failed, or what `called` says; the tree is then of no use.
@@ -325,6 +332,7 @@ pub fn build_from(
         spent += begun.elapsed();
         called(at, rootfs)
     })?;
+    agents::put(&order.spec.layer, &rootfs, lock.epoch, doors)?;
     if total > 0 {
         doors.reporter.report(Event::Finished {
             phase: Phase::Customize,

@@ -12,7 +12,8 @@ use super::{
     Backend, Definition, Kind, Leader, State,
     guest::{self, GuestState},
     network,
-    record::{self, Claim, Partial, Record, Records},
+    record::{self, Claim, Declared, Partial, Record, Records},
+    volume,
 };
 use crate::{
     Error, Result,
@@ -33,6 +34,8 @@ const ADDRESS_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Plan {
     /// What its backend is told; the tree is the backend's place for it.
     pub definition: Definition,
+    /// What its profiles say that they serve, and how to see that they work.
+    pub declared: Declared,
     /// The image's name.
     pub image: String,
     /// The profiles' names, in order.
@@ -130,8 +133,21 @@ pub struct Status {
     pub tree: PathBuf,
     /// How many packages were installed when it was made.
     pub packages: usize,
+    /// Its folders that outlive the tree.
+    pub volumes: Vec<volume::Mounted>,
+    /// The ports that its profiles serve.
+    pub ports: Vec<record::ServedPort>,
     /// When it was made, in seconds since 1970.
     pub created: i64,
+}
+
+/// What becomes of the volumes of a machine that is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volumes {
+    /// They go with it.
+    Removed,
+    /// They stay, and the next machine of the name has them.
+    Kept,
 }
 
 /// The machines of a host: their records and the backends that run them.
@@ -167,6 +183,7 @@ impl Machines<'_> {
         let name = &plan.definition.name;
         let subject = || format!("machine `{name}`");
         let backend = self.backend(plan.definition.backend).during("create", subject())?;
+        plan.definition.needs.check().during("create", subject())?;
         let claim = self.records.claim_new(name, &plan.holder, |claim| self.undo(claim)).map_err(
             |error| match error {
                 Undone::Record(cause) => Error::new("create", subject(), cause),
@@ -195,13 +212,20 @@ impl Machines<'_> {
             return Err(record::Error::Foreign { path: tree.clone() }).during("create", subject());
         }
         let building = beside(tree, "building");
-        let mut partial = Partial { definition: definition.clone(), building: building.clone(), inode: None };
+        let mut partial = Partial {
+            definition: definition.clone(),
+            building: building.clone(),
+            inode: None,
+            volumes: missing(&definition.volumes),
+        };
         claim.begin(&partial).during("create", subject())?;
         let inode = make_folder(&building).during("create", subject())?;
         partial.inode = Some(inode);
         claim.begin(&partial).during("create", subject())?;
 
         let packages = build(&building)?;
+        volume::make(&building, &definition.volumes).during("create", subject())?;
+        tell(&building, definition).during("create", subject())?;
         move_into_place(&building, tree).during("create", subject())?;
 
         let begun = Instant::now();
@@ -221,6 +245,7 @@ impl Machines<'_> {
             image: plan.image.clone(),
             profiles: plan.profiles.clone(),
             packages,
+            declared: plan.declared.clone(),
             created: plan.now,
         };
         claim.commit(&record).during("create", subject())?;
@@ -283,6 +308,7 @@ impl Machines<'_> {
         if backend.leader(name)?.is_some() {
             return Err(LifeError::Running).during("start", subject());
         }
+        record.definition.needs.check().during("start", subject())?;
         self.boot(backend, &record.definition, deadline)
     }
 
@@ -297,17 +323,24 @@ impl Machines<'_> {
         backend.stop(&record.definition, deadline, self.reporter)
     }
 
-    /// Removes a machine with all it has.
+    /// Removes a machine with all it has; its volumes may be left, for a later machine of the name.
     ///
     /// # Errors
     /// Where something is left; the next command goes on with it.
-    pub fn remove(&self, name: &MachineName, holder: &str) -> Result<()> {
+    pub fn remove(&self, name: &MachineName, volumes: Volumes, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
         let (claim, record) = self.records.claim(name, holder).during("remove", subject())?;
         let tree = &record.definition.tree;
         let inode = fs::symlink_metadata(tree).ok().map(|tree| tree.ino());
-        let partial =
-            Partial { building: beside(tree, "building"), definition: record.definition.clone(), inode };
+        let partial = Partial {
+            building: beside(tree, "building"),
+            definition: record.definition.clone(),
+            inode,
+            volumes: match volumes {
+                Volumes::Kept => Vec::new(),
+                Volumes::Removed => volume::present(&self.records.volumes(name)),
+            },
+        };
         claim.uncommit(&partial).during("remove", subject())?;
         self.undo(claim).map_err(|error| match error {
             Undone::Record(cause) => Error::new("remove", subject(), cause),
@@ -348,9 +381,24 @@ impl Machines<'_> {
                     remove_tree(tree, &beside(&definition.tree, "removing")).during("remove", subject())?;
                 }
             }
+            volume::remove(&partial.volumes)
+                .map_err(|source| LifeError::Io {
+                    path: self.records.volumes(&definition.name),
+                    doing: "removing the volumes",
+                    source,
+                })
+                .during("remove", subject())?;
         }
         claim.release()?;
         Ok(())
+    }
+
+    /// Reads what a machine's profiles declared.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub fn declared(&self, name: &MachineName) -> Result<Declared> {
+        Ok(self.records.read(name).during("show", format!("machine `{name}`"))?.declared)
     }
 
     /// Shows one machine.
@@ -397,6 +445,8 @@ impl Machines<'_> {
             network: definition.network,
             tree: definition.tree,
             packages: record.packages,
+            volumes: definition.volumes,
+            ports: record.declared.ports,
             created: record.created,
         })
     }
@@ -422,6 +472,33 @@ impl From<Error> for Undone {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }
+}
+
+/// Writes down in a machine's tree what it is, for whoever works in it.
+fn tell(tree: &Path, definition: &Definition) -> Result<(), LifeError> {
+    let path = Path::new("etc/sandbox/machine");
+    let let_through = definition.exceptions.iter();
+    let let_through: Vec<_> =
+        let_through.map(|exception| format!("{}:{}", exception.address, exception.port)).collect();
+    let text = format!(
+        "# Written by sandbox when this machine was made; what is changed here changes nothing.\n\
+         NAME={}\nNETWORK={}\nLET_THROUGH=\"{}\"\n",
+        definition.name,
+        definition.network.word(),
+        let_through.join(" "),
+    );
+    let write = || {
+        let root = root::Root::open(tree, root::Links::InTree)?;
+        root.make_folders(Path::new("etc/sandbox"), root::Meta::of_root(0o755, 0))?;
+        root.write(path, text.as_bytes(), root::Meta::of_root(0o644, 0))
+    };
+    write().map_err(|source| LifeError::Io { path: tree.join(path), doing: "writing the file", source })
+}
+
+/// Those volumes that are not there yet: an earlier machine of the name may have left some.
+fn missing(volumes: &[volume::Mounted]) -> Vec<PathBuf> {
+    let sources = volumes.iter().map(|volume| &volume.source);
+    sources.filter(|source| fs::symlink_metadata(source).is_err()).cloned().collect()
 }
 
 /// Gives a backend's word.

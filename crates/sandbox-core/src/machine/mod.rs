@@ -3,12 +3,16 @@
 pub mod direct;
 pub mod guest;
 pub mod life;
+pub mod needs;
 pub mod nesting;
 pub mod network;
 pub mod nspawn;
 pub mod record;
+pub mod volume;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+pub use needs::{Needs, Nesting};
 
 use crate::{Result, name::MachineName, report::Reporter};
 
@@ -37,6 +41,19 @@ pub enum Network {
     None,
 }
 
+impl Network {
+    /// Gives the word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Internet => "internet",
+            Self::Open => "open",
+            Self::Host => "host",
+            Self::None => "none",
+        }
+    }
+}
+
 /// A private address that the guest may reach all the same: a mirror's or a resolver's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Exception {
@@ -46,18 +63,6 @@ pub struct Exception {
     pub port: u16,
     /// Why, in a few words: `mirror http://…`, `resolver`.
     pub reason: String,
-}
-
-/// What a machine asks of its backend, summed over its profiles.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Needs {
-    /// Containers inside (Docker, bubblewrap, user namespaces): brings the nesting cure.
-    pub nesting: bool,
-    /// System calls beyond nspawn's default filter, by name.
-    pub system_calls: Vec<String>,
-    /// Device nodes of the host, by path.
-    pub devices: Vec<PathBuf>,
 }
 
 /// Everything a backend must know to write a machine's configuration; kept in the machine's record.
@@ -75,6 +80,9 @@ pub struct Definition {
     pub network: Network,
     /// Private addresses that it may reach all the same.
     pub exceptions: Vec<Exception>,
+    /// Its folders that outlive the tree.
+    #[serde(default)]
+    pub volumes: Vec<volume::Mounted>,
     /// No user namespace and every capability: for test hosts, asked for by name only.
     pub privileged: bool,
     /// The absolute path of the `sandbox` program, for units that call it.

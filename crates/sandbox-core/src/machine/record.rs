@@ -25,6 +25,7 @@ use super::Definition;
 use crate::{
     error::{Cause, Class, Hint},
     name::MachineName,
+    spec::{Health, Port, Spec},
 };
 
 /// What is known of a whole machine.
@@ -40,8 +41,54 @@ pub struct Record {
     pub profiles: Vec<String>,
     /// How many packages were installed.
     pub packages: usize,
+    /// What its profiles declare.
+    #[serde(default)]
+    pub declared: Declared,
     /// When, in seconds since 1970.
     pub created: i64,
+}
+
+/// What profiles declare of a machine: kept, as the files that said so may change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Declared {
+    /// Ports that are served in it.
+    pub ports: Vec<ServedPort>,
+    /// Commands that tell whether profiles work.
+    pub health: Vec<HealthCheck>,
+}
+
+/// A port and who serves it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ServedPort {
+    /// The profile.
+    pub profile: String,
+    /// The port.
+    pub port: Port,
+}
+
+/// A check and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HealthCheck {
+    /// The profile.
+    pub profile: String,
+    /// The check.
+    pub check: Health,
+}
+
+impl Declared {
+    /// Gathers what the files of a spec declare, in their order.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Self {
+        let mut all = Self::default();
+        for file in &spec.files {
+            let profile = || file.name.clone();
+            let ports = file.layer.ports.iter().cloned();
+            all.ports.extend(ports.map(|port| ServedPort { profile: profile(), port }));
+            let checks = file.layer.health.iter().cloned();
+            all.health.extend(checks.map(|check| HealthCheck { profile: profile(), check }));
+        }
+        all
+    }
 }
 
 /// What must be undone if the maker dies.
@@ -53,12 +100,16 @@ pub struct Partial {
     pub building: PathBuf,
     /// The number of the tree's folder, once it exists: only a folder of this number is ours to remove.
     pub inode: Option<u64>,
+    /// Volumes that go with it: those that were there before a maker came do not.
+    #[serde(default)]
+    pub volumes: Vec<PathBuf>,
 }
 
 /// The folder of all machines.
 #[derive(Clone, Debug)]
 pub struct Records {
     folder: PathBuf,
+    state: PathBuf,
 }
 
 /// A machine's folder, locked until this is dropped.
@@ -152,7 +203,13 @@ impl Records {
     /// Names the folder of records below a state directory; it is made with the first machine.
     #[must_use]
     pub fn new(state: &Path) -> Self {
-        Self { folder: state.join("machines") }
+        Self { folder: state.join("machines"), state: state.to_owned() }
+    }
+
+    /// Gives the folder of a machine's volumes.
+    #[must_use]
+    pub fn volumes(&self, name: &MachineName) -> PathBuf {
+        super::volume::folder(&self.state, name)
     }
 
     /// Gives a machine's folder.
@@ -417,6 +474,7 @@ mod tests {
             needs: Needs::default(),
             network: Network::Internet,
             exceptions: Vec::new(),
+            volumes: Vec::new(),
             privileged: false,
             program: "/p".into(),
         }
@@ -429,6 +487,7 @@ mod tests {
             image: "trixie".to_owned(),
             profiles: Vec::new(),
             packages: 1,
+            declared: Declared::default(),
             created: 0,
         }
     }
@@ -458,7 +517,12 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let records = Records::new(state.path());
         let name = MachineName::new("a").unwrap();
-        let partial = Partial { definition: definition(&name), building: "/b".into(), inode: Some(7) };
+        let partial = Partial {
+            definition: definition(&name),
+            building: "/b".into(),
+            inode: Some(7),
+            volumes: Vec::new(),
+        };
         records.claim_new(&name, "dead", no_undo).unwrap().begin(&partial).unwrap();
         assert_eq!(records.abandoned().unwrap().len(), 1);
         let mut undone = None;

@@ -10,7 +10,7 @@ use super::{
     load::{Catalogue, Kind, Source, read_layer},
     sources::{Trusted, trusted},
 };
-use crate::digest::Sha256;
+use crate::{digest::Sha256, machine::Needs};
 
 /// An image with its profiles, merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,11 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
         file.layer = read_layer(&Source { origin: file.origin.clone(), text: table.to_string() })?;
     }
     let text = merged.to_string();
-    let layer = read_layer(&Source { origin: format!("image `{image}` with its profiles"), text })?;
+    let mut layer = read_layer(&Source { origin: format!("image `{image}` with its profiles"), text })?;
+    layer.machine = Needs::default();
+    for file in &files {
+        layer.machine.add(&file.layer.machine);
+    }
     let incomplete = |key| Error::Incomplete { image: image.to_owned(), key };
     if layer.pocket.is_empty() {
         return Err(incomplete("pocket"));
@@ -228,7 +232,7 @@ mod tests {
         let spec = stack(&catalogue(), "i", &["p".to_owned(), "q".to_owned()]).unwrap();
         assert_eq!(spec.profiles, ["q", "p"]);
         assert_eq!(spec.layer.packages.install, ["a", "c", "b"]);
-        assert!(spec.layer.machine.nesting);
+        assert!(spec.layer.machine.nesting.is_any());
         let (_, by) = &spec.wanted_by[2];
         assert_eq!(by, "built-in profiles/p.toml");
     }
@@ -239,6 +243,25 @@ mod tests {
         assert_eq!(spec.layer.packages.install, ["z"]);
         let own: Vec<_> = spec.files.iter().map(|file| &file.layer.packages.install[..]).collect();
         assert_eq!(own, [&[][..], &[], &[], &["z".to_owned()]]);
+    }
+
+    #[test]
+    fn of_what_is_asked_of_the_machine_the_most_counts() {
+        static FILES: &[(&str, &str)] = &[
+            ("profiles/a.toml", "schema = 1\nname = \"a\"\n[machine]\nnesting = 2\n"),
+            ("profiles/b.toml", "schema = 1\nname = \"b\"\n[machine]\nnesting = true\n"),
+            ("profiles/c.toml", "schema = 1\nname = \"c\"\nunset = [\"machine\"]\n"),
+            ("images/i.toml", super::tests::FILES[0].1),
+        ];
+        let catalogue = Catalogue { folders: Vec::new(), embedded: FILES };
+        let nesting = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            stack(&catalogue, "i", &names).unwrap().layer.machine.nesting
+        };
+        use crate::machine::Nesting;
+        assert_eq!(nesting(&["a", "b"]), Nesting::SYSTEMS);
+        assert_eq!(nesting(&["a", "c"]), Nesting::NONE);
+        assert_eq!(nesting(&["a", "c", "b"]), Nesting::CONTAINERS);
     }
 
     #[test]

@@ -9,7 +9,9 @@ mod limit;
 mod load;
 mod merge;
 pub mod mirrors;
+mod sound;
 mod sources;
+pub mod spans;
 
 pub use check::Error;
 pub use file::{

@@ -8,7 +8,7 @@ use crate::{
     spec::TreeFile,
 };
 
-pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> PartError + use<> {
+pub(in crate::layer) fn failed(path: &Path) -> impl FnOnce(io::Error) -> PartError + use<> {
     let path = path.to_owned();
     move |source| PartError::Write { path, source }
 }
@@ -21,7 +21,12 @@ pub(super) fn folder_of(root: &Root, path: &Path, epoch: i64) -> Result<(), Part
 }
 
 /// Makes a folder's missing parents, which below somebody's home are that user's.
-pub(super) fn folder_for(root: &Root, path: &Path, owner: &Account, epoch: i64) -> Result<(), PartError> {
+pub(in crate::layer) fn folder_for(
+    root: &Root,
+    path: &Path,
+    owner: &Account,
+    epoch: i64,
+) -> Result<(), PartError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     let meta = match folder.starts_with(&owner.home) && owner.uid != 0 {
         true => Meta { mode: 0o755, uid: owner.uid, gid: owner.gid, mtime: epoch },
@@ -111,7 +116,7 @@ fn group_of(root: &Root, name: &str, path: &Path) -> Result<u32, PartError> {
 }
 
 /// Reads a file of the tree that all trees with users have.
-pub(super) fn read(root: &Root, path: &str) -> Result<String, PartError> {
+pub(in crate::layer) fn read(root: &Root, path: &str) -> Result<String, PartError> {
     match root.read(Path::new(path)) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),

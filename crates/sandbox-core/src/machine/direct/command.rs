@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{DirectError, io};
-use crate::machine::{Definition, Network, network, nspawn};
+use crate::machine::{Definition, Network, network, nspawn, volume};
 
 /// Where programs of the host are looked for.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -58,6 +58,9 @@ pub fn arguments(definition: &Definition, network_file: Option<&Path>) -> Vec<Os
     }
     for device in &definition.needs.devices {
         add("--bind=", device);
+    }
+    for volume in &definition.volumes {
+        add("--bind=", Path::new(&volume::bind(volume, definition.privileged)));
     }
     match definition.network {
         Network::Internet | Network::Open => {
@@ -121,6 +124,7 @@ mod tests {
             needs: Needs::default(),
             network: Network::Internet,
             exceptions: Vec::new(),
+            volumes: Vec::new(),
             privileged: false,
             program: "/p".into(),
         }

@@ -120,7 +120,7 @@ fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<
         }
         thread::sleep(Duration::from_millis(5));
     };
-    if definition.needs.nesting
+    if definition.needs.nesting.is_any()
         && !definition.privileged
         && let Err(error) = nesting::cure(leader)
     {

@@ -272,6 +272,7 @@ pub(crate) mod tests {
             needs: Needs::default(),
             network: Network::Internet,
             exceptions: Vec::new(),
+            volumes: Vec::new(),
             privileged: false,
             program: "/usr/bin/sandbox".into(),
         }

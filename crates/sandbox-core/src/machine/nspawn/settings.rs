@@ -8,7 +8,7 @@
 
 use std::fmt::Write;
 
-use crate::machine::{Definition, Network, network};
+use crate::machine::{Definition, Network, network, volume};
 
 /// A key that systemd 252 and later know, and its section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,7 +144,7 @@ const fn masked(network: Network) -> &'static [&'static str] {
 /// Gives the system calls beyond nspawn's own list that a machine needs, by name or group.
 pub(in crate::machine) fn system_calls(definition: &Definition) -> Vec<&str> {
     let mut calls: Vec<&str> = definition.needs.system_calls.iter().map(String::as_str).collect();
-    if definition.needs.nesting {
+    if definition.needs.nesting.is_any() {
         calls.extend(NESTING_CALLS);
     }
     if definition.privileged {
@@ -159,8 +159,10 @@ fn files(definition: &Definition) -> Vec<(Key, String)> {
     // `chown` was the default under `pick` before 262: it would shift the ids on disk.
     let ownership = if definition.privileged { "off" } else { "auto" };
     let devices = definition.needs.devices.iter();
+    let volumes = definition.volumes.iter();
     std::iter::once((Key::PrivateUsersOwnership, ownership.into()))
         .chain(devices.map(|device| (Key::Bind, escape(&device.to_string_lossy()))))
+        .chain(volumes.map(|volume| (Key::Bind, volume::bind(volume, definition.privileged))))
         .collect()
 }
 
@@ -201,7 +203,7 @@ mod tests {
     #[test]
     fn nesting_opens_system_calls_once_each() {
         let mut definition = definition("agents");
-        definition.needs.nesting = true;
+        definition.needs.nesting = crate::machine::Nesting::CONTAINERS;
         definition.needs.system_calls = vec!["perf_event_open".into(), "bpf".into()];
         let text = settings(&definition);
         let line = text.lines().find(|line| line.starts_with("SystemCallFilter=")).unwrap();

@@ -31,7 +31,7 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
     if network::has_link(definition.network) {
         let _ = writeln!(text, "ExecStartPre={program} --state-dir {state} internal wall-up {name}");
     }
-    if definition.needs.nesting && !definition.privileged {
+    if definition.needs.nesting.is_any() && !definition.privileged {
         let _ = writeln!(text, "ExecStartPost={program} --state-dir {state} internal nesting {name}");
     }
     for device in &definition.needs.devices {
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn the_wall_stands_before_the_machine_and_the_mounts_come_right_after() {
         let mut definition = definition("my-agents");
-        definition.needs.nesting = true;
+        definition.needs.nesting = crate::machine::Nesting::CONTAINERS;
         definition.needs.devices = vec!["/dev/fuse".into()];
         let text = drop_in(&definition, Path::new("/var/lib/sandbox"));
         assert!(text.ends_with(
