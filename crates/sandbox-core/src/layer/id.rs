@@ -88,8 +88,6 @@ fn said(layer: &Layer) -> String {
             // an empty one is as one that this version of the schema did not have
             !empty && !ELSEWHERE.contains(&key.as_str()) && !OF_THE_STACK.contains(&key.as_str())
         });
-        // what is wished for is in the lock, exactly
-        table.shift_remove("packages");
     }
     value.to_string()
 }

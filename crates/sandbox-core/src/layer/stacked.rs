@@ -105,7 +105,9 @@ fn of_lock(
         lay_out(&begun.held, top, tree, keeping, doors)?;
     }
     let (held, rootfs) = if begun.claims.is_empty() {
-        (begun.held, Rootfs::again(tree).during("open", "the tree of layers")?)
+        let rootfs = Rootfs::again(tree).during("open", "the tree of layers")?;
+        agents::put(&order.spec.layer, &rootfs, lock.epoch, doors)?;
+        (begun.held, rootfs)
     } else {
         let mut building = Building {
             order,
@@ -120,7 +122,6 @@ fn of_lock(
         let rootfs = building.build()?;
         (building.begun.held, rootfs)
     };
-    agents::put(&order.spec.layer, &rootfs, lock.epoch, doors)?;
     let options = super::options(order, &lock);
     configure::identify(&rootfs, &options, doors.reporter).during("finish the tree of", subject())?;
     let mirrors = lock.sources.iter().flat_map(|source| source.mirrors.iter().take(1).cloned()).collect();
@@ -142,8 +143,6 @@ fn begin(order: &Order, named: &[Named], keeping: Keeping<'_>, doors: &Doors<'_>
     let subject = || format!("the layers of `{}`", order.spec.image);
     loop {
         let (count, held) = layers.hold_longest(&ids).during("open", subject())?;
-        // until packages can be added to a tree that has some
-        let (count, held) = if count < ids.len() { (0, Vec::new()) } else { (count, held) };
         let mut claims = Vec::new();
         for (id, file) in ids.iter().zip(&order.spec.files).skip(count) {
             let mut waited = false;
