@@ -15,6 +15,8 @@ mod facts;
 mod full;
 mod indexes;
 mod interrupt;
+mod kept;
+mod layers;
 mod lock;
 mod malformed;
 mod mirror;
