@@ -18,6 +18,7 @@ mod interrupt;
 mod lock;
 mod malformed;
 mod mirror;
+mod profile;
 mod proxy;
 mod recoded;
 mod resolve;
