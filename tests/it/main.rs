@@ -20,6 +20,7 @@ mod lock;
 mod malformed;
 mod mirror;
 mod npm_tree;
+mod profile;
 mod proxy;
 mod python;
 mod recoded;

@@ -11,7 +11,7 @@ use sandbox_core::{
     error::Context as _,
     host::runner::Processes,
     layer::{self, Doors, Order},
-    machine::{Definition, Exception, Kind, Network, life, life::Plan, network, record::Declared, volume},
+    machine::{Declared, Definition, Exception, Kind, Network, life, life::Plan, network, volume},
     name::MachineName,
     report::Event,
 };
@@ -55,7 +55,6 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     order.spec.ports().during("stack", "the profiles")?;
     costs::accept(&args.costs, &order, &format!("sandbox create {name} …"), settings)?;
     let definition = definition(args, &name, kind, &order, &host, settings)?;
-    definition.needs.check().during("create", format!("machine `{name}`"))?;
     for volume in definition.volumes.iter().filter(|volume| volume.source.exists()) {
         let text = format!("the volume {} of an earlier machine `{name}` is taken up", volume.path.display());
         reporter.report(Event::Notice { text });
