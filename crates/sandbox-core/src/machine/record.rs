@@ -24,6 +24,7 @@ use rustix::fs::FlockOperation;
 use super::{Declared, Definition};
 use crate::{
     error::{Cause, Class, Hint},
+    layer::kept::Id,
     name::MachineName,
 };
 
@@ -40,6 +41,9 @@ pub struct Record {
     pub profiles: Vec<String>,
     /// How many packages were installed.
     pub packages: usize,
+    /// The layers that its tree was made of, the image's first; none where it was built in place.
+    #[serde(default)]
+    pub layers: Vec<Id>,
     /// What its profiles declare.
     #[serde(default)]
     pub declared: Declared,
@@ -443,6 +447,7 @@ mod tests {
             image: "trixie".to_owned(),
             profiles: Vec::new(),
             packages: 1,
+            layers: Vec::new(),
             declared: Declared::default(),
             created: 0,
         }
