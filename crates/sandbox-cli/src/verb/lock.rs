@@ -143,7 +143,7 @@ fn diff(before: &Path, after: &Path, settings: &Settings) -> Result<Exit, Failur
 /// Words a difference: a line a change, packages first.
 fn lines(difference: &Difference) -> Vec<String> {
     let Difference { packages, parts, sources, asked } = difference;
-    let all = [("", packages), ("npm ", parts), ("source ", sources), ("asked ", asked)];
+    let all = [("", packages), ("", parts), ("source ", sources), ("asked ", asked)];
     all.into_iter().flat_map(|(kind, changes)| changes.iter().map(move |one| line(kind, one))).collect()
 }
 

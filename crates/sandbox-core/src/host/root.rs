@@ -88,6 +88,15 @@ impl Root {
         Ok(Self { fd, path: path.to_owned(), links })
     }
 
+    /// Opens a folder of the tree as a tree of its own.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn within(&self, path: &Path, links: Links) -> io::Result<Self> {
+        let fd = self.at(path, OFlags::PATH | OFlags::DIRECTORY, 0)?;
+        Ok(Self { fd, path: self.path.join(relative(path)?), links })
+    }
+
     /// Gives the tree's path on the host, for messages and for programs that take one.
     #[must_use]
     pub fn path(&self) -> &Path {

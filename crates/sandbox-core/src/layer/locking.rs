@@ -1,12 +1,12 @@
 //! What an order is built of exactly: a lock made of the archive, or one that was made before and still does.
 
-use super::{Doors, Order, choose, parts::npm, sources::sources};
+use super::{Doors, Order, choose, parts::fetched, sources::sources};
 use crate::{
     Error, Result, archive,
     digest::Sha256,
     error::Context as _,
     keyring::shipped,
-    lock::{Input, Lock, LockedPart, PartWish, SourceWish, Unmet, Unsatisfied, Wish, Wishes},
+    lock::{Input, Lock, SourceWish, Unmet, Unsatisfied, Wish, Wishes},
     resolve::Variant,
     store::StoreError,
 };
@@ -26,19 +26,7 @@ pub(super) fn locked_by(
     doors: &Doors<'_>,
 ) -> Result<Lock> {
     let mut lock = choose(order, early, doors)?;
-    for part in &order.spec.layer.npm {
-        let found = npm::tarball(part, &order.architecture, &order.npm_registry, doors.transport)
-            .during("find", format!("`{}`", part.package))?;
-        lock.parts.push(LockedPart {
-            package: part.package.clone(),
-            version: found.main_version,
-            tarball: found.package,
-            tarball_version: found.version,
-            path: found.path,
-            url: found.url,
-            sha512: found.sha512,
-        });
-    }
+    lock.parts = fetched::lock(order, &lock, doors)?;
     Ok(lock)
 }
 
@@ -57,7 +45,7 @@ pub(super) fn held(order: &Order, locked: &Lock) -> Result<Lock> {
 /// # Errors
 /// What is wrong with the order itself.
 pub fn unmet(order: &Order, lock: &Lock) -> Result<Vec<Unmet>> {
-    let wishes = wishes(order).during("read", format!("image `{}`", order.spec.image))?;
+    let wishes = wishes(order, lock).during("read", format!("image `{}`", order.spec.image))?;
     Ok(crate::lock::unmet(lock, &wishes))
 }
 
@@ -71,7 +59,7 @@ pub fn changed(order: &Order, lock: &Lock) -> Vec<String> {
     now.iter().filter(other).map(|input| format!("{} `{}`", input.kind, input.name)).collect()
 }
 
-fn wishes(order: &Order) -> Result<Wishes, super::OrderError> {
+fn wishes(order: &Order, lock: &Lock) -> Result<Wishes, super::OrderError> {
     let spec = &order.spec;
     let by = |package: &String, otherwise: &str| {
         let file = spec.wanted_by.iter().find(|(known, _)| known == package);
@@ -94,16 +82,7 @@ fn wishes(order: &Order) -> Result<Wishes, super::OrderError> {
         install: packages.install.iter().chain(&order.include).map(wish).collect(),
         optional: packages.if_available.iter().map(wish).collect(),
         exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
-        parts: spec
-            .layer
-            .npm
-            .iter()
-            .map(|part| PartWish {
-                package: part.package.clone(),
-                version: part.version.clone(),
-                tarball: part.platform.get(&order.architecture).map(|platform| platform.package.clone()),
-            })
-            .collect(),
+        parts: fetched::wishes(order, lock),
     })
 }
 

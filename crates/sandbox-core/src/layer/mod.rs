@@ -14,8 +14,8 @@ use std::{collections::BTreeMap, path::Path, thread, time::Instant};
 pub use locking::{changed, lock, unmet};
 pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
-    PartError,
-    npm::{NpmError, Tarball},
+    PartError, download::DownloadError, git::GitError, npm::NpmError, npm_tree::TreeError,
+    python::PythonError, unarchive::UnarchiveError,
 };
 use prefetch::Prefetch;
 

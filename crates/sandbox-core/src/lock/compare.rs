@@ -53,7 +53,7 @@ pub enum Change {
 pub struct Difference {
     /// Packages.
     pub packages: Vec<Change>,
-    /// Tarballs of profiles.
+    /// What profiles take from elsewhere, and what is within, by kind and name: `npm @openai/codex`.
     pub parts: Vec<Change>,
     /// Suites; their version is the `Date` of the Release file, RFC 3339.
     pub sources: Vec<Change>,
@@ -122,9 +122,19 @@ fn packages(lock: &Lock) -> Things {
     lock.packages.iter().map(one).collect()
 }
 
+/// Parts, and what is within them, by kind and name.
 fn parts(lock: &Lock) -> Things {
-    let parts = lock.parts.iter();
-    parts.map(|part| (part.package.clone(), (part.version.clone(), part.sha512.clone()))).collect()
+    let mut things = Things::new();
+    for part in &lock.parts {
+        // a tree has the kind of a package: that it is one is told by what is within
+        let kind = part.kind().trim_end_matches("-tree");
+        let own = if part.within().is_empty() { format!("{:?}", part.what) } else { part.version.clone() };
+        things.insert(format!("{kind} {}", part.name), (part.version.clone(), own));
+        for (name, version, own) in part.within() {
+            things.insert(format!("{kind} {}: {name}", part.name), (version, own));
+        }
+    }
+    things
 }
 
 fn sources(lock: &Lock) -> Things {

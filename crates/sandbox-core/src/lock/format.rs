@@ -3,9 +3,9 @@
 //! **Shape**: TOML; `version` stands first, so that an older program says what it cannot read. Lists have one
 //! item a line. Sources and packages are arrays of tables in the lock's order, which is the install order.
 
-use std::{collections::HashSet, fmt::Write as _};
+mod part;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::{collections::HashSet, fmt::Write as _};
 
 use super::{Asked, Input, Lock, LockedPackage, LockedPart, LockedSource, Reason};
 use crate::{
@@ -158,7 +158,7 @@ pub fn write(lock: &Lock) -> String {
     }
     lock.sources.iter().for_each(|source| write_source(&mut text, source));
     lock.packages.iter().for_each(|package| write_package(&mut text, package));
-    lock.parts.iter().for_each(|part| write_part(&mut text, part));
+    lock.parts.iter().for_each(|part| part::write(&mut text, part));
     text
 }
 
@@ -193,20 +193,6 @@ fn write_package(text: &mut String, package: &LockedPackage) {
     );
     optional(text, "depends", &package.depends);
     optional(text, "provides", &package.provides);
-}
-
-fn write_part(text: &mut String, part: &LockedPart) {
-    let _ = write!(
-        text,
-        "\n[[part]]\npackage = {}\nversion = {}\ntarball = {}\ntarball_version = {}\npath = {}\n",
-        quoted(&part.package),
-        quoted(&part.version),
-        quoted(&part.tarball),
-        quoted(&part.tarball_version),
-        quoted(&part.path),
-    );
-    optional(text, "url", part.url.as_deref().unwrap_or_default());
-    let _ = writeln!(text, "sha512 = {}", quoted(&part.sha512));
 }
 
 fn optional(text: &mut String, key: &str, value: &str) {
@@ -244,7 +230,7 @@ pub fn read(text: &str) -> Result<Lock, Error> {
         check_source(text, at, source, &file.source[..at])?;
     }
     for (at, part) in file.part.iter().enumerate() {
-        check_part(text, at, part)?;
+        part::check(text, at, part)?;
     }
     let mut known = HashSet::new();
     let sources: HashSet<&str> = file.source.iter().map(|source| source.id.as_str()).collect();
@@ -310,33 +296,6 @@ fn is_address(url: &str) -> bool {
     is_word(url) && ["http://", "https://", "file://"].iter().any(|scheme| url.starts_with(scheme))
 }
 
-fn check_part(text: &str, at: usize, part: &LockedPart) -> Result<(), Error> {
-    let wrong = |field, value: &str| {
-        let line = line_of(text, "part", at, field);
-        Err(Error::Value { line, table: "part", field, value: value.to_owned() })
-    };
-    for (field, value) in [
-        ("package", &part.package),
-        ("version", &part.version),
-        ("tarball", &part.tarball),
-        ("tarball_version", &part.tarball_version),
-    ] {
-        if !is_word(value) {
-            return wrong(field, value);
-        }
-    }
-    if !packages::is_path(&part.path) {
-        return wrong("path", &part.path);
-    }
-    if let Some(url) = part.url.as_deref().filter(|url| !is_address(url)) {
-        return wrong("url", url);
-    }
-    if STANDARD.decode(&part.sha512).map_or(0, |bytes| bytes.len()) != 64 {
-        return wrong("sha512", &part.sha512);
-    }
-    Ok(())
-}
-
 fn check(text: &str, at: usize, entry: &Entry, native: &str, sources: &HashSet<&str>) -> Result<(), Error> {
     let wrong = |field, value: &str| {
         let line = line_of(text, "package", at, field);
@@ -387,7 +346,10 @@ fn reason(text: &str) -> Option<Reason> {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
     use super::*;
+    use crate::lock::Fetched;
 
     fn lock() -> Lock {
         let package = |name: &str, reason| LockedPackage {
@@ -432,13 +394,15 @@ mod tests {
                 package("d", Reason::Dependency("c".into())),
             ],
             parts: vec![LockedPart {
-                package: "@x/y".into(),
+                name: "@x/y".into(),
                 version: "1.2.3".into(),
-                tarball: "@x/y-linux".into(),
-                tarball_version: "1.2.3".into(),
-                path: "@x/y-linux/-/y-linux-1.2.3.tgz".into(),
-                url: None,
-                sha512: STANDARD.encode([7; 64]),
+                what: Fetched::Npm {
+                    tarball: "@x/y-linux".into(),
+                    tarball_version: "1.2.3".into(),
+                    path: "@x/y-linux/-/y-linux-1.2.3.tgz".into(),
+                    url: None,
+                    sha512: STANDARD.encode([7; 64]),
+                },
             }],
         }
     }

@@ -5,10 +5,12 @@
 
 mod compare;
 mod format;
+mod part;
 mod satisfies;
 
 pub use compare::{Change, Difference, Direction, compare};
 pub use format::{Error, VERSION, read, write};
+pub use part::{Fetched, LockedPart, NpmPackage, PythonFile};
 pub use satisfies::{PartWish, SourceWish, Unmet, Unsatisfied, Wish, Wishes, unmet};
 
 use crate::digest::Sha256;
@@ -62,27 +64,6 @@ pub struct Input {
     pub name: String,
     /// The digest of its bytes.
     pub sha256: Sha256,
-}
-
-/// A tarball from an npm registry.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LockedPart {
-    /// The package that the profile asks for.
-    pub package: String,
-    /// The version that the profile's word (`latest`) meant.
-    pub version: String,
-    /// The package that has the tarball of the architecture.
-    pub tarball: String,
-    /// The tarball's version.
-    pub tarball_version: String,
-    /// Its path below the registry.
-    pub path: String,
-    /// Its whole address, where the registry named one that is not below it.
-    #[serde(default)]
-    pub url: Option<String>,
-    /// Its SHA-512 in base64, without `sha512-` in front.
-    pub sha512: String,
 }
 
 /// A suite of an archive as it was when the lock was made.

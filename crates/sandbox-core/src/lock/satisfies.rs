@@ -36,15 +36,17 @@ pub struct SourceWish {
     pub signers: Vec<String>,
 }
 
-/// A tarball that a profile asks for.
+/// A part from elsewhere that a profile asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartWish {
-    /// The package.
-    pub package: String,
+    /// Its kind, as [`LockedPart::kind`](super::LockedPart::kind) has it.
+    pub kind: &'static str,
+    /// What it is called.
+    pub name: String,
     /// A version, or a word such as `latest`, which any version meets.
     pub version: String,
-    /// The package that has the architecture's tarball; none where there is none.
-    pub tarball: Option<String>,
+    /// What else must be so, as [`LockedPart::fact`](super::LockedPart::fact) has it.
+    pub facts: Vec<(&'static str, String)>,
 }
 
 /// What a spec asks of a lock.
@@ -152,29 +154,35 @@ pub enum Unmet {
         /// The group of relations.
         on: String,
     },
-    /// A profile's tarball is not there.
-    #[error("`{package}` {version} of the npm registry is not in the lock")]
+    /// A profile's part is not there.
+    #[error("{kind} `{name}` {version} is not in the lock")]
     NoPart {
-        /// The package.
-        package: String,
+        /// Its kind.
+        kind: String,
+        /// What it is called.
+        name: String,
         /// What is asked for.
         version: String,
     },
-    /// A profile's tarball is there in another version, or for another platform.
-    #[error("`{package}` {version} of the npm registry is in the lock as {found}")]
+    /// A profile's part is there in another version, or otherwise another.
+    #[error("{kind} `{name}` {wanted} is in the lock as {found}")]
     OtherPart {
-        /// The package.
-        package: String,
+        /// Its kind.
+        kind: String,
+        /// What it is called.
+        name: String,
         /// What is asked for.
-        version: String,
+        wanted: String,
         /// What is there.
         found: String,
     },
-    /// A tarball is there that no profile asks for.
-    #[error("`{package}` of the npm registry is in the lock, and nobody wants it any more")]
+    /// A part is there that no profile asks for.
+    #[error("{kind} `{name}` is in the lock, and nobody wants it any more")]
     PartUnasked {
-        /// The package.
-        package: String,
+        /// Its kind.
+        kind: String,
+        /// What it is called.
+        name: String,
     },
 }
 
@@ -284,21 +292,32 @@ fn unasked(lock: &Lock, wishes: &Wishes, held: &Held<'_>, unmet: &mut Vec<Unmet>
 
 fn parts(lock: &Lock, wishes: &Wishes, unmet: &mut Vec<Unmet>) {
     for wish in &wishes.parts {
-        let (package, version) = (wish.package.clone(), wish.version.clone());
-        let Some(found) = lock.parts.iter().find(|part| part.package == package) else {
-            unmet.push(Unmet::NoPart { package, version });
+        let (kind, name, version) = (wish.kind.to_owned(), wish.name.clone(), wish.version.clone());
+        let Some(found) = lock.parts.iter().find(|part| part.kind() == kind && part.name == name) else {
+            unmet.push(Unmet::NoPart { kind, name, version });
             continue;
         };
         // A version begins with a digit; a dist-tag must not look like one.
-        let exact = wish.version.starts_with(|first: char| first.is_ascii_digit());
-        if (exact && found.version != wish.version) || wish.tarball.as_ref() != Some(&found.tarball) {
-            let found = format!("{} ({} {})", found.version, found.tarball, found.tarball_version);
-            unmet.push(Unmet::OtherPart { package, version, found });
+        let exact = version.starts_with(|first: char| first.is_ascii_digit()) && wish.kind != "git";
+        if exact && found.version != version {
+            unmet.push(Unmet::OtherPart { kind, name, wanted: version, found: found.version.clone() });
+            continue;
+        }
+        for (fact, wanted) in &wish.facts {
+            let is = found.fact(fact).unwrap_or_default();
+            if is != *wanted {
+                unmet.push(Unmet::OtherPart {
+                    kind: kind.clone(),
+                    name: name.clone(),
+                    wanted: format!("with {fact} `{wanted}`"),
+                    found: format!("one with `{is}`"),
+                });
+            }
         }
     }
     for part in &lock.parts {
-        if !wishes.parts.iter().any(|wish| wish.package == part.package) {
-            unmet.push(Unmet::PartUnasked { package: part.package.clone() });
+        if !wishes.parts.iter().any(|wish| wish.kind == part.kind() && wish.name == part.name) {
+            unmet.push(Unmet::PartUnasked { kind: part.kind().to_owned(), name: part.name.clone() });
         }
     }
 }
@@ -390,7 +409,7 @@ mod tests {
     use super::*;
     use crate::{
         digest::Sha256,
-        lock::{Asked, LockedPart},
+        lock::{Asked, Fetched, LockedPart},
     };
 
     fn package(name: &str, reason: Reason, depends: &str, provides: &str) -> LockedPackage {
@@ -436,13 +455,15 @@ mod tests {
                 package("postfix", requested("a profile"), "", "mail-transport-agent"),
             ],
             parts: vec![LockedPart {
-                package: "agent".into(),
+                name: "agent".into(),
                 version: "1.2.3".into(),
-                tarball: "agent-linux".into(),
-                tarball_version: "1.2.3".into(),
-                path: "x".into(),
-                url: None,
-                sha512: String::new(),
+                what: Fetched::Npm {
+                    tarball: "agent-linux".into(),
+                    tarball_version: "1.2.3".into(),
+                    path: "x".into(),
+                    url: None,
+                    sha512: String::new(),
+                },
             }],
             ..Lock::default()
         }
@@ -468,9 +489,10 @@ mod tests {
             optional: vec![wish("docker-cli")],
             exclude: vec!["emacs".into()],
             parts: vec![PartWish {
-                package: "agent".into(),
+                kind: "npm",
+                name: "agent".into(),
                 version: "latest".into(),
-                tarball: Some("agent-linux".into()),
+                facts: vec![("tarball", "agent-linux".into())],
             }],
         }
     }
@@ -490,7 +512,9 @@ mod tests {
 
     #[test]
     fn each_wish_that_is_not_met_is_a_line() {
-        let one = |change: fn(&mut Lock, &mut Wishes), line: &str| assert_eq!(of(change), [line]);
+        let one = |change: fn(&mut Lock, &mut Wishes), line: &str| {
+            assert_eq!(of(change), line.lines().collect::<Vec<_>>())
+        };
         one(
             |_, wishes| wishes.install.push(wish("htop")),
             "package `htop`, wanted by --include, is not in the lock",
@@ -516,13 +540,18 @@ mod tests {
         );
         one(
             |_, wishes| wishes.parts[0].version = "1.2.4".into(),
-            "`agent` 1.2.4 of the npm registry is in the lock as 1.2.3 (agent-linux 1.2.3)",
+            "npm `agent` 1.2.4 is in the lock as 1.2.3",
         );
         one(
-            |_, wishes| wishes.parts.clear(),
-            "`agent` of the npm registry is in the lock, and nobody wants it any more",
+            |_, wishes| wishes.parts[0].facts[0].1 = "agent-arm".into(),
+            "npm `agent` with tarball `agent-arm` is in the lock as one with `agent-linux`",
         );
-        one(|lock, _| lock.parts.clear(), "`agent` latest of the npm registry is not in the lock");
+        one(
+            |_, wishes| wishes.parts[0].kind = "npm-tree",
+            "npm-tree `agent` latest is not in the lock\nnpm `agent` is in the lock, and nobody wants it any more",
+        );
+        one(|_, wishes| wishes.parts.clear(), "npm `agent` is in the lock, and nobody wants it any more");
+        one(|lock, _| lock.parts.clear(), "npm `agent` latest is not in the lock");
         one(
             |_, wishes| wishes.sources[0].signers = vec!["CC".into()],
             "pocket `release`: signed_by is `AA` in the lock, `CC` is wanted",

@@ -1,6 +1,9 @@
 //! Finds image and profile files, and reads each by itself.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
 
 use super::{
     check::{self, Error},
@@ -118,7 +121,7 @@ impl Catalogue {
     }
 }
 
-fn read(path: &std::path::Path) -> Result<Option<Source>, Error> {
+fn read(path: &Path) -> Result<Option<Source>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(Source { origin: path.display().to_string(), text })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -146,12 +149,36 @@ pub(super) fn read_layer(source: &Source) -> Result<Layer, Error> {
     for extra in &layer.source {
         sources::sound(&source.origin, extra)?;
     }
-    for npm in &layer.npm {
-        if !npm.into.is_absolute() {
-            return Err(value("npm.into", format!("`{}` is not absolute", npm.into.display())));
-        }
+    fetched(&layer).map_or(Ok(layer), |(key, problem)| Err(value(key, problem)))
+}
+
+/// Finds what is wrong with the parts that are fetched.
+fn fetched(layer: &Layer) -> Option<(&'static str, String)> {
+    let into = (layer.npm.iter().map(|part| ("npm.into", &part.into)))
+        .chain(layer.python.iter().map(|part| ("python.into", &part.into)))
+        .chain(layer.download.iter().map(|part| ("download.into", &part.into)))
+        .chain(layer.git.iter().map(|part| ("git.into", &part.into)));
+    let bin = (layer.npm.iter().map(|part| ("npm.bin", &part.bin)))
+        .chain(layer.python.iter().map(|part| ("python.bin", &part.bin)))
+        .chain(layer.download.iter().map(|part| ("download.bin", &part.bin)));
+    let mut paths = into.chain(bin.flat_map(|(key, links)| links.keys().map(move |link| (key, link))));
+    let outside =
+        |path: &Path| !path.is_absolute() || path.components().any(|part| part == Component::ParentDir);
+    if let Some((key, path)) = paths.find(|(_, path)| outside(path)) {
+        return Some((key, format!("`{}` is not an absolute path without `..`", path.display())));
     }
-    Ok(layer)
+    let urls = (layer.download.iter().map(|part| ("download.url", &part.url)))
+        .chain(layer.download.iter().filter_map(|part| Some(("download.latest", part.latest.as_ref()?))))
+        .chain(
+            layer.download.iter().filter_map(|part| Some(("download.checksums", part.checksums.as_ref()?))),
+        )
+        .chain(layer.git.iter().map(|part| ("git.url", &part.url)));
+    let spoken = |url: &str| {
+        let scheme = ["https://", "http://", "file://"].iter().any(|scheme| url.starts_with(scheme));
+        scheme && url.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let (key, url) = urls.into_iter().find(|(_, url)| !spoken(url))?;
+    Some((key, format!("`{url}` is not an http or https address")))
 }
 
 #[cfg(test)]
@@ -168,6 +195,27 @@ mod tests {
         let Error::Malformed { line, nearest, .. } = &error else { panic!("{error:?}") };
         assert_eq!((*line, nearest.as_deref()), (3, Some("requires")));
         assert_eq!(error.to_string(), "p.toml:3: unknown key `require`");
+    }
+
+    #[test]
+    fn parts_are_put_into_the_tree_and_come_over_http() {
+        let refused = |text: &str, key: &str| {
+            let error = read_layer(&source(&format!("schema = 1\nname = \"p\"\n{text}"))).unwrap_err();
+            assert!(matches!(&error, Error::Value { key: found, .. } if found == key), "{text}: {error:?}");
+        };
+        refused("[[npm]]\npackage = \"a\"\ninto = \"lib\"", "npm.into");
+        refused("[[python]]\npackage = \"a\"\ninto = \"/opt/../etc\"", "python.into");
+        refused("[[git]]\nurl = \"https://a\"\ninto = \"x\"", "git.into");
+        refused("[[git]]\nurl = \"ssh://a\"\ninto = \"/x\"", "git.url");
+        refused("[[npm]]\npackage = \"a\"\ninto = \"/x\"\nbin = { b = \"b\" }", "npm.bin");
+        let download = |url: &str, more: &str| {
+            format!(
+                "[[download]]\nname = \"a\"\nurl = \"{url}\"\ninto = \"/x\"\narchitectures = {{}}\n{more}"
+            )
+        };
+        refused(&download("ftp://a", ""), "download.url");
+        refused(&download("https://a b", ""), "download.url");
+        refused(&download("https://a", "latest = \"x\""), "download.latest");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::{cell::Cell, thread, time::Duration};
 
 use super::{Checksum, Entry, Store, StoreError, partial::Partial};
-use crate::host::transport::{Get, Transport, TransportError, broken};
+use crate::{
+    digest::Sha256,
+    host::transport::{Get, Transport, TransportError, broken},
+};
 
 /// How often one address is asked again after it broke off, stalled or had a passing error.
 const TRIES: u32 = 4;
@@ -74,6 +77,47 @@ pub(super) fn fetch(
                 partial.discard()?;
             }
             Err(problem)
+        }
+    }
+}
+
+/// Fetches what no digest is known of, and keeps it by the one that it has. It is never resumed: what comes
+/// later may be of another file.
+pub(super) fn take(
+    store: &Store,
+    url: &str,
+    limit: u64,
+    transport: &dyn Transport,
+) -> Result<Sha256, StoreError> {
+    let place = Checksum::Sha256(Sha256::of(url.as_bytes()));
+    let wanted = Wanted { urls: &[], checksum: place, size: None, limit };
+    let mut partial = Partial::lock(&store.root.join("partial"), &place)?;
+    let meter = Meter { shown: Cell::new(0), fetched: Cell::new(0), progress: &|_| {} };
+    let mut tries = 1;
+    loop {
+        partial.restart()?;
+        let failed = |source| StoreError::Transport { source };
+        let got = transport.get(&Get { url, offset: 0, limit }).map_err(failed);
+        let outcome = got.and_then(|mut got| {
+            receive(url, &wanted, &mut got.body, &mut partial, &meter)?;
+            let whole = got.total.is_none_or(|total| total == partial.length());
+            if whole { Ok(()) } else { Err(failed(early_end(url))) }
+        });
+        match outcome {
+            Err(problem) if worth_resuming(&problem) && tries < TRIES => {
+                thread::sleep(PAUSE * 2_u32.pow(tries - 1));
+                tries += 1;
+            }
+            Err(problem) => {
+                partial.discard()?;
+                return Err(problem);
+            }
+            Ok(()) => {
+                let found = partial.checksum();
+                partial.rename(&store.path_of(&found))?;
+                let Checksum::Sha256(digest) = found else { unreachable!("of the kind of its place") };
+                return Ok(digest);
+            }
         }
     }
 }

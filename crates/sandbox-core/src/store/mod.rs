@@ -37,7 +37,7 @@ pub(crate) use error::disk_class;
 pub use fetch::Wanted;
 pub use fill::{Filled, deliver, fill, fill_by};
 
-use crate::host::transport::Transport;
+use crate::{digest::Sha256, host::transport::Transport};
 use checksum::Check;
 use partial::Partial;
 
@@ -161,6 +161,26 @@ impl Store {
         progress: &dyn Fn(u64),
     ) -> Result<Entry, StoreError> {
         fetch::fetch(self, wanted, transport, progress)
+    }
+
+    /// Fetches what no digest is known of, keeps it, and gives the digest that it has.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn take(&self, url: &str, limit: u64, transport: &dyn Transport) -> Result<Sha256, StoreError> {
+        fetch::take(self, url, limit, transport)
+    }
+
+    /// Keeps bytes that are made here, and gives their digest.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub fn keep(&self, bytes: &[u8]) -> Result<Sha256, StoreError> {
+        let digest = Sha256::of(bytes);
+        let mut keeping = self.keeping(&Checksum::Sha256(digest))?;
+        keeping.append(bytes)?;
+        keeping.finish()?;
+        Ok(digest)
     }
 
     /// Reads a whole file that is there and right; nothing where it is not.

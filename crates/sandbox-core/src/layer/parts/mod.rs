@@ -1,10 +1,16 @@
 //! What profiles put into a configured tree beside packages: users, files, links, units.
 
+pub mod download;
+pub(in crate::layer) mod fetched;
 pub(super) mod files;
+pub mod git;
 pub mod npm;
+pub mod npm_tree;
 mod people;
+pub mod python;
 mod settings;
 mod steps;
+pub mod unarchive;
 mod units;
 
 use std::io;
@@ -56,8 +62,25 @@ pub enum PartError {
         /// The path.
         path: String,
     },
-    /// The lock does not say which tarball it is.
-    #[error("the lock does not have the tarball of `{package}`")]
+    /// An archive cannot be unpacked.
+    #[error("the archive of `{name}` is not to be unpacked")]
+    Archive {
+        /// The download.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<unarchive::UnarchiveError>,
+    },
+    /// Two profiles want one thing in two versions.
+    #[error("`{name}` is wanted as {} and as {}, and a machine has one", versions[0], versions[1])]
+    Twice {
+        /// What is wanted.
+        name: String,
+        /// Both versions.
+        versions: [String; 2],
+    },
+    /// The lock does not say which one it is.
+    #[error("the lock does not have `{package}`")]
     Unlocked {
         /// The package.
         package: String,
@@ -106,20 +129,23 @@ impl Cause for PartError {
     fn class(&self) -> Class {
         match self {
             Self::Command { source, .. } => source.class(),
+            Self::Archive { source, .. } => source.class(),
             Self::Write { .. } => Class::Host,
             Self::Tarball { .. } | Self::Escape { .. } | Self::Digest { .. } => Class::Untrusted,
             Self::Format { .. }
             | Self::Owner { .. }
             | Self::Group { .. }
             | Self::User { .. }
-            | Self::Unlocked { .. } => Class::File,
+            | Self::Unlocked { .. }
+            | Self::Twice { .. } => Class::File,
         }
     }
 }
 
 /// Counts the parts of a layer, for progress.
 pub(super) fn count(layer: &Layer) -> u64 {
-    let own = layer.npm.len() + layer.files.len() + layer.links.len() + layer.unit.len() + layer.steps.len();
+    let own = layer.files.len() + layer.links.len() + layer.unit.len() + layer.steps.len();
+    let own = own + fetched::count(layer);
     let commands = people::commands(layer, "").len() + units::commands(layer).len();
     (own + commands + settings::files(layer).len()) as u64
 }
@@ -153,10 +179,7 @@ pub(super) fn put(
     for command in people::commands(layer, &passwd) {
         run(command)?;
     }
-    for part in &layer.npm {
-        step(&part.package);
-        npm::put(order, part, root, lock, doors)?;
-    }
+    fetched::put(layer, fetched::Into { order, rootfs, lock, doors }, &step)?;
     for file in &layer.files {
         step(&file.path.display().to_string());
         files::write(root, file, epoch).during("write", format!("{}", file.path.display()))?;

@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     PartError,
-    files::{failed, folder_of, make_link},
+    fetched::Into,
+    files::{failed, folder_of},
 };
 use crate::{
     Result,
@@ -17,11 +18,11 @@ use crate::{
         root::{Meta, Root},
         transport::{Get, Transport, TransportError},
     },
-    layer::{Doors, Order},
-    lock::{Lock, LockedPart},
+    layer::Order,
+    lock::{Fetched, LockedPart},
     report::Event,
     spec::Npm,
-    store::{Checksum, Wanted},
+    store::Checksum,
 };
 
 /// The most bytes that a registry's version document may have.
@@ -29,23 +30,6 @@ const DOCUMENT_LIMIT: u64 = 4 << 20;
 
 /// The most bytes that a tarball may have.
 pub const TARBALL_LIMIT: u64 = 2 << 30;
-
-/// One tarball of one architecture, exactly.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tarball {
-    /// The package that has it.
-    pub package: String,
-    /// Its version.
-    pub version: String,
-    /// The version of the package that was asked for, which may be another's.
-    pub main_version: String,
-    /// Its path below the registry.
-    pub path: String,
-    /// Its whole address, where the registry names one that is not below it.
-    pub url: Option<String>,
-    /// Its SHA-512, base64, without the `sha512-` in front.
-    pub sha512: String,
-}
 
 /// Why a tarball cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -134,16 +118,13 @@ struct Dist {
     integrity: String,
 }
 
-/// Asks the registry which tarball a part is, for one architecture.
-///
-/// # Errors
-/// [`NpmError`].
-pub fn tarball(
+/// Asks the registry which tarball a part is, for an order's architecture.
+pub(super) fn lock(
     part: &Npm,
-    architecture: &str,
-    registry: &str,
+    order: &Order,
     transport: &dyn Transport,
-) -> std::result::Result<Tarball, NpmError> {
+) -> std::result::Result<LockedPart, NpmError> {
+    let (architecture, registry) = (&order.architecture, &order.npm_registry);
     let platform = part.platform.get(architecture).ok_or_else(|| NpmError::Architecture {
         package: part.package.clone(),
         architecture: architecture.to_owned(),
@@ -156,30 +137,32 @@ pub fn tarball(
     } else {
         document(registry, &platform.package, &version, transport)?
     };
-    let sha512 = found
-        .dist
-        .integrity
-        .split_whitespace()
-        .find_map(|digest| digest.strip_prefix("sha512-"))
-        .ok_or_else(|| NpmError::Integrity { url: url.clone() })?
-        .to_owned();
+    let sha512 = sha512_of(&found.dist.integrity).ok_or_else(|| NpmError::Integrity { url: url.clone() })?;
     let (path, named) = place(registry, &found.dist.tarball);
     if !is_path(&path) {
         return Err(NpmError::Address { url, tarball: found.dist.tarball });
     }
-    Ok(Tarball {
-        package: platform.package.clone(),
-        version: found.version,
-        main_version,
-        path,
-        url: named,
-        sha512,
+    Ok(LockedPart {
+        name: part.package.clone(),
+        version: main_version,
+        what: Fetched::Npm {
+            tarball: platform.package.clone(),
+            tarball_version: found.version,
+            path,
+            url: named,
+            sha512,
+        },
     })
+}
+
+/// Finds the SHA-512 in an integrity value.
+pub(super) fn sha512_of(integrity: &str) -> Option<String> {
+    integrity.split_whitespace().find_map(|digest| digest.strip_prefix("sha512-")).map(str::to_owned)
 }
 
 /// Gives a tarball's path below the registry, and its address where that is not below it: a mirror's documents
 /// may name the original's host.
-fn place(registry: &str, tarball: &str) -> (String, Option<String>) {
+pub(super) fn place(registry: &str, tarball: &str) -> (String, Option<String>) {
     if let Some(path) = tarball.strip_prefix(registry).and_then(|rest| rest.strip_prefix('/')) {
         return (path.to_owned(), None);
     }
@@ -188,9 +171,9 @@ fn place(registry: &str, tarball: &str) -> (String, Option<String>) {
 }
 
 /// Lists where a locked tarball may be had: the registry's own copy first, then as the document said.
-pub(super) fn urls(registry: &str, part: &LockedPart) -> Vec<String> {
-    let own = format!("{registry}/{}", part.path);
-    std::iter::once(own).chain(part.url.clone()).collect()
+pub(super) fn urls(registry: &str, path: &str, url: Option<&str>) -> Vec<String> {
+    let own = format!("{registry}/{path}");
+    std::iter::once(own).chain(url.map(str::to_owned)).collect()
 }
 
 fn document(
@@ -214,30 +197,25 @@ fn document(
 }
 
 /// Fetches a platform tarball and unpacks it below its folder.
-pub(super) fn put(order: &Order, part: &Npm, root: &Root, lock: &Lock, doors: &Doors<'_>) -> Result<()> {
-    let (subject, epoch) = (|| format!("`{}`", part.package), lock.epoch);
-    let found = lock.parts.iter().find(|found| found.package == part.package);
-    let found = found
-        .ok_or_else(|| PartError::Unlocked { package: part.package.clone() })
-        .during("find", subject())?;
-    let strip = part.platform.get(&lock.architecture).map_or("", |platform| platform.strip.as_str());
-    let checksum = Checksum::from_integrity(&format!("sha512-{}", found.sha512))
+pub(super) fn put(part: &Npm, to: Into<'_>) -> Result<()> {
+    let subject = || format!("`{}`", part.package);
+    let locked = to.locked("npm", &part.package)?;
+    let Fetched::Npm { tarball, tarball_version, path, url, sha512 } = &locked.what else {
+        return Err(PartError::Unlocked { package: part.package.clone() }).during("find", subject());
+    };
+    let strip = part.platform.get(&to.lock.architecture).map_or("", |platform| platform.strip.as_str());
+    let checksum = Checksum::from_integrity(&format!("sha512-{sha512}"))
         .map_err(|_| PartError::Digest { package: part.package.clone() })
         .during("fetch", subject())?;
-    let urls = urls(&order.npm_registry, found);
-    let wanted = Wanted { urls: &urls, checksum, size: None, limit: TARBALL_LIMIT };
-    let progress = |_: u64| {};
-    let entry = doors.store.fetch(&wanted, doors.transport, &progress).during("fetch", subject())?;
-    doors.reporter.report(Event::Notice { text: format!("{} {}", found.tarball, found.tarball_version) });
+    let urls = urls(&to.order.npm_registry, path, url.as_deref());
+    let entry = to.fetch(&urls, checksum, TARBALL_LIMIT).during("fetch", subject())?;
+    to.doors.reporter.report(Event::Notice { text: format!("{tarball} {tarball_version}") });
     let file = std::fs::File::open(entry.path())
         .map_err(|source| PartError::Tarball { package: part.package.clone(), source })
         .during("unpack", subject())?;
-    unpack(root, part, strip, file, epoch).during("unpack", subject())?;
-    for (link, target) in &part.bin {
-        let target = part.into.join(target);
-        make_link(root, link, &target.to_string_lossy(), epoch).during("link", subject())?;
-    }
-    Ok(())
+    unpack(to.rootfs.root(), part, strip, file, to.lock.epoch).during("unpack", subject())?;
+    to.link(&part.into, part.bin.iter().map(|(link, target)| (link, target.clone())))
+        .during("link", subject())
 }
 
 fn unpack(
@@ -286,17 +264,8 @@ mod tests {
     #[test]
     fn the_asked_registry_comes_before_the_host_that_its_document_names() {
         let (path, url) = place("https://mirror.invalid/npm", "https://origin.invalid/@a/b/-/b-1.tgz");
-        let part = LockedPart {
-            package: "@a/b".to_owned(),
-            version: "1".to_owned(),
-            tarball: "@a/b".to_owned(),
-            tarball_version: "1".to_owned(),
-            path,
-            url,
-            sha512: String::new(),
-        };
         assert_eq!(
-            urls("https://mirror.invalid/npm", &part),
+            urls("https://mirror.invalid/npm", &path, url.as_deref()),
             ["https://mirror.invalid/npm/@a/b/-/b-1.tgz", "https://origin.invalid/@a/b/-/b-1.tgz"]
         );
         assert_eq!(place("https://o.invalid/npm", "https://o.invalid/npm/b.tgz"), ("b.tgz".to_owned(), None));

@@ -1,0 +1,171 @@
+//! Parts that come from elsewhere than the distribution: found once, when they are locked, and from then on
+//! fetched by their digests.
+
+use std::path::{Path, PathBuf};
+
+use super::{PartError, download, files::make_link, git, npm, npm_tree, python};
+use crate::{
+    Result,
+    configure::Rootfs,
+    error::Context as _,
+    layer::{Doors, Order},
+    lock::{Lock, LockedPart, PartWish},
+    spec::Layer,
+    store::{Checksum, Entry, StoreError, Wanted},
+};
+
+/// What parts are put in with.
+#[derive(Clone, Copy)]
+pub(super) struct Into<'a> {
+    pub order: &'a Order,
+    pub rootfs: &'a Rootfs,
+    pub lock: &'a Lock,
+    pub doors: &'a Doors<'a>,
+}
+
+impl Into<'_> {
+    /// Finds what a lock has for a part.
+    pub fn locked(&self, kind: &str, name: &str) -> Result<&LockedPart> {
+        let found = find(self.lock, kind, name);
+        found
+            .ok_or_else(|| PartError::Unlocked { package: name.to_owned() })
+            .during("find", format!("`{name}`"))
+    }
+
+    /// Gives a file: from the cache, or fetched and checked.
+    pub fn fetch(&self, urls: &[String], checksum: Checksum, limit: u64) -> Result<Entry, StoreError> {
+        let wanted = Wanted { urls, checksum, size: None, limit };
+        self.doors.store.fetch(&wanted, self.doors.transport, &|_: u64| {})
+    }
+
+    /// Links a part's programs.
+    pub fn link<'a>(
+        &self,
+        into: &Path,
+        bin: impl Iterator<Item = (&'a PathBuf, String)>,
+    ) -> Result<(), PartError> {
+        for (link, target) in bin {
+            let target = if target.is_empty() { into.to_owned() } else { into.join(target) };
+            make_link(self.rootfs.root(), link, &target.to_string_lossy(), self.lock.epoch)?;
+        }
+        Ok(())
+    }
+}
+
+fn find<'a>(lock: &'a Lock, kind: &str, name: &str) -> Option<&'a LockedPart> {
+    lock.parts.iter().find(|part| part.kind() == kind && part.name == name)
+}
+
+/// Finds out what every part is, exactly. Of the lock, the packages are read.
+///
+/// # Errors
+/// Of the first part that cannot be had.
+pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> Result<Vec<LockedPart>> {
+    let layer = &order.spec.layer;
+    let mut found: Vec<LockedPart> = Vec::new();
+    let mut put = |part: LockedPart| match found.iter().find(|known| same(known, &part)) {
+        Some(known) if *known == part => Ok(()),
+        Some(known) => Err(PartError::Twice {
+            name: part.name.clone(),
+            versions: [known.version.clone(), part.version.clone()],
+        })
+        .during("lock", format!("`{}`", part.name)),
+        None => {
+            found.push(part);
+            Ok(())
+        }
+    };
+    for part in &layer.npm {
+        let subject = || format!("`{}`", part.package);
+        put(if part.platform.is_empty() {
+            npm_tree::lock(part, order, doors).during("find", subject())?
+        } else {
+            npm::lock(part, order, doors.transport).during("find", subject())?
+        })?;
+    }
+    for part in &layer.python {
+        put(python::lock(part, order, lock, doors).during("find", format!("`{}`", part.package))?)?;
+    }
+    for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
+        put(download::lock(part, order, doors).during("find", format!("`{}`", part.name))?)?;
+    }
+    for part in &layer.git {
+        put(git::lock(part, doors).during("find", format!("`{}`", part.url))?)?;
+    }
+    Ok(found)
+}
+
+fn same(one: &LockedPart, other: &LockedPart) -> bool {
+    one.kind() == other.kind() && one.name == other.name
+}
+
+/// Lists what an order asks of a lock's parts.
+pub(in crate::layer) fn wishes(order: &Order, lock: &Lock) -> Vec<PartWish> {
+    let layer = &order.spec.layer;
+    let wish = |kind: &'static str, name: &str, version: &str, facts| PartWish {
+        kind,
+        name: name.to_owned(),
+        version: version.to_owned(),
+        facts,
+    };
+    let mut wishes = Vec::new();
+    for part in &layer.npm {
+        if part.platform.is_empty() {
+            wishes.push(wish("npm-tree", &part.package, &part.version, Vec::new()));
+            continue;
+        }
+        let tarball = part.platform.get(&order.architecture).map(|platform| platform.package.clone());
+        wishes.push(wish(
+            "npm",
+            &part.package,
+            &part.version,
+            vec![("tarball", tarball.unwrap_or_default())],
+        ));
+    }
+    for part in &layer.python {
+        let facts = python::facts(part, lock);
+        wishes.push(wish("python", python::name(&part.package), &part.version, facts));
+    }
+    for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
+        let version = find(lock, "download", &part.name).map_or("", |found| found.version.as_str());
+        wishes.push(wish("download", &part.name, &part.version, download::facts(part, version, order)));
+    }
+    for part in &layer.git {
+        wishes.push(wish("git", &part.url, &part.revision, vec![("revision", part.revision.clone())]));
+    }
+    wishes
+}
+
+/// Counts what [`put`] will put in.
+pub(super) fn count(layer: &Layer) -> usize {
+    layer.npm.len() + layer.python.len() + layer.download.len() + layer.git.len()
+}
+
+/// Puts a layer's fetched parts in, interpreters before what runs by them.
+pub(super) fn put(layer: &Layer, to: Into<'_>, step: &dyn Fn(&str)) -> Result<()> {
+    for part in &layer.download {
+        step(&part.name);
+        if !download::is_wanted(part, to.lock) {
+            continue;
+        }
+        download::put(part, to)?;
+    }
+    let (trees, tarballs): (Vec<_>, Vec<_>) = layer.npm.iter().partition(|part| part.platform.is_empty());
+    for part in tarballs {
+        step(&part.package);
+        npm::put(part, to)?;
+    }
+    for part in &layer.git {
+        step(&part.url);
+        git::put(part, to)?;
+    }
+    for part in trees {
+        step(&part.package);
+        npm_tree::put(part, to)?;
+    }
+    for part in &layer.python {
+        step(&part.package);
+        python::put(part, to)?;
+    }
+    Ok(())
+}
