@@ -196,7 +196,7 @@ fn copy(from: &Root, at: &Path, to: &Root, into: &Path) -> io::Result<()> {
 fn meta(root: &Root, path: &Path) -> io::Result<Meta> {
     let fd = root.at(path, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
     let stat = fstat(&fd)?;
-    let mtime = i64::try_from(stat.st_mtime).unwrap_or(0);
+    let mtime = stat.st_mtime;
     Ok(Meta { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, mtime })
 }
 

@@ -144,8 +144,8 @@ impl Cause for PartError {
 
 /// Counts the parts of a layer, for progress.
 pub(super) fn count(layer: &Layer) -> u64 {
-    let own = layer.files.len() + layer.links.len() + layer.unit.len() + layer.steps.len();
-    let own = own + fetched::count(layer);
+    let own =
+        fetched::count(layer) + layer.files.len() + layer.links.len() + layer.unit.len() + layer.steps.len();
     let commands = people::commands(layer, "").len() + units::commands(layer).len();
     (own + commands + settings::files(layer).len()) as u64
 }
