@@ -29,8 +29,19 @@ pub const SERVICES: Machine = Machine {
     name: "services",
     release: "trixie",
     profiles: &[
-        "ssh", "mosh", "tmux", "webterm", "code-server", "vscode-tunnel", "caddy", "ntfy", "alloy", "netdata",
-        "netbird", "nono", "tailscale",
+        "ssh",
+        "mosh",
+        "tmux",
+        "webterm",
+        "code-server",
+        "vscode-tunnel",
+        "caddy",
+        "ntfy",
+        "alloy",
+        "netdata",
+        "netbird",
+        "nono",
+        "tailscale",
     ],
 };
 
@@ -56,10 +67,8 @@ pub const MACHINES: [&Machine; 4] = [&SERVICES, &TOOLS, &DESKTOP, &BOOKWORM];
 const AUTHORITY: &str = "/root/vendors.pem";
 
 /// What kind wants of the kernel, which all machines of this one share.
-const INOTIFY: [(&str, u64); 2] = [
-    ("/proc/sys/fs/inotify/max_user_instances", 512),
-    ("/proc/sys/fs/inotify/max_user_watches", 524_288),
-];
+const INOTIFY: [(&str, u64); 2] =
+    [("/proc/sys/fs/inotify/max_user_instances", 512), ("/proc/sys/fs/inotify/max_user_watches", 524_288)];
 
 /// The test host, the vendors that it reaches, and the machines in it.
 pub struct Place {

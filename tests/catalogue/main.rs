@@ -5,15 +5,17 @@
 //! where tests run have their sites served from here, with programs of ours in place of theirs. Machines hold as
 //! many profiles as do not clash. They need root and a network.
 
-#[path = "../host/lab.rs"]
-mod lab;
 #[path = "../kit/mod.rs"]
 mod kit;
+#[allow(dead_code, reason = "the tests of machines use the rest")]
+#[path = "../host/lab.rs"]
+mod lab;
 mod machines;
 mod promises;
 #[path = "../kit/runner.rs"]
 mod runner;
 mod table;
+#[allow(dead_code, reason = "the tests of machines use the rest")]
 #[path = "../host/traces.rs"]
 mod traces;
 mod vendors;

@@ -99,8 +99,10 @@ pub fn netbird_joins_by_a_credential_alone(place: &Place) {
 fn kept_secret(host: &Host<'_>, name: &str, secret: &str) {
     let journal = format!("journalctl --no-pager -q | grep -c {secret} || true");
     assert_eq!(sh(host, name, &journal).ok(), "0", "the journal has it");
-    let tree = format!("grep -rlI --exclude-dir=proc --exclude-dir=sys {secret} /var/lib/machines/{name}/etc \
-                        /var/lib/machines/{name}/var /var/lib/machines/{name}/usr/local || true");
+    let tree = format!(
+        "grep -rlI --exclude-dir=proc --exclude-dir=sys {secret} /var/lib/machines/{name}/etc \
+                        /var/lib/machines/{name}/var /var/lib/machines/{name}/usr/local || true"
+    );
     assert_eq!(host.sh(&tree).ok(), "", "the tree has it");
 }
 
@@ -109,7 +111,8 @@ pub fn tailscale_serves_the_table(place: &Place) {
     let name = place.machine(&SERVICES);
     let host = place.host();
     let apply = |table: &str| {
-        let script = "cat >/etc/sandbox/tailscale-serve.toml && systemctl restart tailscale-serve";
+        let script = "cat >/etc/sandbox/tailscale-serve.toml && \
+                      systemctl reset-failed tailscale-serve && systemctl restart tailscale-serve";
         host.sandbox_on(&["exec", name, "--", "sh", "-c", script], table)
     };
     let served = || sh(&host, name, "tailscale serve status").ok().to_owned();
@@ -158,9 +161,12 @@ pub fn ntfy_tells_of_a_failed_unit(place: &Place) {
                   >/run/systemd/system/doomed.service && systemctl daemon-reload && ! systemctl start doomed && \
                   for try in $(seq 100); do test -e /run/told && break; sleep 0.1; done; cat /run/told";
     let told = sh(&host, name, script);
-    for word in
-        ["POST /a-topic ", "Title: doomed.service failed on services", "Authorization: Bearer tk_of_the_test", "exit-code"]
-    {
+    for word in [
+        "POST /a-topic ",
+        "Title: doomed.service failed on services",
+        "Authorization: Bearer tk_of_the_test",
+        "exit-code",
+    ] {
         assert!(told.ok().contains(word), "{word}: {told:?}");
     }
     kept_secret(&host, name, "tk_of_the_test");

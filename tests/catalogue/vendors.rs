@@ -10,8 +10,12 @@ use crate::kit::{
 };
 
 /// The hosts that profiles fetch from.
-pub const HOSTS: [&str; 4] =
-    ["https://github.com", "https://pkgs.tailscale.com", "https://update.code.visualstudio.com", "https://dl.k8s.io"];
+pub const HOSTS: [&str; 4] = [
+    "https://github.com",
+    "https://pkgs.tailscale.com",
+    "https://update.code.visualstudio.com",
+    "https://dl.k8s.io",
+];
 
 const PREAMBLE: &str = include_str!("vendor/preamble.pl");
 
@@ -67,7 +71,8 @@ fn forge(vendor: &Vendor) {
         "kind-linux-amd64.sha256sum",
     );
     let folder = "code-server-4.106.0-linux-amd64";
-    let server = packed(&[(&format!("{folder}/bin/code-server"), &program(include_str!("vendor/code-server")))]);
+    let server =
+        packed(&[(&format!("{folder}/bin/code-server"), &program(include_str!("vendor/code-server")))]);
     release("coder/code-server", "v4.106.0", &format!("{folder}.tar.gz"), &server, "none");
     let netbird = packed(&[("README.md", b"read me"), ("netbird", &program(include_str!("vendor/netbird")))]);
     release(
