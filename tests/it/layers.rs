@@ -48,7 +48,10 @@ impl Case {
         let user = User::new(&archive, server.url());
         let case = Self { user, server, _archive: archive };
         case.profile("base", "");
-        case.profile("a", "[packages]\ninstall = [\"shapes\"]\n[[files]]\npath = \"/etc/a\"\ncontent = \"a\"\n");
+        case.profile(
+            "a",
+            "[packages]\ninstall = [\"shapes\"]\n[[files]]\npath = \"/etc/a\"\ncontent = \"a\"\n",
+        );
         case.profile("b", "[packages]\ninstall = [\"late\"]\n");
         case.profile("c", "[[files]]\npath = \"/etc/c\"\ncontent = \"c\"\n");
         case
@@ -62,8 +65,21 @@ impl Case {
 
     fn words<'a>(name: &'a str, profiles: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         let fixed = [
-            "create", name, "--release", "kit", "--profile", profiles, "--variant", "essential", "--keyring",
-            "key", "--backend", "direct", "--network", "none", "--no-start",
+            "create",
+            name,
+            "--release",
+            "kit",
+            "--profile",
+            profiles,
+            "--variant",
+            "essential",
+            "--keyring",
+            "key",
+            "--backend",
+            "direct",
+            "--network",
+            "none",
+            "--no-start",
         ];
         [&fixed[..], more].concat()
     }
@@ -134,7 +150,8 @@ fn walk(top: &Path, folder: &Path, facts: &mut BTreeMap<String, String>) {
             String::new()
         };
         let links = if found.is_file() { found.nlink() } else { 0 };
-        let fact = format!("{:o} {}:{} {links} {} {what}", found.mode(), found.uid(), found.gid(), found.rdev());
+        let fact =
+            format!("{:o} {}:{} {links} {} {what}", found.mode(), found.uid(), found.gid(), found.rdev());
         facts.insert(name, fact);
         if found.is_dir() {
             walk(top, &path, facts);
@@ -148,12 +165,13 @@ fn layers_are_built_once_and_a_machine_of_them_is_as_one_built_anew() {
     let told = case.made("one", "a,b", &[]);
     assert!(told.contains("profile `b` kept as"), "{told}");
     assert_eq!(case.names(), ["a", "b", "base", "kit"]);
+    // those that were asked for since the last look
     let fetched = || case.server.log().iter().filter(|request| request.path.ends_with(".deb")).count();
-    let before = fetched();
+    assert!(fetched() > 2);
     let told = case.made("two", "a,b", &[]);
     assert!(told.contains("4 layers laid out") && !told.contains("kept as"), "{told}");
     assert!(!told.contains("unpack"), "{told}");
-    assert_eq!(fetched(), before);
+    assert_eq!(fetched(), 0);
     case.made("anew", "a,b", &["--fresh"]);
     let (one, two, anew) = (case.facts("one"), case.facts("two"), case.facts("anew"));
     assert!(one["usr/share/shapes/two"].contains("4755") || one["usr/share/shapes/two"].contains(" 2 "));

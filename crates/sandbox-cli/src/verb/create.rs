@@ -12,11 +12,9 @@ use sandbox_core::{
     host::runner::Processes,
     layer::{self, Doors, Keeping, Order, kept::Layers},
     machine::{
-        Definition, Exception, Kind, Network, life,
+        Declared, Definition, Exception, Kind, Network, life,
         life::{Built, Plan},
-        network,
-        record::Declared,
-        volume,
+        network, volume,
     },
     name::MachineName,
     report::Event,
@@ -61,7 +59,6 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     order.spec.ports().during("stack", "the profiles")?;
     costs::accept(&args.costs, &order, &format!("sandbox create {name} …"), settings)?;
     let definition = definition(args, &name, kind, &order, &host, settings)?;
-    definition.needs.check().during("create", format!("machine `{name}`"))?;
     for volume in definition.volumes.iter().filter(|volume| volume.source.exists()) {
         let text = format!("the volume {} of an earlier machine `{name}` is taken up", volume.path.display());
         reporter.report(Event::Notice { text });

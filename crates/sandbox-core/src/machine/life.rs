@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    Backend, Definition, Kind, Leader, State,
+    Backend, Declared, Definition, Kind, Leader, ServedPort, State,
     guest::{self, GuestState},
     network,
-    record::{self, Claim, Declared, Partial, Record, Records},
+    record::{self, Claim, Partial, Record, Records},
     volume,
 };
 use crate::{
@@ -145,7 +145,7 @@ pub struct Status {
     /// Its folders that outlive the tree.
     pub volumes: Vec<volume::Mounted>,
     /// The ports that its profiles serve.
-    pub ports: Vec<record::ServedPort>,
+    pub ports: Vec<ServedPort>,
     /// When it was made, in seconds since 1970.
     pub created: i64,
 }

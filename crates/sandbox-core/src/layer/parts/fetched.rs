@@ -86,7 +86,7 @@ pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> R
     for part in &layer.python {
         put(python::lock(part, order, lock, doors).during("find", format!("`{}`", part.package))?)?;
     }
-    for part in &layer.download {
+    for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
         put(download::lock(part, order, doors).during("find", format!("`{}`", part.name))?)?;
     }
     for part in &layer.git {
@@ -126,7 +126,7 @@ pub(in crate::layer) fn wishes(order: &Order, lock: &Lock) -> Vec<PartWish> {
         let facts = python::facts(part, lock);
         wishes.push(wish("python", python::name(&part.package), &part.version, facts));
     }
-    for part in &layer.download {
+    for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
         let version = find(lock, "download", &part.name).map_or("", |found| found.version.as_str());
         wishes.push(wish("download", &part.name, &part.version, download::facts(part, version, order)));
     }
@@ -145,6 +145,9 @@ pub(super) fn count(layer: &Layer) -> usize {
 pub(super) fn put(layer: &Layer, to: Into<'_>, step: &dyn Fn(&str)) -> Result<()> {
     for part in &layer.download {
         step(&part.name);
+        if !download::is_wanted(part, to.lock) {
+            continue;
+        }
         download::put(part, to)?;
     }
     let (trees, tarballs): (Vec<_>, Vec<_>) = layer.npm.iter().partition(|part| part.platform.is_empty());
