@@ -69,6 +69,11 @@ impl Vendor {
         fs::write(file, bytes).unwrap();
     }
 
+    /// Reads what was put at a path.
+    pub fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.folder.path().join("www").join(path.trim_start_matches('/'))).ok()
+    }
+
     /// Publishes a release of a repository as a forge does, and makes it the latest.
     ///
     /// `/OWNER/REPO/releases/download/TAG/NAME` for each file, `checksums.txt` beside them, and
