@@ -8,6 +8,7 @@ use super::{
     check::{self, Error},
     file::{Apt, Layer},
     load::{Catalogue, Kind, Source, read_layer},
+    refused,
     sources::{Trusted, trusted},
 };
 use crate::{digest::Sha256, machine::Needs};
@@ -64,6 +65,7 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
     let mut own: Vec<Table> = Vec::new();
     let mut wanted_by = Vec::new();
     let mut files: Vec<Stacked> = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
     for (source, layer) in std::iter::once(&(bottom, image_layer.clone())).chain(&ordered) {
         for package in layer.packages.install.iter().chain(&layer.packages.if_available) {
             if !wanted_by.iter().any(|(known, _)| known == package) {
@@ -77,6 +79,7 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
             digest: Sha256::of(source.text.as_bytes()),
             layer: layer.clone(),
         });
+        texts.push(source.text.clone());
         let table: Table = source
             .text
             .parse()
@@ -90,6 +93,7 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
     for (file, table) in files.iter_mut().zip(own) {
         file.layer = read_layer(&Source { origin: file.origin.clone(), text: table.to_string() })?;
     }
+    refused::check(&files, &texts)?;
     let text = merged.to_string();
     let mut layer = read_layer(&Source { origin: format!("image `{image}` with its profiles"), text })?;
     layer.machine = Needs::default();

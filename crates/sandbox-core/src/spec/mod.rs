@@ -9,6 +9,7 @@ mod limit;
 mod load;
 mod merge;
 pub mod mirrors;
+mod refused;
 mod sound;
 mod sources;
 pub mod spans;
