@@ -98,7 +98,15 @@ pub enum Verb {
     Exec(Exec),
     /// Open a login shell in a machine
     Shell(Shell),
+    /// Tell whether what the machine's profiles brought works
+    Health(Named),
+    /// List, show, check and write profiles
+    Profile {
+        #[command(subcommand)]
+        verb: ProfileVerb,
+    },
     /// List images and profiles
+    #[command(hide = true)]
     Profiles,
     /// Check what this host can do
     Doctor,
@@ -115,6 +123,67 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Internal,
     },
+}
+
+/// Verbs of `sandbox profile`.
+#[derive(Debug, Subcommand)]
+pub enum ProfileVerb {
+    /// List images and profiles
+    List,
+    /// Show every value of profiles with the file and line that it comes from
+    Show(Show),
+    /// Tell everything that is wrong with files or folders of profiles; exit 3 where there is something
+    Check {
+        /// Files, and folders of files [default: ./profiles]
+        paths: Vec<PathBuf>,
+    },
+    /// Write a profile to begin with
+    New(New),
+    /// Print the JSON schema of images and profiles
+    Schema {
+        /// Print the reference of all keys instead
+        #[arg(long, hide = true)]
+        reference: bool,
+    },
+}
+
+/// `sandbox profile show`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox profile show docker
+  sandbox profile show --resolved docker,claude --release bookworm
+
+A line that begins with `-` does not count; what counts instead, or what took it back, stands behind it.")]
+pub struct Show {
+    /// Profiles: names, or paths of files
+    #[arg(required = true, value_name = "PROFILE", value_delimiter = ',')]
+    pub names: Vec<String>,
+    /// Show what they make together with all that they require, as `create` would stack them
+    #[arg(long)]
+    pub resolved: bool,
+    /// The image at the bottom; implies --resolved [default: trixie]
+    #[arg(long, value_name = "SUITE")]
+    pub release: Option<String>,
+}
+
+/// `sandbox profile new`.
+#[derive(Debug, Args)]
+pub struct New {
+    /// Its name
+    pub name: String,
+    /// The folder for it
+    #[arg(long = "in", value_name = "FOLDER", default_value = "profiles")]
+    pub folder: PathBuf,
+}
+
+/// What profiles cost.
+#[derive(Clone, Debug, Args)]
+pub struct Costs {
+    /// Accept what the profiles cost in isolation, unasked
+    #[arg(long, env = "SANDBOX_ACCEPT_COSTS", hide_env_values = true)]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub accept_costs: bool,
 }
 
 /// Verbs that only our own units and processes call.
@@ -316,9 +385,14 @@ pub struct Create {
     /// What the machine may reach
     #[arg(long, value_enum, default_value_t)]
     pub network: Network,
+    #[command(flatten)]
+    pub costs: Costs,
     /// Leave it stopped
     #[arg(long)]
     pub no_start: bool,
+    /// Wait until every health check of the profiles is well; exit 1 where one is not
+    #[arg(long, conflicts_with = "no_start")]
+    pub wait_healthy: bool,
     /// Seconds that the machine may take to boot
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub timeout: u64,
@@ -378,6 +452,9 @@ pub struct Remove {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+    /// Leave its volumes, for the next machine of the name
+    #[arg(long)]
+    pub keep_volumes: bool,
 }
 
 /// `sandbox logs`.

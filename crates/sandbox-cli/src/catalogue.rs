@@ -59,9 +59,9 @@ pub const EMBEDDED: &[(&str, &str)] = embedded![
 ];
 
 /// Gives the catalogue: `./`, the user's folder, the system's, then the built-in files.
-pub fn catalogue(home: Option<&PathBuf>) -> Catalogue {
+pub fn catalogue(own: Option<&PathBuf>) -> Catalogue {
     let mut folders = vec![PathBuf::from(".")];
-    folders.extend(home.map(|home| home.join(".config/sandbox")));
+    folders.extend(own.cloned());
     folders.push(PathBuf::from("/etc/sandbox"));
     Catalogue { folders, embedded: EMBEDDED }
 }

@@ -7,7 +7,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::{args::Global, exit::Exit, failure::Failure};
+use sandbox_core::spec::Catalogue;
+
+use crate::{args::Global, catalogue::catalogue, exit::Exit, failure::Failure};
 
 /// How events and results are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct Settings {
     pub timings: bool,
     /// The user's home, if known.
     pub home: Option<PathBuf>,
+    /// The folder of the user's own images and profiles.
+    pub own: Option<PathBuf>,
     /// This program's own absolute path.
     pub program: PathBuf,
     /// Seconds since 1970 at the start of this run.
@@ -78,6 +82,11 @@ impl Settings {
             },
             timings: *timings,
             home: variable("HOME").map(PathBuf::from),
+            own: variable("XDG_CONFIG_HOME")
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+                .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".config")))
+                .map(|path| path.join("sandbox")),
             program,
             now: clock(),
             term: variable("TERM").unwrap_or_else(|| "dumb".to_owned()),
@@ -88,6 +97,11 @@ impl Settings {
             },
             interactive: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         })
+    }
+
+    /// Gives the images and profiles that this user has.
+    pub fn catalogue(&self) -> Catalogue {
+        catalogue(self.own.as_ref())
     }
 
     /// Tells whether results are JSON.

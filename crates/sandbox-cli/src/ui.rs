@@ -9,6 +9,11 @@ pub fn line(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
+/// Prints a text on stdout as it is.
+pub fn text(text: &str) {
+    let _ = write!(io::stdout(), "{text}");
+}
+
 /// Prints a value as JSON on stdout.
 pub fn json(value: &impl serde::Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(value) {

@@ -33,6 +33,7 @@ pub fn run(args: &Bootstrap, settings: &Settings) -> Result<Exit, Failure> {
     let store = build::store(settings)?;
     let transport = build::transport(&args.build, settings)?;
     let progress = Progress::new(settings);
+    build::hidden(&order, &progress, settings);
     let doors = Doors {
         transport: &transport,
         runner: &Processes::new(),

@@ -10,6 +10,7 @@ use sandbox_core::{
     },
     layer::Order,
     lock::Asked,
+    report::{Event, Reporter},
     resolve::Variant,
     spec::{self, Spec, Trusted, mirrors},
     store::Store,
@@ -17,7 +18,6 @@ use sandbox_core::{
 
 use crate::{
     args::Build,
-    catalogue::catalogue,
     exit::Exit,
     failure::Failure,
     settings::{Proxies, Settings},
@@ -37,7 +37,7 @@ pub fn order(
     hostname: &str,
     settings: &Settings,
 ) -> Result<Order, Failure> {
-    let mut spec = spec::stack(&catalogue(settings.home.as_ref()), suite, profiles)
+    let mut spec = spec::stack(&settings.catalogue(), suite, profiles)
         .during("read", format!("image `{suite}` with its profiles"))?;
     spec.sources.extend(extra_sources(args)?);
     let architecture = args.arch.clone().unwrap_or_else(|| ARCHITECTURE.to_owned());
@@ -79,6 +79,16 @@ pub fn order(
         architecture,
         spec,
     })
+}
+
+/// Says which files of the user's stand in front of those of the program.
+pub fn hidden(order: &Order, reporter: &dyn Reporter, settings: &Settings) {
+    let catalogue = settings.catalogue();
+    for file in order.spec.files.iter().filter(|file| catalogue.hides(file.kind, &file.name, &file.origin)) {
+        let text =
+            format!("{} `{}` is {}, which hides the built-in one", file.kind.word(), file.name, file.origin);
+        reporter.report(Event::Notice { text });
+    }
 }
 
 fn read_keyrings(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use sandbox_core::{
+    error::Context as _,
     host::runner::Processes,
     layer::{self, Doors, Order},
     machine::{Definition, Exception, Kind, Network, life, life::Plan, network, record::Declared, volume},
@@ -16,7 +17,7 @@ use sandbox_core::{
 };
 
 use super::{
-    build, internal, locked,
+    build, costs, health, internal, locked,
     machine::{Host, holder, name, say_state},
 };
 use crate::{args, exit::Exit, failure::Failure, settings::Settings};
@@ -50,10 +51,15 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     let machines = host.machines()?;
     let kind = backend(args.backend, &host);
     let reporter = host.reporter();
-    for cost in &order.spec.layer.costs {
-        reporter.report(Event::Notice { text: format!("costs: {cost}") });
-    }
+    build::hidden(&order, reporter, settings);
+    order.spec.ports().during("stack", "the profiles")?;
+    costs::accept(&args.costs, &order, &format!("sandbox create {name} …"), settings)?;
     let definition = definition(args, &name, kind, &order, &host, settings)?;
+    definition.needs.check().during("create", format!("machine `{name}`"))?;
+    for volume in definition.volumes.iter().filter(|volume| volume.source.exists()) {
+        let text = format!("the volume {} of an earlier machine `{name}` is taken up", volume.path.display());
+        reporter.report(Event::Notice { text });
+    }
     for exception in &definition.exceptions {
         reporter.report(Event::Notice {
             text: format!(
@@ -81,6 +87,9 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     })?;
     if let Some(state) = state {
         say_state(&name, &state, settings);
+    }
+    if args.wait_healthy {
+        health::wait(&name, settings)?;
     }
     Ok(Exit::OK)
 }
@@ -112,7 +121,6 @@ fn definition(
     host: &Host,
     settings: &Settings,
 ) -> Result<Definition, Failure> {
-    use sandbox_core::error::Context as _;
     let machines = host.as_they_are();
     let backend = machines.backend(kind).during("use", format!("backend `{}`", life::word(kind)))?;
     let network = match args.network {

@@ -44,7 +44,11 @@ pub fn shell(args: args::Shell, settings: &Settings) -> Result<Exit, Failure> {
     Ok(Exit(ended.code()))
 }
 
-fn leader(name: &MachineName, settings: &Settings) -> Result<Leader, Failure> {
+/// Finds the first process of a machine that runs.
+///
+/// # Errors
+/// Where it does not run.
+pub fn leader(name: &MachineName, settings: &Settings) -> Result<Leader, Failure> {
     let host = Host::new(settings);
     let machines = host.as_they_are();
     let subject = || format!("machine `{name}`");

@@ -76,6 +76,16 @@ fn rows(machine: &Status) -> Vec<(&'static str, String)> {
         rows.push(("leader", leader.to_string()));
         rows.push(("addresses", addresses.join(", ")));
     }
+    let ports = machine.ports.iter();
+    let ports = ports.map(|served| {
+        let port = &served.port;
+        let address = std::net::SocketAddr::new(port.address, port.port);
+        ("port", format!("{address}/{}: {} ({})", port.protocol.word(), port.what, served.profile))
+    });
+    let volumes = machine.volumes.iter();
+    let volumes =
+        volumes.map(|volume| ("volume", format!("{} in {}", volume.path.display(), volume.source.display())));
+    rows.extend(ports.chain(volumes));
     if !machine.failed_units.is_empty() {
         rows.push(("failed", machine.failed_units.join(", ")));
     }

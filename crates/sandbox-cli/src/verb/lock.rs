@@ -12,7 +12,7 @@ use sandbox_core::{
     lock::{self, Change, Difference, Direction, Lock},
 };
 
-use super::{build, locked};
+use super::{build, costs, locked};
 use crate::{
     args::{self, LockVerb},
     exit::Exit,
@@ -52,6 +52,8 @@ fn write(args: &args::Lock, settings: &Settings) -> Result<Exit, Failure> {
     let store = build::store(settings)?;
     let transport = build::transport(&args.build, settings)?;
     let progress = Progress::new(settings);
+    build::hidden(&order, &progress, settings);
+    costs::show(&order.spec.costs(), settings);
     let doors = Doors {
         transport: &transport,
         runner: &Processes::new(),

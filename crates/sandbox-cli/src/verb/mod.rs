@@ -2,16 +2,18 @@
 
 mod bootstrap;
 mod build;
+mod costs;
 mod create;
 mod doctor;
 mod exec;
+mod health;
 mod internal;
 mod list;
 mod lock;
 mod locked;
 mod logs;
 mod machine;
-mod profiles;
+mod profile;
 mod remove;
 mod resolve;
 
@@ -48,7 +50,9 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Logs(args) => logs::run(&args, settings),
         Verb::Exec(args) => exec::exec(args, settings),
         Verb::Shell(args) => exec::shell(args, settings),
-        Verb::Profiles => profiles::run(settings),
+        Verb::Health(args) => health::run(&args, settings),
+        Verb::Profile { verb } => profile::run(&verb, settings),
+        Verb::Profiles => profile::list(settings),
         Verb::Doctor => doctor::run(settings),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sandbox", &mut std::io::stdout());

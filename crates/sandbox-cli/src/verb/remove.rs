@@ -1,6 +1,6 @@
 //! `sandbox remove`.
 
-use sandbox_core::machine::life::Volumes;
+use sandbox_core::{machine::life::Volumes, report::Event};
 
 use super::machine::{Host, holder, name};
 use crate::{args::Remove, exit::Exit, failure::Failure, settings::Settings, ui};
@@ -15,12 +15,31 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
     let host = Host::new(settings);
     let machines = host.machines()?;
     let status = machines.status(&name)?;
+    let paths: Vec<_> = status.volumes.iter().map(|volume| volume.path.display().to_string()).collect();
+    let kept = match (paths.is_empty(), args.keep_volumes) {
+        (true, _) => String::new(),
+        (false, true) => format!(" Its volumes stay: {}.", paths.join(", ")),
+        (false, false) => {
+            format!(
+                " Its volumes go with it, logins and work among them: {} (--keep-volumes).",
+                paths.join(", ")
+            )
+        }
+    };
+    if args.yes && !kept.is_empty() {
+        host.reporter().report(Event::Notice { text: kept.trim().to_owned() });
+    }
     if !args.yes {
-        let question = format!("Remove machine `{name}` with all that is in it ({})?", status.tree.display());
+        let question =
+            format!("Remove machine `{name}` with all that is in it ({})?{kept}", status.tree.display());
         if !ui::confirm(&question, settings.interactive, &format!("sandbox remove {name} --yes"))? {
             return Ok(Exit::UNAVAILABLE);
         }
     }
-    machines.remove(&name, Volumes::Removed, &holder("remove"))?;
+    machines.remove(
+        &name,
+        if args.keep_volumes { Volumes::Kept } else { Volumes::Removed },
+        &holder("remove"),
+    )?;
     Ok(Exit::OK)
 }

@@ -1,9 +1,14 @@
 //! One command or shell in a machine.
 
+mod health;
+mod probe;
 mod pty;
 mod pump;
 
 use std::os::fd::AsRawFd as _;
+
+pub use health::{Outcome, health};
+pub use probe::{Probed, probe};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
@@ -125,7 +130,7 @@ pub fn exec(leader: &Leader, request: &Request) -> Result<Exit, SessionError> {
     let account = find(leader, request.user.as_deref().unwrap_or("root"))?;
     let payload = Payload {
         argv: request.argv.clone(),
-        env: environment(&account, request, request.terminal),
+        env: environment(leader, &account, request, request.terminal),
         cwd: request.cwd.clone().unwrap_or_else(|| account.home.clone()),
         account,
     };
@@ -152,7 +157,7 @@ pub fn shell(leader: &Leader, user: Option<&str>, term: &str) -> Result<Exit, Se
     let request = Request { term: term.to_owned(), ..Request::default() };
     let payload = Payload {
         argv: ["runuser", "--login", &account.name].map(str::to_owned).to_vec(),
-        env: environment(&root, &request, terminal),
+        env: own_environment(&root, &request, terminal),
         cwd: "/".to_owned(),
         account: root,
     };
@@ -174,7 +179,19 @@ fn with_a_folder(mut payload: Payload, is_home: bool) -> Payload {
     payload
 }
 
-fn environment(account: &Account, request: &Request, terminal: bool) -> Vec<(String, String)> {
+/// The environment of a command: a session's own, over it what the guest sets for everybody, over that what is
+/// asked for. So a profile's variables are there as a login would have them.
+fn environment(
+    leader: &Leader,
+    account: &Account,
+    request: &Request,
+    terminal: bool,
+) -> Vec<(String, String)> {
+    let own = own_environment(account, &Request { env: Vec::new(), ..request.clone() }, terminal);
+    asked_over(guest::variables(leader, own), request)
+}
+
+fn own_environment(account: &Account, request: &Request, terminal: bool) -> Vec<(String, String)> {
     let term = if terminal && pty::is_terminal() { request.term.as_str() } else { "dumb" };
     let own = [
         ("PATH", PATH),
@@ -185,11 +202,11 @@ fn environment(account: &Account, request: &Request, terminal: bool) -> Vec<(Str
         ("LANG", "C.UTF-8"),
         ("TERM", term),
     ];
-    let mut all: Vec<(String, String)> = own
-        .iter()
-        .filter(|(key, _)| !request.env.iter().any(|(asked, _)| asked == key))
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
+    asked_over(own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(), request)
+}
+
+fn asked_over(mut all: Vec<(String, String)>, request: &Request) -> Vec<(String, String)> {
+    all.retain(|(key, _)| !request.env.iter().any(|(asked, _)| asked == key));
     all.extend(request.env.iter().cloned());
     all
 }
@@ -287,7 +304,7 @@ mod tests {
         };
         let env = vec![("PATH".to_owned(), "/x".to_owned()), ("A".to_owned(), "b=c".to_owned())];
         let request = Request { env, ..Request::default() };
-        let all = environment(&account, &request, false);
+        let all = own_environment(&account, &request, false);
         let get = |key: &str| all.iter().filter(|(name, _)| name == key).collect::<Vec<_>>();
         assert_eq!(get("PATH"), [&("PATH".to_owned(), "/x".to_owned())]);
         assert_eq!(get("A")[0].1, "b=c");

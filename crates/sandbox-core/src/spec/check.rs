@@ -57,6 +57,16 @@ pub enum Error {
         /// What the file is called.
         wanted: String,
     },
+    /// Two profiles serve the same port.
+    #[error("port {port} is served by {one} and by {other}: only one of them can have it")]
+    Port {
+        /// The port.
+        port: u16,
+        /// The file that says so first.
+        one: String,
+        /// The other.
+        other: String,
+    },
     /// Profiles require each other.
     #[error("profiles require each other in a circle: {}", circle.join(" → "))]
     Circle {

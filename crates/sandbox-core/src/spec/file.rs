@@ -78,13 +78,17 @@ pub struct Layer {
     #[serde(default)]
     pub units: Units,
     /// Kernel settings of the guest: `net.ipv4.ping_group_range = "0 1000"`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::words::read")]
+    #[schemars(schema_with = "super::words::schema")]
     pub sysctl: BTreeMap<String, String>,
-    /// Limits of the guest's processes, as setrlimit(2) names them: `nofile = "65536"`, or `soft:hard`.
-    #[serde(default)]
+    /// Limits of the guest's processes, as setrlimit(2) names and counts them (bytes, seconds): `nofile = 65536`,
+    /// `"soft:hard"`, `"infinity"`.
+    #[serde(default, deserialize_with = "super::words::read")]
+    #[schemars(schema_with = "super::words::schema")]
     pub limits: BTreeMap<String, String>,
-    /// Variables of login shells.
-    #[serde(default)]
+    /// Variables of login shells, of `sandbox exec`, and of users' units: `${NAME}` stands for the value before.
+    #[serde(default, deserialize_with = "super::words::read")]
+    #[schemars(schema_with = "super::words::schema")]
     pub environment: BTreeMap<String, String>,
     /// Variables that break what it installs, each with the reason: no file of a stack may set them.
     #[serde(default)]

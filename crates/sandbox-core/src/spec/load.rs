@@ -46,6 +46,29 @@ pub struct Source {
     pub origin: String,
     /// The text.
     pub text: String,
+    /// The file, where it is one.
+    pub path: Option<PathBuf>,
+}
+
+impl Source {
+    /// Gives the name by which a file that this one requires is found: paths begin where this file stands.
+    #[must_use]
+    pub fn required(&self, name: &str) -> String {
+        match self.path.as_ref().and_then(|path| path.parent()) {
+            Some(folder) if is_path(name) && !name.starts_with('/') => {
+                let path: PathBuf = folder.join(name).components().collect();
+                let text = path.display().to_string();
+                if text.contains('/') { text } else { format!("./{text}") }
+            }
+            _ => name.to_owned(),
+        }
+    }
+}
+
+/// Tells whether a word names a file rather than a profile of the catalogue.
+#[must_use]
+pub fn is_path(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".toml")
 }
 
 /// Where images and profiles are looked for: folders in order, then those built into the program.
@@ -63,7 +86,7 @@ impl Catalogue {
     /// # Errors
     /// [`Error::Missing`] with the nearest name, or [`Error::Unreadable`].
     pub fn find(&self, kind: Kind, name: &str) -> Result<Source, Error> {
-        if name.contains('/') || name.ends_with(".toml") {
+        if is_path(name) {
             let path = PathBuf::from(name);
             return read(&path)?
                 .ok_or_else(|| Error::Unreadable { path, source: io::Error::from(io::ErrorKind::NotFound) });
@@ -75,11 +98,18 @@ impl Catalogue {
             }
         }
         if let Some((path, text)) = self.embedded.iter().find(|(path, _)| *path == file) {
-            return Ok(Source { origin: format!("built-in {path}"), text: (*text).to_owned() });
+            return Ok(Source { origin: format!("built-in {path}"), text: (*text).to_owned(), path: None });
         }
         let known = self.names(kind);
         let nearest = check::nearest(name, known.iter().map(String::as_str));
         Err(Error::Missing { kind: kind.word(), name: name.to_owned(), nearest, known })
+    }
+
+    /// Tells whether a file that was found stands in front of one that is built into the program.
+    #[must_use]
+    pub fn hides(&self, kind: Kind, name: &str, origin: &str) -> bool {
+        let file = format!("{}/{name}.toml", kind.folder());
+        !origin.starts_with("built-in ") && self.embedded.iter().any(|(path, _)| *path == file)
     }
 
     /// Lists the names that [`Self::find`] would find, in order.
@@ -123,7 +153,9 @@ impl Catalogue {
 
 fn read(path: &Path) -> Result<Option<Source>, Error> {
     match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Source { origin: path.display().to_string(), text })),
+        Ok(text) => {
+            Ok(Some(Source { origin: path.display().to_string(), text, path: Some(path.to_owned()) }))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Unreadable { path: path.to_owned(), source }),
     }
@@ -186,7 +218,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source { origin: "p.toml".to_owned(), text: text.to_owned() }
+        Source { origin: "p.toml".to_owned(), text: text.to_owned(), path: None }
     }
 
     #[test]

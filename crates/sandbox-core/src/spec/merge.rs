@@ -7,6 +7,7 @@ use toml::{Table, Value};
 use super::{
     check::{self, Error},
     file::{Apt, Layer},
+    lint,
     load::{Catalogue, Kind, Source, read_layer},
     refused,
     sources::{Trusted, trusted},
@@ -59,27 +60,25 @@ pub struct Stacked {
 /// # Errors
 /// Whatever is wrong with a file, named with file and line.
 pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<Spec, Error> {
-    let (bottom, image_layer) = catalogue.layer(Kind::Image, image)?;
-    let ordered = order(catalogue, profiles)?;
+    let all = files(catalogue, image, profiles)?;
+    let image_name = all.first().map(|(_, _, layer)| layer.name.clone()).unwrap_or_default();
     let mut merged = Table::new();
     let mut own: Vec<Table> = Vec::new();
     let mut wanted_by = Vec::new();
     let mut files: Vec<Stacked> = Vec::new();
-    let mut texts: Vec<String> = Vec::new();
-    for (source, layer) in std::iter::once(&(bottom, image_layer.clone())).chain(&ordered) {
+    for (kind, source, layer) in &all {
         for package in layer.packages.install.iter().chain(&layer.packages.if_available) {
             if !wanted_by.iter().any(|(known, _)| known == package) {
                 wanted_by.push((package.clone(), source.origin.clone()));
             }
         }
         files.push(Stacked {
-            kind: if files.is_empty() { Kind::Image } else { Kind::Profile },
+            kind: *kind,
             name: layer.name.clone(),
             origin: source.origin.clone(),
             digest: Sha256::of(source.text.as_bytes()),
             layer: layer.clone(),
         });
-        texts.push(source.text.clone());
         let table: Table = source
             .text
             .parse()
@@ -91,11 +90,14 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
         stack_table(&mut merged, table, layer);
     }
     for (file, table) in files.iter_mut().zip(own) {
-        file.layer = read_layer(&Source { origin: file.origin.clone(), text: table.to_string() })?;
+        file.layer =
+            read_layer(&Source { origin: file.origin.clone(), text: table.to_string(), path: None })?;
     }
+    let texts: Vec<&str> = all.iter().map(|(_, source, _)| source.text.as_str()).collect();
     refused::check(&files, &texts)?;
     let text = merged.to_string();
-    let mut layer = read_layer(&Source { origin: format!("image `{image}` with its profiles"), text })?;
+    let origin = format!("image `{image}` with its profiles");
+    let mut layer = read_layer(&Source { origin, text, path: None })?;
     layer.machine = Needs::default();
     for file in &files {
         layer.machine.add(&file.layer.machine);
@@ -113,8 +115,8 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
     let sources = layer.source.iter().cloned().map(|source| trusted(&origin, source));
     Ok(Spec {
         sources: sources.collect::<Result<_, _>>()?,
-        image: image_layer.name,
-        profiles: ordered.into_iter().map(|(_, layer)| layer.name).collect(),
+        image: image_name,
+        profiles: all.into_iter().skip(1).map(|(_, _, layer)| layer.name).collect(),
         distribution: layer.distribution.clone().ok_or_else(|| incomplete("distribution"))?,
         keyring: layer.keyring.clone().ok_or_else(|| incomplete("keyring"))?,
         apt: layer.apt.clone().ok_or_else(|| incomplete("apt"))?,
@@ -122,6 +124,50 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
         files,
         layer,
     })
+}
+
+impl Spec {
+    /// Sees that no two profiles serve one port.
+    ///
+    /// # Errors
+    /// [`Error::Port`].
+    pub fn ports(&self) -> Result<(), Error> {
+        for (at, file) in self.files.iter().enumerate() {
+            for other in &self.files[..at] {
+                for port in &file.layer.ports {
+                    if other.layer.ports.iter().any(|known| lint::clashes(known, port)) {
+                        let (one, other) = (other.origin.clone(), file.origin.clone());
+                        return Err(Error::Port { port: port.port, one, other });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what the profiles cost in isolation: the file that says so, and its words.
+    #[must_use]
+    pub fn costs(&self) -> Vec<(&Stacked, &str)> {
+        self.files
+            .iter()
+            .flat_map(|file| file.layer.costs.iter().map(move |cost| (file, cost.as_str())))
+            .collect()
+    }
+}
+
+/// Loads an image and profiles with all they require, in the order in which they are stacked.
+///
+/// # Errors
+/// Whatever is wrong with a file, named with file and line.
+pub fn files(
+    catalogue: &Catalogue,
+    image: &str,
+    profiles: &[String],
+) -> Result<Vec<(Kind, Source, Layer)>, Error> {
+    let (source, layer) = catalogue.layer(Kind::Image, image)?;
+    let ordered = order(catalogue, profiles)?.into_iter();
+    let ordered = ordered.map(|(source, layer)| (Kind::Profile, source, layer));
+    Ok(std::iter::once((Kind::Image, source, layer)).chain(ordered).collect())
 }
 
 /// Orders profiles so that each comes after what it requires, otherwise as they were given.
@@ -147,7 +193,8 @@ fn order(catalogue: &Catalogue, profiles: &[String]) -> Result<Vec<(Source, Laye
                     continue;
                 }
                 open.push(name);
-                let requires: Vec<_> = layer.requires.iter().rev().cloned().map(Step::Enter).collect();
+                let requires = layer.requires.iter().rev().map(|name| source.required(name));
+                let requires: Vec<_> = requires.map(Step::Enter).collect();
                 steps.push(Step::Leave(source, Box::new(layer)));
                 steps.extend(requires);
             }

@@ -4,15 +4,20 @@
 //! stacked on it. Files are read by [`Catalogue::find`] only, everything else takes text or values.
 
 mod check;
+pub mod explain;
 mod file;
 mod limit;
+pub mod lint;
 mod load;
 mod merge;
 pub mod mirrors;
 mod refused;
+pub mod schema;
+pub mod secrets;
 mod sound;
 mod sources;
 pub mod spans;
+mod words;
 
 pub use check::Error;
 pub use file::{
@@ -21,8 +26,8 @@ pub use file::{
     Unit, Units, User, Volume, VolumeKind,
 };
 pub use limit::{LIMITS, Limit};
-pub use load::{Catalogue, Kind, Source};
-pub use merge::{Spec, Stacked, stack};
+pub use load::{Catalogue, Kind, Source, is_path};
+pub use merge::{Spec, Stacked, files, stack};
 pub use sources::{Trusted, is_armored, of_stanzas, trusted};
 
 /// Tells whether a word can be the name of a variable.

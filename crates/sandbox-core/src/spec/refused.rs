@@ -20,7 +20,7 @@ const PLACES: [&str; 8] = [
 ///
 /// # Errors
 /// [`Error::Value`] at the line that sets it, with the reason of who refuses it.
-pub(super) fn check(files: &[Stacked], texts: &[String]) -> Result<(), Error> {
+pub(super) fn check(files: &[Stacked], texts: &[&str]) -> Result<(), Error> {
     for by in files {
         for (name, reason) in &by.layer.refuses {
             for (file, text) in files.iter().zip(texts) {

@@ -218,7 +218,7 @@ pub(super) fn put(part: &Download, to: Into<'_>) -> Result<()> {
         }
         _ => {
             let only: Vec<String> = part.only.iter().map(|path| fill(path)).collect();
-            let taken = Taken { strip: part.strip, only: &only, epoch };
+            let taken = Taken { strip: part.strip, only: &only, epoch, owner: (0, 0) };
             unarchive::unpack(kind, file, entry.size(), to.rootfs.root(), &into, &taken)
                 .map_err(broken)
                 .during("unpack", subject())?;
@@ -232,7 +232,7 @@ pub(super) fn put(part: &Download, to: Into<'_>) -> Result<()> {
 fn single(to: Into<'_>, path: &Path, from: impl Read, size: u64) -> std::result::Result<(), UnarchiveError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().map(PathBuf::from).unwrap_or_default();
-    let taken = Taken { strip: 0, only: &[], epoch: to.lock.epoch };
+    let taken = Taken { strip: 0, only: &[], epoch: to.lock.epoch, owner: (0, 0) };
     unarchive::one(from, size, to.rootfs.root(), folder, &name, &taken)
 }
 

@@ -78,7 +78,7 @@ pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> R
     for part in &layer.npm {
         let subject = || format!("`{}`", part.package);
         put(if part.platform.is_empty() {
-            npm_tree::lock(part, order, doors).during("find", subject())?
+            npm_tree::lock(part, order, lock, doors).during("find", subject())?
         } else {
             npm::lock(part, order, doors.transport).during("find", subject())?
         })?;

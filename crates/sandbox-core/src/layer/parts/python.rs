@@ -1,45 +1,356 @@
-//! The files of git repositories at a commit.
+//! Python tools with all they depend on, each in a virtual environment of its own.
+//!
+//! What a tool needs is found out when it is locked, of what the index says and the packages say of themselves, for
+//! the Python that the lock's packages bring. When it is built, the files are fetched by their digests, and the pip
+//! of the tree installs them, without a network.
 
-use super::fetched::Into;
+mod index;
+mod install;
+mod requirement;
+mod solve;
+mod version;
+mod wheel;
+
+use std::{collections::HashMap, fs::File, io::Read as _, path::PathBuf};
+
+use index::{Candidate, Index, name_of};
+use requirement::{Environment, Requirement};
+use wheel::Tree;
+
+use super::{PartError, fetched::Into, npm_tree::at_once};
 use crate::{
     Result,
-    error::{Cause, Class},
+    error::{Cause, Class, Context as _, Hint},
+    host::{
+        runner::RunnerError,
+        transport::{Ask, TransportError, asked},
+    },
     layer::{Doors, Order},
-    lock::{Lock, LockedPart},
+    lock::{Fetched, Lock, LockedPart, PythonFile},
+    report::Event,
     spec::Python,
+    store::{Checksum, StoreError, Wanted},
 };
 
-/// Why the files of a repository cannot be had.
+/// The most bytes of one file.
+const LIMIT: u64 = 4 << 30;
+
+/// The most bytes of what a package says of itself.
+const METADATA: u64 = 64 << 20;
+
+/// How many files are fetched at once.
+const JOBS: usize = 8;
+
+/// Why a Python tool is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum PythonError {
-    /// Not yet.
-    #[error("not yet")]
-    Not,
+    /// Nothing in the tree makes it.
+    #[error("`{package}` is installed by Python, and the tree lacks {lacking}")]
+    NoPython {
+        /// The tool.
+        package: String,
+        /// The package that is missing.
+        lacking: &'static str,
+    },
+    /// The index cannot be asked.
+    #[error("the Python index does not tell of `{package}`")]
+    Ask {
+        /// The package.
+        package: String,
+        /// Why.
+        #[source]
+        source: TransportError,
+    },
+    /// What came is no list of files.
+    #[error("{url} is no list of a package's files")]
+    Document {
+        /// The address.
+        url: String,
+    },
+    /// What the profile says is no requirement.
+    #[error("`{text}` is no requirement on a Python package")]
+    Requirement {
+        /// What it says.
+        text: String,
+    },
+    /// A dependency is not of the index.
+    #[error("`{package}` needs `{wanted}`, which the index does not have")]
+    Foreign {
+        /// Who needs it.
+        package: String,
+        /// What it needs.
+        wanted: String,
+    },
+    /// No versions go together.
+    #[error("no version of `{package}` with a wheel for this tree fulfils {}", wishes.join(" and "))]
+    Conflict {
+        /// The package.
+        package: String,
+        /// What is wished, and by whom.
+        wishes: Vec<String>,
+    },
+    /// No versions were found in time.
+    #[error("no versions that go together were found in {rounds} rounds")]
+    Rounds {
+        /// How many.
+        rounds: usize,
+    },
+    /// A file has no digest.
+    #[error("the Python index gives no sha256 of `{file}`")]
+    Digest {
+        /// The file.
+        file: String,
+    },
+    /// A file is not what it should be.
+    #[error("`{file}` is damaged, or describes no package")]
+    Wheel {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file cannot be had.
+    #[error("`{file}` cannot be had")]
+    Fetch {
+        /// The file.
+        file: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// Python or its pip failed.
+    #[error("pip does not install `{package}`")]
+    Pip {
+        /// The tool.
+        package: String,
+        /// Its story.
+        #[source]
+        source: Box<RunnerError>,
+    },
+    /// The tree cannot be written.
+    #[error("{} cannot be written in the tree", path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 impl Cause for PythonError {
     fn class(&self) -> Class {
-        Class::Bug
+        match self {
+            Self::Ask { source, .. } => source.class(),
+            Self::Fetch { source, .. } => source.class(),
+            Self::Pip { source, .. } => source.class(),
+            Self::NoPython { .. } | Self::Requirement { .. } => Class::File,
+            Self::Document { .. } | Self::Foreign { .. } | Self::Digest { .. } | Self::Wheel { .. } => {
+                Class::Untrusted
+            }
+            Self::Conflict { .. } | Self::Rounds { .. } => Class::Unavailable,
+            Self::Write { .. } => Class::Host,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::NoPython { .. } => {
+                vec![Hint::Note("the profile needs `packages.install = [\"python3-venv\"]`".into())]
+            }
+            Self::Ask { .. } | Self::Document { .. } => {
+                vec![Hint::run("name another index", "sandbox create … --python-index https://…")]
+            }
+            Self::Conflict { .. } => vec![Hint::Note(
+                "another `version`, or a condition in `with`, may help; source archives are not built".into(),
+            )],
+            Self::Fetch { source, .. } => source.hints(),
+            _ => Vec::new(),
+        }
     }
 }
 
-pub(super) fn lock(
-    _part: &Python,
-    _order: &Order,
-    _lock: &Lock,
-    _doors: &Doors<'_>,
-) -> std::result::Result<LockedPart, PythonError> {
-    Err(PythonError::Not)
-}
-
-pub(super) fn put(_part: &Python, _to: Into<'_>) -> Result<()> {
-    Ok(())
-}
-
-pub(super) fn facts(_part: &Python, _lock: &Lock) -> Vec<(&'static str, String)> {
-    Vec::new()
-}
-
+/// Gives the name of a tool in the lock, without its extras.
 pub(super) fn name(package: &str) -> &str {
-    package.split('[').next().unwrap_or(package)
+    package.split('[').next().unwrap_or(package).trim()
+}
+
+/// What a lock must have for a tool beside its version.
+pub(super) fn facts(part: &Python, lock: &Lock) -> Vec<(&'static str, String)> {
+    let python = interpreter(lock).map(|full| Environment { full, machine: String::new() });
+    let short = python.as_ref().map_or("", Environment::short);
+    vec![("python", short.to_owned()), ("asked", asked_for(part).join(", "))]
+}
+
+fn asked_for(part: &Python) -> Vec<String> {
+    std::iter::once(&part.package).chain(&part.with).cloned().collect()
+}
+
+/// Reads the version of the tree's Python in its packages: `3.13.5`.
+fn interpreter(lock: &Lock) -> Option<String> {
+    upstream(lock, "python3")
+}
+
+fn upstream(lock: &Lock, name: &str) -> Option<String> {
+    let version = &lock.packages.iter().find(|package| package.name == name)?.version;
+    let version = version.split_once(':').map_or(version.as_str(), |(_, version)| version);
+    let end = version.find(|one: char| !one.is_ascii_digit() && one != '.').unwrap_or(version.len());
+    Some(version[..end].trim_end_matches('.').to_owned())
+}
+
+fn tree_of(part: &Python, lock: &Lock) -> std::result::Result<Tree, PythonError> {
+    let lacking = |lacking| PythonError::NoPython { package: part.package.clone(), lacking };
+    let full = interpreter(lock).ok_or_else(|| lacking("python3"))?;
+    upstream(lock, "python3-venv").ok_or_else(|| lacking("python3-venv"))?;
+    let second = |version: &str| version.split('.').nth(1).and_then(|number| number.parse().ok());
+    let minor = second(&full).ok_or_else(|| lacking("python3"))?;
+    let glibc = upstream(lock, "libc6").as_deref().and_then(second).unwrap_or(17);
+    let machine = match lock.architecture.as_str() {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "i386" => "i686",
+        other => other,
+    };
+    Ok(Tree { environment: Environment { full, machine: machine.to_owned() }, minor, glibc })
+}
+
+/// Finds out which files a tool needs.
+pub(super) fn lock(
+    part: &Python,
+    order: &Order,
+    lock: &Lock,
+    doors: &Doors<'_>,
+) -> std::result::Result<LockedPart, PythonError> {
+    let tree = tree_of(part, lock)?;
+    let read = |text: &String| {
+        Requirement::parse(text).ok_or_else(|| PythonError::Requirement { text: text.clone() })
+    };
+    let wanted = match part.version.as_str() {
+        "latest" => part.package.clone(),
+        version => format!("{}=={version}", part.package),
+    };
+    let mut wishes = vec![read(&wanted)?];
+    for with in &part.with {
+        wishes.push(read(with)?);
+    }
+    wishes.retain(|wish| wish.counts(&tree.environment, &[]));
+    let mut index = Index::new(&order.python_index, doors.transport, &tree);
+    let transport = index.transport();
+    let mut known: HashMap<String, Vec<String>> = HashMap::new();
+    let mut needs = |_: &str, candidate: &Candidate| {
+        let file = candidate.wheel.file.clone();
+        if let Some(known) = known.get(&file) {
+            return Ok(known.clone());
+        }
+        let text = metadata(candidate, doors, transport)?;
+        let found = requires(&text);
+        known.insert(file, found.clone());
+        Ok(found)
+    };
+    let chosen = solve::solve(&wishes, &tree.environment, &mut index, &mut needs)?;
+    let own = name_of(&part.package);
+    let version = chosen.iter().find(|(name, _)| *name == own).map(|(_, one)| one.version.to_string());
+    let mut files =
+        chosen.into_iter().map(|(_, one)| locked(one)).collect::<std::result::Result<Vec<_>, _>>()?;
+    files.sort();
+    Ok(LockedPart {
+        name: name(&part.package).to_owned(),
+        version: version.unwrap_or_default(),
+        what: Fetched::Python { python: tree.environment.short().to_owned(), asked: asked_for(part), files },
+    })
+}
+
+fn locked(candidate: Candidate) -> std::result::Result<PythonFile, PythonError> {
+    let wheel = candidate.wheel;
+    match wheel.sha256 {
+        Some(sha256) => Ok(PythonFile { file: wheel.file, url: wheel.url, sha256 }),
+        None => Err(PythonError::Digest { file: wheel.file }),
+    }
+}
+
+/// Reads what a wheel says of itself: beside it where the index has that, or in it.
+fn metadata(
+    candidate: &Candidate,
+    doors: &Doors<'_>,
+    transport: &dyn crate::host::transport::Transport,
+) -> std::result::Result<String, PythonError> {
+    let wheel = &candidate.wheel;
+    if wheel.described {
+        let url = format!("{}.metadata", wheel.url);
+        // one that the index promised and does not have is in the wheel all the same
+        if let Ok((_, bytes)) = asked(transport, &Ask::at(&url, METADATA)) {
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    let sha256 = wheel.sha256.ok_or_else(|| PythonError::Digest { file: wheel.file.clone() })?;
+    let wanted = Wanted {
+        urls: std::slice::from_ref(&wheel.url),
+        checksum: Checksum::Sha256(sha256),
+        size: None,
+        limit: LIMIT,
+    };
+    let entry = doors
+        .store
+        .fetch(&wanted, transport, &|_: u64| {})
+        .map_err(|source| PythonError::Fetch { file: wheel.file.clone(), source })?;
+    let broken = |source| PythonError::Wheel { file: wheel.file.clone(), source };
+    let odd = |problem: zip::result::ZipError| broken(std::io::Error::other(problem.to_string()));
+    let mut archive = zip::ZipArchive::new(File::open(entry.path()).map_err(broken)?).map_err(odd)?;
+    let mut at = None;
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index).map_err(odd)?;
+        let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+        if name.ends_with(".dist-info/METADATA") && name.matches('/').count() == 1 {
+            at = Some(index);
+        }
+    }
+    let at = at.ok_or_else(|| broken(std::io::ErrorKind::NotFound.into()))?;
+    let mut text = String::new();
+    let entry = archive.by_index(at).map_err(odd)?;
+    entry.take(METADATA).read_to_string(&mut text).map_err(broken)?;
+    Ok(text)
+}
+
+/// Lists the `Requires-Dist` of a package's metadata.
+///
+/// **Source**: the Python packaging specifications, "Core metadata".
+fn requires(metadata: &str) -> Vec<String> {
+    let heads = metadata.lines().take_while(|line| !line.trim().is_empty());
+    heads.filter_map(|line| line.strip_prefix("Requires-Dist:")).map(|wish| wish.trim().to_owned()).collect()
+}
+
+/// Fetches a tool's files, and has the tree's pip install them.
+pub(super) fn put(part: &Python, to: Into<'_>) -> Result<()> {
+    let subject = || format!("`{}`", part.package);
+    let locked = to.locked("python", name(&part.package))?;
+    let Fetched::Python { files, .. } = &locked.what else {
+        return Err(PartError::Unlocked { package: part.package.clone() }).during("find", subject());
+    };
+    let one = |file| fetch(file, to);
+    let entries = at_once(files, JOBS, one).during("fetch", subject())?;
+    install::install(part, &entries, to).during("install", subject())?;
+    let text = format!("{} {}: {} Python packages", locked.name, locked.version, files.len());
+    to.doors.reporter.report(Event::Notice { text });
+    to.link(&part.into, part.bin.iter().map(|(link, target)| (link, target.clone())))
+        .during("link", subject())
+}
+
+fn fetch<'a>(
+    file: &'a PythonFile,
+    to: Into<'_>,
+) -> std::result::Result<(&'a PythonFile, crate::store::Entry), PythonError> {
+    let checksum = Checksum::Sha256(file.sha256);
+    let entry = to
+        .fetch(std::slice::from_ref(&file.url), checksum, LIMIT)
+        .map_err(|source| PythonError::Fetch { file: file.file.clone(), source })?;
+    Ok((file, entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_ends_where_its_text_begins() {
+        let text = "Metadata-Version: 2.1\nRequires-Dist: a>=1\nRequires-Dist: b; extra == 'x'\n\nRequires-Dist: c\n";
+        assert_eq!(requires(text), ["a>=1", "b; extra == 'x'"]);
+    }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bounds::{Bounded, Budget, TooMuch};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Gid, OFlags, Uid, chownat};
 
 use crate::{
     error::{Cause, Class},
@@ -101,6 +101,14 @@ pub(super) struct Taken<'a> {
     pub only: &'a [String],
     /// The time of all files.
     pub epoch: i64,
+    /// User and group of all.
+    pub owner: (u32, u32),
+}
+
+impl Taken<'_> {
+    const fn meta(&self, mode: u32) -> Meta {
+        Meta { mode, uid: self.owner.0, gid: self.owner.1, mtime: self.epoch }
+    }
 }
 
 /// Unpacks an archive into a folder of a tree; `size` is the archive's own.
@@ -130,7 +138,7 @@ pub(super) fn unpack(
 }
 
 /// The folder that an archive is unpacked into.
-struct Folder<'a> {
+pub(super) struct Folder<'a> {
     inside: Root,
     taken: &'a Taken<'a>,
     budget: Budget,
@@ -154,9 +162,15 @@ pub(super) fn one(
 }
 
 impl<'a> Folder<'a> {
-    fn open(root: &Root, into: &Path, size: u64, taken: &'a Taken<'a>) -> Result<Self, UnarchiveError> {
+    /// Makes and opens the folder.
+    pub(super) fn open(
+        root: &Root,
+        into: &Path,
+        size: u64,
+        taken: &'a Taken<'a>,
+    ) -> Result<Self, UnarchiveError> {
         let failed = |source| UnarchiveError::Write { path: into.display().to_string(), source };
-        root.make_folders(into, Meta::of_root(0o755, taken.epoch)).map_err(failed)?;
+        root.make_folders(into, taken.meta(0o755)).map_err(failed)?;
         // links that are there already, such as /bin, lead on; those of the archive lead nowhere else
         let inside = root.within(into, Links::Refused).map_err(failed)?;
         let budget = Budget::of(size);
@@ -184,19 +198,22 @@ impl<'a> Folder<'a> {
         Ok(asked.then_some(path))
     }
 
-    fn folder(&self, path: &Path) -> Result<(), UnarchiveError> {
-        self.inside
-            .make_folders(path, Meta::of_root(0o755, self.taken.epoch))
-            .map_err(|source| written(path, source))
+    pub(super) fn folder(&self, path: &Path) -> Result<(), UnarchiveError> {
+        self.inside.make_folders(path, self.taken.meta(0o755)).map_err(|source| written(path, source))
     }
 
     fn above(&self, path: &Path) -> Result<(), UnarchiveError> {
         path.parent().map_or(Ok(()), |folder| self.folder(folder))
     }
 
-    fn file(&mut self, path: &Path, executable: bool, from: &mut dyn io::Read) -> Result<(), UnarchiveError> {
+    pub(super) fn file(
+        &mut self,
+        path: &Path,
+        executable: bool,
+        from: &mut dyn io::Read,
+    ) -> Result<(), UnarchiveError> {
         self.above(path)?;
-        let meta = Meta::of_root(if executable { 0o755 } else { 0o644 }, self.taken.epoch);
+        let meta = self.taken.meta(if executable { 0o755 } else { 0o644 });
         let limit = self.budget.limit();
         let mut from = self.budget.reader(from);
         let outcome = self.inside.write_from(path, &mut from, meta);
@@ -207,7 +224,7 @@ impl<'a> Folder<'a> {
         }
     }
 
-    fn link(&mut self, path: &Path, target: &[u8]) -> Result<(), UnarchiveError> {
+    pub(super) fn link(&mut self, path: &Path, target: &[u8]) -> Result<(), UnarchiveError> {
         let shown = String::from_utf8_lossy(target).into_owned();
         let depth = path.components().count().saturating_sub(1);
         if !stays_inside(target, depth) {
@@ -215,9 +232,16 @@ impl<'a> Folder<'a> {
         }
         self.above(path)?;
         let made = self.inside.link(path, std::ffi::OsStr::from_bytes(target), self.taken.epoch);
-        made.map_err(|source| written(path, source))?;
+        made.and_then(|()| self.own_link(path)).map_err(|source| written(path, source))?;
         self.links.push((path.to_owned(), shown));
         Ok(())
+    }
+
+    fn own_link(&self, path: &Path) -> io::Result<()> {
+        let (user, group) = self.taken.owner;
+        let (folder, name) = self.inside.parent(path)?;
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        Ok(chownat(&folder, &name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Makes a second name of a file that was unpacked before.
@@ -236,7 +260,7 @@ impl<'a> Folder<'a> {
     }
 
     /// Sees that all that was asked for is there, and that no link leads out by way of another.
-    fn end(self) -> Result<(), UnarchiveError> {
+    pub(super) fn end(self) -> Result<(), UnarchiveError> {
         if let Some((path, _)) = self.taken.only.iter().zip(&self.seen).find(|(_, seen)| !**seen) {
             return Err(UnarchiveError::Missing { path: path.clone() });
         }

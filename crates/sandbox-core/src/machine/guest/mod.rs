@@ -3,7 +3,9 @@
 mod enter;
 mod passwd;
 mod state;
+mod variables;
 
 pub use enter::{EnterError, Entry, Payload, Standard, Started, Terminal};
 pub use passwd::{Account, account};
 pub use state::{GuestState, addresses, state, wait_ready};
+pub use variables::variables;

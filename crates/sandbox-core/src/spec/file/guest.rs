@@ -131,6 +131,17 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// Gives the word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 /// A command that tells whether a profile works, run in the booted machine.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

@@ -1,0 +1,101 @@
+//! Variables that the guest sets for everybody: its environment.d(5), which a login's units have too.
+
+use std::{fs::File, io::Read as _};
+
+use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use crate::machine::Leader;
+
+/// Where they stand.
+const FOLDER: &str = "etc/environment.d";
+
+/// The most bytes that are read of a file, and the most files.
+const LIMIT: u64 = 64 << 10;
+const FILES: usize = 64;
+
+/// Reads the variables of a guest over those that there are; a file that cannot be read says nothing.
+#[must_use]
+pub fn variables(leader: &Leader, before: Vec<(String, String)>) -> Vec<(String, String)> {
+    texts(leader).unwrap_or_default().iter().fold(before, |all, text| over(text, all))
+}
+
+fn texts(leader: &Leader) -> rustix::io::Result<Vec<String>> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, format!("/proc/{}/root", leader.pid), flags | OFlags::PATH, Mode::empty())?;
+    // a guest's links lead nowhere but into the guest
+    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let folder = openat2(&root, FOLDER, flags | OFlags::RDONLY, Mode::empty(), within)?;
+    let mut names: Vec<String> = Dir::read_from(&folder)?
+        .filter_map(|entry| entry.ok()?.file_name().to_str().ok().map(str::to_owned))
+        .filter(|name| name.ends_with(".conf"))
+        .take(FILES)
+        .collect();
+    names.sort();
+    let read = |name: &String| {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = openat2(&root, format!("{FOLDER}/{name}"), flags, Mode::empty(), within).ok()?;
+        let mut bytes = Vec::new();
+        File::from(file).take(LIMIT).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok(names.iter().filter_map(read).collect())
+}
+
+/// **Source**: environment.d(5): `KEY=VALUE`, quotes, backslashes, `${KEY}` and `$KEY`.
+fn over(text: &str, mut all: Vec<(String, String)>) -> Vec<(String, String)> {
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        if !crate::spec::is_variable(key) || value.contains('\0') {
+            continue;
+        }
+        let value = expanded(value.trim(), &all);
+        all.retain(|(known, _)| known != key);
+        all.push((key.to_owned(), value));
+    }
+    all
+}
+
+fn expanded(value: &str, all: &[(String, String)]) -> String {
+    let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    let mut text = String::new();
+    let mut rest = value;
+    while let Some(letter) = rest.chars().next() {
+        rest = &rest[letter.len_utf8()..];
+        match letter {
+            '\\' => {
+                let next = rest.chars().next();
+                text.extend(next);
+                rest = &rest[next.map_or(0, char::len_utf8)..];
+            }
+            '$' => {
+                let of_name = |letter: char| letter == '_' || letter.is_ascii_alphanumeric();
+                let braced = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+                let plain = rest.split_at(rest.find(|letter| !of_name(letter)).unwrap_or(rest.len()));
+                let (name, after) = braced.unwrap_or(plain);
+                text.push_str(all.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value));
+                rest = after;
+            }
+            letter => text.push(letter),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_read_as_systemd_reads_them() {
+        let before = vec![("PATH".to_owned(), "/bin".to_owned())];
+        let text = "# c\nA=\"a \\\"b\\\" \\$HOME \\\\ é\"\nPATH=\"/opt/x:${PATH}\"\nB=$A-$NONE.\nno line\n1X=2\nPATH=\"${PATH}:/z\"\n";
+        let all = over(text, before);
+        let get = |key: &str| {
+            all.iter().filter(|(known, _)| known == key).map(|(_, v)| v.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(get("A"), ["a \"b\" $HOME \\ é"]);
+        assert_eq!(get("PATH"), ["/opt/x:/bin:/z"]);
+        assert_eq!(get("B"), ["a \"b\" $HOME \\ é-."]);
+        assert!(get("1X").is_empty());
+    }
+}

@@ -1,0 +1,274 @@
+//! Where each value of a stack comes from: file and line, who took it back, who required whom.
+
+use toml::Value;
+
+use super::{
+    check::{self, Error},
+    load::{Catalogue, Kind, Source},
+    merge,
+    spans::{Item, Node, key},
+};
+
+/// Keys that say something of the file and nothing of the stack.
+const OF_FILES: [&str; 5] = ["schema", "name", "summary", "requires", "unset"];
+
+/// A value and where it comes from.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Line {
+    /// The key: `packages.install`, `files[2].mode`. A plain list has a line for each of its items.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+    /// The profile or image that says it.
+    pub by: String,
+    /// Its file.
+    pub file: String,
+    /// The line in it.
+    pub line: usize,
+    /// Why it does not count: what took it back, or what counts instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub but: Option<String>,
+}
+
+/// A file of a stack, and why it is there.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Member {
+    /// `image` or `profile`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub file: String,
+    /// Who asked for it: `FILE:LINE` of each that requires it; none for what was asked for by name.
+    pub required_by: Vec<String>,
+}
+
+/// Explains one file by itself.
+///
+/// # Errors
+/// Where it is not TOML.
+pub fn one(source: &Source, name: &str) -> Result<Vec<Line>, Error> {
+    let node = read(source)?;
+    let mut lines = Vec::new();
+    flat(&node, "", &mut |key, value, line| lines.push(at(source, name, key, value, line)));
+    Ok(lines)
+}
+
+/// Explains an image with profiles and all that they require, in the order of their stack.
+///
+/// # Errors
+/// Whatever is wrong with a file.
+pub fn stack(
+    catalogue: &Catalogue,
+    image: &str,
+    profiles: &[String],
+) -> Result<(Vec<Member>, Vec<Line>), Error> {
+    let files = merge::files(catalogue, image, profiles)?;
+    let nodes = files.iter().map(|(_, source, _)| read(source)).collect::<Result<Vec<_>, _>>()?;
+    let mut members: Vec<Member> = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
+    for ((kind, source, layer), node) in files.iter().zip(&nodes) {
+        let required_by = files.iter().zip(&nodes).filter_map(|((_, by, layer_by), node)| {
+            let at = layer_by.requires.iter().position(|name| is_called(name, &layer.name))?;
+            Some(format!("{}:{}", by.origin, node.line_of(&format!("requires[{at}]"))))
+        });
+        members.push(Member {
+            kind: kind.word(),
+            name: layer.name.clone(),
+            file: source.origin.clone(),
+            required_by: if *kind == Kind::Image { Vec::new() } else { required_by.collect() },
+        });
+        for (at, path) in layer.unset.iter().enumerate() {
+            let by = format!("taken back by {}:{}", source.origin, node.line_of(&format!("unset[{at}]")));
+            for line in lines.iter_mut().filter(|line| line.but.is_none() && is_below(&line.key, path)) {
+                line.but = Some(by.clone());
+            }
+        }
+        add(&mut lines, source, &layer.name, node);
+    }
+    Ok((members, lines))
+}
+
+fn is_called(required: &str, name: &str) -> bool {
+    required.rsplit('/').next().unwrap_or(required).trim_end_matches(".toml") == name
+}
+
+fn is_below(key: &str, path: &str) -> bool {
+    key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn read(source: &Source) -> Result<Node, Error> {
+    Node::read(&source.text).map_err(|error| check::malformed(&source.origin, &source.text, &error))
+}
+
+fn at(source: &Source, name: &str, key: String, value: Value, line: usize) -> Line {
+    Line { key, value, by: name.to_owned(), file: source.origin.clone(), line, but: None }
+}
+
+/// Adds a file's values to those below it, by the rules that [`merge::stack`] goes by.
+fn add(lines: &mut Vec<Line>, source: &Source, name: &str, node: &Node) {
+    let Item::Table(pairs) = &node.item else { return };
+    for (top, node) in pairs.iter().filter(|(top, _)| !OF_FILES.contains(&top.as_str())) {
+        match &node.item {
+            Item::List(items) if items.iter().any(|item| matches!(item.item, Item::Table(_))) => {
+                add_tables(lines, source, name, top, items);
+            }
+            _ => flat(node, &key(top), &mut |key, value, line| {
+                add_one(lines, at(source, name, key, value, line), is_in_list(node));
+            }),
+        }
+    }
+}
+
+/// Tables of a list are compared whole: one that is there already is not there twice.
+fn add_tables(lines: &mut Vec<Line>, source: &Source, name: &str, top: &str, items: &[Node]) {
+    for item in items {
+        let mut own = Vec::new();
+        flat(item, "", &mut |key, value, line| own.push((key, value, line)));
+        let fields = |at: usize| {
+            let prefix = format!("{top}[{at}].");
+            let of = lines.iter().filter(move |line| line.key.starts_with(&prefix));
+            of.map(|line| (&line.key[format!("{top}[{at}].").len()..], &line.value)).collect::<Vec<_>>()
+        };
+        let count = (0..).find(|at| fields(*at).is_empty()).unwrap_or(0);
+        let same = |at: &usize| {
+            let there = fields(*at);
+            there.len() == own.len()
+                && own.iter().all(|(key, value, _)| there.contains(&(key.as_str(), value)))
+        };
+        if (0..count).any(|at| same(&at)) {
+            continue;
+        }
+        let own = own
+            .into_iter()
+            .map(|(key, value, line)| at(source, name, format!("{top}[{count}].{key}"), value, line));
+        lines.extend(own);
+    }
+}
+
+const fn is_in_list(node: &Node) -> bool {
+    matches!(node.item, Item::List(_))
+}
+
+fn add_one(lines: &mut Vec<Line>, mut new: Line, in_list: bool) {
+    let needs = new.key == "machine.nesting" || new.key.starts_with("machine.host-sysctl.");
+    let list = in_list || LISTS_OF_TABLES_APART.contains(&new.key.as_str());
+    for old in lines.iter_mut().filter(|old| old.but.is_none() && old.key == new.key) {
+        if list {
+            if old.value == new.value {
+                return;
+            }
+        } else if needs && level(&old.value) >= level(&new.value) {
+            new.but = Some(format!("the most counts, of {}:{}", old.file, old.line));
+        } else {
+            old.but = Some(format!("{}:{} counts instead", new.file, new.line));
+        }
+    }
+    lines.push(new);
+}
+
+/// Lists that stand in a table of their own.
+const LISTS_OF_TABLES_APART: [&str; 8] = [
+    "packages.install",
+    "packages.if-available",
+    "packages.exclude",
+    "units.enable",
+    "units.disable",
+    "units.mask",
+    "machine.system-calls",
+    "machine.devices",
+];
+
+fn level(value: &Value) -> i64 {
+    value.as_integer().unwrap_or_else(|| i64::from(value.as_bool().unwrap_or(false)))
+}
+
+/// Visits every value: each item of a plain list by itself at the top, whole within a table of a list.
+fn flat(node: &Node, path: &str, visit: &mut dyn FnMut(String, Value, usize)) {
+    match &node.item {
+        Item::Leaf(value) => visit(path.to_owned(), value.clone(), node.line),
+        Item::Table(pairs) => {
+            for (name, node) in pairs {
+                let path = if path.is_empty() { key(name) } else { format!("{path}.{}", key(name)) };
+                flat(node, &path, visit);
+            }
+        }
+        Item::List(items) if items.iter().any(|item| matches!(item.item, Item::Table(_))) => {
+            for (at, item) in items.iter().enumerate() {
+                flat(item, &format!("{path}[{at}]"), visit);
+            }
+        }
+        Item::List(items) if path.ends_with("argv") => {
+            visit(path.to_owned(), Value::Array(items.iter().filter_map(leaf).collect()), node.line);
+        }
+        Item::List(items) => {
+            for item in items {
+                flat(item, path, visit);
+            }
+        }
+    }
+}
+
+fn leaf(node: &Node) -> Option<Value> {
+    match &node.item {
+        Item::Leaf(value) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static FILES: &[(&str, &str)] = &[
+        (
+            "images/i.toml",
+            "schema = 1\nname = \"i\"\ndistribution = \"debian\"\n[packages]\ninstall = [\"a\"]\n",
+        ),
+        (
+            "profiles/q.toml",
+            "schema = 1\nname = \"q\"\n[packages]\ninstall = [\n  \"a\",\n  \"b\",\n]\n[machine]\nnesting = 2\n\
+             [environment]\nA = \"1\"\n[[users]]\nname = \"u\"\nuid = 1\n",
+        ),
+        (
+            "profiles/p.toml",
+            "schema = 1\nname = \"p\"\nrequires = [\"q\"]\n[machine]\nnesting = 1\n[environment]\nA = \"2\"\n\
+             [[users]]\nname = \"u\"\nuid = 1\n[[users]]\nname = \"u\"\nuid = 2\n",
+        ),
+        ("profiles/r.toml", "schema = 1\nname = \"r\"\nrequires = [\"p\"]\nunset = [\n  \"packages\",\n]\n"),
+    ];
+
+    #[test]
+    fn every_value_says_where_it_is_from_and_why_it_does_not_count() {
+        let catalogue = Catalogue { folders: Vec::new(), embedded: FILES };
+        let (members, lines) = stack(&catalogue, "i", &["r".to_owned()]).unwrap();
+        let names: Vec<_> =
+            members.iter().map(|member| (&*member.name, member.required_by.join(" "))).collect();
+        assert_eq!(
+            names,
+            [
+                ("i", String::new()),
+                ("q", "built-in profiles/p.toml:3".to_owned()),
+                ("p", "built-in profiles/r.toml:3".to_owned()),
+                ("r", String::new()),
+            ]
+        );
+        let of = |key: &str| lines.iter().filter(|line| line.key == key).collect::<Vec<_>>();
+        let install = of("packages.install");
+        assert_eq!(install.len(), 2, "an item of two files is there once: {install:?}");
+        assert_eq!((install[1].value.as_str(), install[1].line), (Some("b"), 6));
+        assert_eq!(install[1].but.as_deref(), Some("taken back by built-in profiles/r.toml:5"));
+        let nesting = of("machine.nesting");
+        assert_eq!(nesting[0].but, None);
+        assert!(nesting[1].but.as_deref().unwrap().contains("profiles/q.toml:9"), "{nesting:?}");
+        let variable = of("environment.A");
+        assert!(
+            variable[0].but.as_deref().unwrap().ends_with("profiles/p.toml:7 counts instead"),
+            "{variable:?}"
+        );
+        assert_eq!(variable[1].but, None);
+        assert_eq!(of("users[0].uid")[0].value.as_integer(), Some(1));
+        assert_eq!(of("users[1].uid")[0].value.as_integer(), Some(2));
+        assert!(of("users[2].uid").is_empty(), "a table of two files is there once");
+    }
+}
