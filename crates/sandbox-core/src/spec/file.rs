@@ -22,7 +22,7 @@ pub const SCHEMA: u32 = 1;
 /// One image or profile file, or several merged.
 ///
 /// **Shape**: TOML 1.0, keys in kebab-case, `schema = 1` first. Unknown keys are refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Layer {
     /// Always 1.
@@ -141,7 +141,7 @@ pub struct Layer {
 }
 
 /// Packages of the distribution.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Packages {
     /// Installed, or the build fails.
