@@ -14,8 +14,7 @@ use sandbox_core::{
     machine::{
         Declared, Definition, Exception, Kind, Network, life,
         life::{Built, Plan},
-        network,
-        volume,
+        network, volume,
     },
     name::MachineName,
     report::Event,

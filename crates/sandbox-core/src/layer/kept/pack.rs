@@ -57,7 +57,9 @@ pub fn entries(tree: &Path, changes: &[Change<'_>], mut data: Option<&mut Data>)
 
 /// The files with several names, by inode number: their group's number, and what was read of the first.
 #[derive(Default)]
-struct Groups(HashMap<u64, (u64, Kind, Vec<(OsString, Vec<u8>)>)>);
+struct Groups(HashMap<u64, Group>);
+
+type Group = (u64, Kind, Vec<(OsString, Vec<u8>)>);
 
 fn entry(folder: &File, seen: &Seen, groups: &mut Groups, data: Option<&mut Data>) -> io::Result<Entry> {
     let stat = &seen.stat;

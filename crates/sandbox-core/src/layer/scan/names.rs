@@ -20,10 +20,13 @@ fn has(text: &[u8], word: &str) -> bool {
     memmem::find(text, word.as_bytes()).is_some()
 }
 
+/// Tells whether a file of the name is what it seems to be.
+type Says = fn(&[u8]) -> bool;
+
 /// Endings of paths, what they are, and what must stand in the file.
 ///
 /// **Source**: the documentation of each program; Claude Code's and Codex's were read in their packages.
-const ENDINGS: &[(&str, &str, fn(&[u8]) -> bool)] = &[
+const ENDINGS: &[(&str, &str, Says)] = &[
     (".claude/.credentials.json", "Claude Code's login", always),
     (".claude.json", "Claude Code's state with a login", |text| {
         has(text, "\"oauthAccount\"") || has(text, "\"primaryApiKey\"")
