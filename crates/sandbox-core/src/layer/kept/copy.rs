@@ -149,7 +149,8 @@ fn one(entry: &Entry, source: &Bytes, folder: &File, piece: &mut Buffer) -> io::
     Ok(())
 }
 
-/// Gives a new file its bytes: shared where the file system can, else copied; holes stay holes.
+/// Gives a new file its bytes: shared where the file system can and they are many, else copied; holes stay holes. To
+/// share a few takes longer than to copy them: the file system writes each sharing down (xfs, measured).
 fn fill(
     file: &File,
     size: u64,
@@ -171,7 +172,11 @@ fn fill(
     for segment in segments {
         let whole = segment.length.next_multiple_of(BLOCK);
         let aligned = segment.at.is_multiple_of(BLOCK) && segment.data.is_multiple_of(BLOCK);
-        if shared && aligned && share(from.file(), segment.data, whole, file, segment.at).is_ok() {
+        if shared
+            && aligned
+            && segment.length >= LARGE
+            && share(from.file(), segment.data, whole, file, segment.at).is_ok()
+        {
             end = segment.at + whole;
             continue;
         }
