@@ -64,6 +64,18 @@ pub struct Python {
     /// Packages beside it, with their conditions: `setuptools<81`.
     #[serde(default)]
     pub with: Vec<String>,
+    /// The interpreter, where it is not the distribution's `python3`.
+    pub python: Option<Interpreter>,
+}
+
+/// An interpreter of Python that another part brings.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Interpreter {
+    /// Its path in the tree.
+    pub path: PathBuf,
+    /// Its version: `3.12.11`, or `3.12` where nothing depends on the rest.
+    pub version: String,
 }
 
 /// A binary or an archive behind a URL.
