@@ -7,6 +7,7 @@ mod apt;
 mod compare;
 mod foreign;
 mod lab;
+mod layers;
 mod parts;
 mod pockets;
 #[allow(dead_code, reason = "each test program uses its part of the kit")]
@@ -50,6 +51,7 @@ const TESTS: &[Test<Lab>] = &[
         reproducible::a_folder_has_the_times_of_a_packed_tree,
     ),
     ("tree::a_diverted_file_is_where_dpkg_puts_it", tree::a_diverted_file_is_where_dpkg_puts_it),
+    ("layers::a_stack_is_the_same_bytes_from_any_layer", layers::a_stack_is_the_same_bytes_from_any_layer),
     ("tree::nothing_of_the_work_is_left", tree::nothing_of_the_work_is_left),
     ("resolve::the_choice_of_trixie_is_apts", resolve::the_choice_of_trixie_is_apts),
     ("resolve::the_choice_of_bookworm_is_apts", resolve::the_choice_of_bookworm_is_apts),

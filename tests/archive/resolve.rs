@@ -150,7 +150,7 @@ pub fn chosen_of(catalog: &Catalog, packages: &[String]) -> Result<Set, String> 
 }
 
 fn chosen(catalog: &Catalog, wish: &Wish) -> Result<Set, String> {
-    let wanted = |name: &String| Wanted { name: name.clone(), by: "the test".to_owned() };
+    let wanted = |name: &String| Wanted { name: name.clone(), by: "the test".to_owned(), layer: 0 };
     let request = Request {
         architecture: "amd64".to_owned(),
         variant: wish.variant,

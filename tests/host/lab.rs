@@ -262,7 +262,7 @@ fn accepting<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Gives the npm registry that this machine is set to, where it has npm.
-fn npm_registry() -> Option<String> {
+pub fn npm_registry() -> Option<String> {
     let output = process::command(&["npm", "config", "get", "registry"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     Some(text.trim().to_owned()).filter(|url| url.starts_with("http"))

@@ -73,6 +73,7 @@ fn locked(stanza: &str) -> LockedPackage {
         reason: Reason::Essential,
         depends: String::new(),
         provides: String::new(),
+        layer: String::new(),
     }
 }
 

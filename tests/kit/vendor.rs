@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,10 +25,15 @@ pub struct Vendor {
 impl Vendor {
     /// Opens empty sites.
     pub fn new() -> Self {
+        Self::at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Opens empty sites at one of this machine's addresses.
+    pub fn at(address: Ipv4Addr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("www")).unwrap();
         let server = Server::new(&folder.path().join("www"));
-        let tls = Tls::before(&server);
+        let tls = Tls::at(&server, address);
         fs::write(folder.path().join("ca.pem"), &tls.authority).unwrap();
         Self { folder, server, tls }
     }

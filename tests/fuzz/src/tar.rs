@@ -117,6 +117,7 @@ fn lock(sha256: Sha256, size: usize) -> Lock {
         reason: Reason::Essential,
         depends: String::new(),
         provides: String::new(),
+        layer: String::new(),
     };
     Lock {
         image: "x".to_owned(),

@@ -20,7 +20,7 @@ use crate::{
         runner::{Command, Runner, RunnerError},
     },
     report::{Event, Phase, Reporter, Timed, Unit},
-    unpack::Unpacked,
+    unpack::{BESIDE, Unpacked},
 };
 
 /// What is particular to a tree.
@@ -52,6 +52,14 @@ pub struct Rootfs {
 }
 
 impl Rootfs {
+    /// Opens a tree that was configured before: one that was made of layers.
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub fn again(path: &Path) -> Result<Self, ConfigureError> {
+        Ok(Self { root: Root::open(path, Links::InTree).map_err(tree(path))? })
+    }
+
     /// Gives the tree, whose links are now to be taken as after chroot(2).
     #[must_use]
     pub const fn root(&self) -> &Root {
@@ -167,37 +175,47 @@ pub fn configure(
     options: &Options,
     reporter: &dyn Reporter,
 ) -> Result<Rootfs, ConfigureError> {
-    let mut configuring = Configuring::begin(unpacked, runner, options, reporter)?;
+    let mut configuring = Configuring::new(&unpacked.tree, runner, options, reporter)?;
+    configuring.begin()?;
     configuring.batch(unpacked)?;
     configuring.end()
 }
 
 /// A tree whose packages are configured batch by batch.
 pub struct Configuring<'a> {
-    root: Root,
+    rootfs: Rootfs,
     runner: &'a dyn Runner,
     options: &'a Options,
     reporter: &'a dyn Reporter,
     packages: usize,
     begun: Instant,
+    /// Scripts have run since dpkg was last asked whether it is content.
+    running: bool,
 }
 
 impl<'a> Configuring<'a> {
-    /// Gives a tree what scripts look for while they run.
+    /// Opens a tree.
     ///
     /// # Errors
-    /// Where the tree cannot be written.
-    pub fn begin(
-        unpacked: &Unpacked,
+    /// Where the tree cannot be opened.
+    pub fn new(
+        path: &Path,
         runner: &'a dyn Runner,
         options: &'a Options,
         reporter: &'a dyn Reporter,
     ) -> Result<Self, ConfigureError> {
         reporter.report(Event::Started { phase: Phase::Configure, unit: Unit::Packages, total: 0 });
-        let root = Root::open(&unpacked.tree, Links::InTree).map_err(tree(&unpacked.tree))?;
-        identity::before(&root, options)?;
-        no_services(&root, options.epoch)?;
-        Ok(Self { root, runner, options, reporter, packages: 0, begun: Instant::now() })
+        let rootfs = Rootfs { root: Root::open(path, Links::InTree).map_err(tree(path))? };
+        let begun = Instant::now();
+        Ok(Self { rootfs, runner, options, reporter, packages: 0, begun, running: false })
+    }
+
+    /// Gives a tree in which nothing was configured yet what scripts look for while they run.
+    ///
+    /// # Errors
+    /// Where the tree cannot be written.
+    pub fn begin(&mut self) -> Result<(), ConfigureError> {
+        identity::before(&self.rootfs.root, self.options)
     }
 
     /// Configures the packages that are unpacked and not configured.
@@ -205,16 +223,19 @@ impl<'a> Configuring<'a> {
     /// # Errors
     /// Of the first script that fails, with its story.
     pub fn batch(&mut self, unpacked: &Unpacked) -> Result<(), ConfigureError> {
-        self.run_batch(unpacked).map_err(|problem| full::blamed(problem, self.root.path()))
+        self.run_batch(unpacked).map_err(|problem| full::blamed(problem, self.rootfs.path()))
     }
 
     fn run_batch(&mut self, unpacked: &Unpacked) -> Result<(), ConfigureError> {
         self.packages += unpacked.packages;
+        if !std::mem::replace(&mut self.running, true) {
+            no_services(&self.rootfs.root, self.options.epoch)?;
+        }
         let timed = Timed::begin(self.reporter, Phase::Configure, "preinst scripts");
         for package in &unpacked.preinsts {
             self.at(&package.name);
             let epoch = self.options.epoch;
-            preinst::run(&self.root, package, self.runner, epoch, &|command| self.in_tree(command))?;
+            preinst::run(&self.rootfs.root, package, self.runner, epoch, &|command| self.in_tree(command))?;
         }
         drop(timed);
         if !unpacked.deferred.is_empty() {
@@ -223,33 +244,43 @@ impl<'a> Configuring<'a> {
         if unpacked.packages > 0 {
             self.at("dpkg --configure");
             let _timed = Timed::begin(self.reporter, Phase::Configure, "dpkg --configure");
-            self.dpkg("configure", &["--force-unsafe-io", "--configure", "-a"])?;
+            self.dpkg("configure", &["--force-unsafe-io", "--force-confold", "--configure", "-a"])?;
         }
         Ok(())
     }
 
-    /// Sees that dpkg is content.
+    /// Sees that dpkg is content, and gives the tree as it is when it is done or nothing is added to it.
     ///
     /// # Errors
     /// [`ConfigureError::Audit`].
-    pub fn end(self) -> Result<Rootfs, ConfigureError> {
-        services_again(&self.root)?;
-        let timed = Timed::begin(self.reporter, Phase::Configure, "dpkg --audit");
-        let audit = self.dpkg("audit", &["--audit"])?;
-        if !audit.trim().is_empty() {
-            return Err(ConfigureError::Audit { found: audit });
+    pub fn settled(&mut self) -> Result<&Rootfs, ConfigureError> {
+        if std::mem::take(&mut self.running) {
+            services_again(&self.rootfs.root)?;
+            let _timed = Timed::begin(self.reporter, Phase::Configure, "dpkg --audit");
+            let audit = self.dpkg("audit", &["--audit"])?;
+            if !audit.trim().is_empty() {
+                return Err(ConfigureError::Audit { found: audit });
+            }
         }
-        drop(timed);
+        Ok(&self.rootfs)
+    }
+
+    /// Ends, when dpkg is content.
+    ///
+    /// # Errors
+    /// [`ConfigureError::Audit`].
+    pub fn end(mut self) -> Result<Rootfs, ConfigureError> {
+        self.settled()?;
         self.reporter.report(Event::Finished {
             phase: Phase::Configure,
             elapsed: self.begun.elapsed(),
             summary: format!("{} packages", self.packages),
         });
-        Ok(Rootfs { root: self.root })
+        Ok(self.rootfs)
     }
 
     fn in_tree(&self, command: Command) -> Command {
-        environment(command.in_tree(self.root.path()), self.options.epoch)
+        environment(command.in_tree(self.rootfs.path()), self.options.epoch)
     }
 
     fn at(&self, subject: &str) {
@@ -266,7 +297,7 @@ impl<'a> Configuring<'a> {
 
     /// Has dpkg unpack what shares paths with others, after their scripts could divert them.
     fn by_dpkg(&self, packages: &[PathBuf]) -> Result<(), ConfigureError> {
-        let (root, epoch) = (&self.root, self.options.epoch);
+        let (root, epoch) = (&self.rootfs.root, self.options.epoch);
         let folder = Path::new("var/cache/sandbox-unpack");
         root.make_folders(folder, Meta::of_root(0o700, epoch)).map_err(tree(folder))?;
         let mut argv = vec!["--force-unsafe-io".to_owned(), "--unpack".to_owned()];
@@ -292,17 +323,41 @@ pub fn finish(rootfs: &Rootfs, options: &Options, reporter: &dyn Reporter) -> Re
     let begun = Instant::now();
     let timed = Timed::begin(reporter, Phase::Finish, "normalise");
     identity::after(&rootfs.root, options)?;
-    devices::make(&rootfs.root, options.epoch)?;
-    normalise::all(&rootfs.root, options.epoch)?;
-    times::clamp(&rootfs.root, options.epoch)?;
+    settle(rootfs, options.epoch)?;
     drop(timed);
-    let timed = Timed::begin(reporter, Phase::Finish, "sync");
-    let folder = std::fs::File::open(rootfs.path()).map_err(tree(rootfs.path()))?;
-    rustix::fs::syncfs(&folder).map_err(|errno| tree(rootfs.path())(errno.into()))?;
-    drop(timed);
+    sync(rootfs, reporter)?;
     let summary = "identity, normalised, on disk".to_owned();
     reporter.report(Event::Finished { phase: Phase::Finish, elapsed: begun.elapsed(), summary });
     Ok(())
+}
+
+/// Takes away what no two builds share, and what is of one machine alone: what is left may be a layer.
+///
+/// # Errors
+/// Where the tree cannot be written.
+pub fn settle(rootfs: &Rootfs, epoch: i64) -> Result<(), ConfigureError> {
+    devices::make(&rootfs.root, epoch)?;
+    normalise::all(&rootfs.root, epoch)?;
+    times::clamp(&rootfs.root, epoch, BESIDE)
+}
+
+/// Gives a settled tree its identity, and syncs it.
+///
+/// # Errors
+/// Where the tree cannot be written.
+pub fn identify(rootfs: &Rootfs, options: &Options, reporter: &dyn Reporter) -> Result<(), ConfigureError> {
+    let begun = Instant::now();
+    identity::after(&rootfs.root, options)?;
+    sync(rootfs, reporter)?;
+    let summary = "identity, on disk".to_owned();
+    reporter.report(Event::Finished { phase: Phase::Finish, elapsed: begun.elapsed(), summary });
+    Ok(())
+}
+
+fn sync(rootfs: &Rootfs, reporter: &dyn Reporter) -> Result<(), ConfigureError> {
+    let _timed = Timed::begin(reporter, Phase::Finish, "sync");
+    let folder = std::fs::File::open(rootfs.path()).map_err(tree(rootfs.path()))?;
+    rustix::fs::syncfs(&folder).map_err(|errno| tree(rootfs.path())(errno.into()))
 }
 
 /// The script that keeps services from being started (invoke-rc.d(8), policy-rc.d).

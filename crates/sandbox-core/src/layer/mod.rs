@@ -2,15 +2,25 @@
 
 mod agents;
 mod assemble;
+mod id;
+pub mod kept;
 mod locking;
 mod pack;
 mod parts;
 mod prefetch;
+pub mod scan;
 mod sources;
+mod stacked;
 mod unmet;
 
-use std::{collections::BTreeMap, path::Path, thread, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
+pub use id::{Named, ids};
 pub use locking::{changed, lock, unmet};
 pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
@@ -18,6 +28,7 @@ pub use parts::{
     python::PythonError, unarchive::UnarchiveError,
 };
 use prefetch::Prefetch;
+pub use stacked::{Keeping, Layered, build_of_layers, locked};
 
 use crate::{
     Result, archive, configure,
@@ -29,11 +40,12 @@ use crate::{
         transport::Transport,
     },
     keyring::KeyringError,
-    lock::{Asked, Lock, LockedSource},
+    lock::{self as locks, Asked, Lock, LockedSource},
     report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
-    spec::{Spec, mirrors::Mirrors},
+    spec::{Spec, Stacked, mirrors::Mirrors},
     store::{self, Store},
+    unpack,
 };
 
 /// How many downloads run at once.
@@ -256,13 +268,43 @@ fn choose(order: &Order, early: Option<&dyn archive::Early>, doors: &Doors<'_>) 
 
 /// Makes a tree of a lock and what profiles have beside packages.
 fn install(order: &Order, lock: &Lock, tree: &Path, doors: &Doors<'_>) -> Result<()> {
-    let spec = &order.spec;
-    let subject = || format!("suite `{}`", spec.image);
-    let options = configure::Options {
+    let rootfs = build_from(order, lock, tree, 0, &mut |_, _| Ok(()), doors)?;
+    configure::finish(&rootfs, &options(order, lock), doors.reporter)
+        .during("finish the tree of", format!("suite `{}`", order.spec.image))
+}
+
+fn options(order: &Order, lock: &Lock) -> configure::Options {
+    configure::Options {
         hostname: order.hostname.clone(),
         sources: sources::of_tree(order, lock),
         epoch: lock.epoch,
-    };
+    }
+}
+
+/// Puts the image and the profiles of an order, or those that are missing, into a tree: for each its packages of
+/// the lock, configured, then its parts.
+///
+/// `done` of the files of the spec are in the tree, in their order; where it is none, the folder is empty. It is
+/// called out after each file, with its place and with the tree as it is without the files above, but for
+/// [`unpack::BESIDE`], which lies in it meanwhile. What is built is the same whether it was begun with an empty
+/// folder, or with a copy of the tree that was called out earlier. What depends on the whole stack is put on top,
+/// and [`configure::finish`] is still to be done.
+///
+/// # Errors
+/// Of the stage that failed, or what `called` says; the tree is then of no use.
+pub fn build_from(
+    order: &Order,
+    lock: &Lock,
+    tree: &Path,
+    done: usize,
+    called: &mut assemble::Between<'_>,
+    doors: &Doors<'_>,
+) -> Result<configure::Rootfs> {
+    let files = &order.spec.files;
+    let names: Vec<&str> = files.iter().map(|file| &*file.name).collect();
+    let groups = locks::grouped(lock, &names);
+    let subject = || format!("suite `{}`", order.spec.image);
+    let options = options(order, lock);
     let sources = sources::sources(order).during("open", subject())?;
     let snapshots =
         archive::Snapshots::new(&sources, doors.transport, doors.store, doors.now, doors.reporter);
@@ -271,10 +313,55 @@ fn install(order: &Order, lock: &Lock, tree: &Path, doors: &Doors<'_>) -> Result
         // What a mirror has just listed and does not have is a matter of its update, not of old states.
         elsewhere: if order.locked.is_some() { Some(&snapshots) } else { None },
     };
-    let reachable = locking::reachable(lock, &sources);
-    let rootfs = assemble::assemble(&reachable, tree, &options, doors, ways, &subject())?;
-    customize(order, &rootfs, lock, doors)?;
-    configure::finish(&rootfs, &options, doors.reporter).during("finish the tree of", subject())
+    let mut reachable = locking::reachable(lock, &sources);
+    let mut missing = groups.iter().map(|&group| group >= done);
+    reachable.packages.retain(|_| missing.next().unwrap_or(true));
+    let work = assemble::Work {
+        lock: reachable,
+        groups: groups.into_iter().filter(|&group| group >= done).collect(),
+        done,
+        files: files.iter().map(|file| (file.name.clone(), parts::paths(&file.layer))).collect(),
+        tree,
+        options: &options,
+        doors,
+        ways,
+        subject: subject(),
+    };
+    let mut spent = Duration::ZERO;
+    let total = files.iter().skip(done).map(|file| parts::count(&file.layer)).sum();
+    if total > 0 {
+        doors.reporter.report(Event::Started { phase: Phase::Customize, unit: Unit::Steps, total });
+    }
+    let rootfs = work.assemble(&mut |at, rootfs| {
+        let begun = Instant::now();
+        customize(order, at, rootfs, lock, doors)?;
+        spent += begun.elapsed();
+        called(at, rootfs)
+    })?;
+    agents::put(&order.spec.layer, &rootfs, lock.epoch, doors)?;
+    if total > 0 {
+        doors.reporter.report(Event::Finished {
+            phase: Phase::Customize,
+            elapsed: spent,
+            summary: format!("{total} parts of {} profiles", order.spec.profiles.len()),
+        });
+    }
+    Ok(rootfs)
+}
+
+/// Puts in what one file of the spec has beside packages.
+fn customize(
+    order: &Order,
+    at: usize,
+    rootfs: &configure::Rootfs,
+    lock: &Lock,
+    doors: &Doors<'_>,
+) -> Result<()> {
+    let layer = &order.spec.files[at].layer;
+    let asked = layer.packages.install.iter().chain(&layer.packages.if_available).map(String::as_str);
+    unpack::asked_for(rootfs.root(), &asked.collect(), lock.epoch)
+        .during("note the packages of", format!("`{}`", layer.name))?;
+    parts::put(layer, order, rootfs, lock, doors)
 }
 
 /// Sees that the tree's programs can be run, before anything is fetched for it.
@@ -293,23 +380,32 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
     let subject = || format!("image `{}`", spec.image);
     let by: BTreeMap<&str, &str> =
         spec.wanted_by.iter().map(|(package, file)| (package.as_str(), file.as_str())).collect();
-    let wanted = |package: &String, otherwise: &str| resolve::Wanted {
+    let wanted = |package: &String, otherwise: &str, layer| resolve::Wanted {
         name: package.clone(),
         by: by.get(package.as_str()).map_or_else(|| otherwise.to_owned(), |file| (*file).to_owned()),
+        layer,
     };
     let packages = &spec.layer.packages;
+    let listed = |package: &String, otherwise: &str| {
+        let lists = |file: &Stacked| {
+            let packages = &file.layer.packages;
+            packages.install.contains(package) || packages.if_available.contains(package)
+        };
+        wanted(package, otherwise, spec.files.iter().position(lists).unwrap_or(0))
+    };
     let request = resolve::Request {
         architecture: order.architecture.clone(),
         variant: order.variant,
         install: packages
             .install
             .iter()
-            .chain(&order.include)
-            .map(|package| wanted(package, "--include"))
+            .map(|package| listed(package, "a profile"))
+            .chain(order.include.iter().map(|package| wanted(package, "--include", 0)))
             .collect(),
-        optional: packages.if_available.iter().map(|package| wanted(package, "a profile")).collect(),
+        optional: packages.if_available.iter().map(|package| listed(package, "a profile")).collect(),
         exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
         recommends: order.recommends,
+        layers: spec.files.iter().map(|file| file.name.clone()).collect(),
     };
     let origins: BTreeMap<String, Origin> = archive
         .releases
@@ -365,25 +461,4 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         packages,
         parts: Vec::new(),
     })
-}
-
-/// Puts in what profiles have beside packages.
-fn customize(order: &Order, rootfs: &configure::Rootfs, lock: &Lock, doors: &Doors<'_>) -> Result<()> {
-    let files = &order.spec.files;
-    let total = files.iter().map(|file| parts::count(&file.layer)).sum();
-    if total == 0 {
-        return Ok(());
-    }
-    let begun = Instant::now();
-    doors.reporter.report(Event::Started { phase: Phase::Customize, unit: Unit::Steps, total });
-    for file in files {
-        parts::put(&file.layer, order, rootfs, lock, doors)?;
-    }
-    agents::put(&order.spec.layer, rootfs, lock.epoch, doors)?;
-    doors.reporter.report(Event::Finished {
-        phase: Phase::Customize,
-        elapsed: begun.elapsed(),
-        summary: format!("{total} parts of {} profiles", order.spec.profiles.len()),
-    });
-    Ok(())
 }

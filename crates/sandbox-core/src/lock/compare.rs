@@ -186,6 +186,7 @@ mod tests {
             reason: Reason::Essential,
             depends: String::new(),
             provides: String::new(),
+            layer: String::new(),
         };
         Lock { packages: packages.iter().map(package).collect(), ..Lock::default() }
     }

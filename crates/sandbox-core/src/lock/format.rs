@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The version of the format that is written; older ones are still read.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// Why a text is not a lock.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +130,9 @@ struct Entry {
     depends: String,
     #[serde(default)]
     provides: String,
+    /// Since version 2.
+    #[serde(default)]
+    layer: String,
 }
 
 /// Writes a lock; the same lock gives the same bytes.
@@ -193,6 +196,7 @@ fn write_package(text: &mut String, package: &LockedPackage) {
     );
     optional(text, "depends", &package.depends);
     optional(text, "provides", &package.provides);
+    optional(text, "layer", &package.layer);
 }
 
 fn optional(text: &mut String, key: &str, value: &str) {
@@ -316,6 +320,9 @@ fn check(text: &str, at: usize, entry: &Entry, native: &str, sources: &HashSet<&
     if !packages::is_path(&entry.path) {
         return wrong("path", &entry.path);
     }
+    if entry.layer.contains(|letter: char| letter == '/' || letter.is_control()) {
+        return wrong("layer", &entry.layer);
+    }
     for (field, value) in [("depends", &entry.depends), ("provides", &entry.provides)] {
         if relation::parse(value, native).is_err() {
             return wrong(field, value);
@@ -329,8 +336,32 @@ fn package(text: &str, at: usize, entry: Entry) -> Result<LockedPackage, Error> 
         let line = line_of(text, "package", at, "reason");
         return Err(Error::Package { line, package: entry.name, field: "reason", value: entry.reason });
     };
-    let Entry { name, version, architecture, source, path, size, sha256, depends, provides, .. } = entry;
-    Ok(LockedPackage { name, version, architecture, source, path, size, sha256, reason, depends, provides })
+    let Entry {
+        name,
+        version,
+        architecture,
+        source,
+        path,
+        size,
+        sha256,
+        depends,
+        provides,
+        layer,
+        reason: _,
+    } = entry;
+    Ok(LockedPackage {
+        name,
+        version,
+        architecture,
+        source,
+        path,
+        size,
+        sha256,
+        reason,
+        depends,
+        provides,
+        layer,
+    })
 }
 
 fn reason(text: &str) -> Option<Reason> {
@@ -363,6 +394,7 @@ mod tests {
             reason,
             depends: if name == "c" { "d (>= 1), a | b".into() } else { String::new() },
             provides: if name == "d" { "virtual (= 2)".into() } else { String::new() },
+            layer: if name == "d" { "x".into() } else { "trixie".into() },
         };
         Lock {
             image: "trixie".into(),
@@ -413,7 +445,20 @@ mod tests {
         let read = read(&text).unwrap();
         assert_eq!(read, lock());
         assert_eq!(write(&read), text);
-        assert!(text.starts_with("version = 1\n") && text.ends_with("\n"));
+        assert!(text.starts_with("version = 2\n") && text.ends_with("\n"));
+    }
+
+    #[test]
+    fn reads_what_the_first_version_wrote() {
+        let text = write(&lock()).replacen("version = 2", "version = 1", 1);
+        let older: String = text
+            .lines()
+            .filter(|line| !line.starts_with("layer = "))
+            .fold(String::new(), |text, line| text + line + "\n");
+        assert_ne!(older, text);
+        let mut wanted = lock();
+        wanted.packages.iter_mut().for_each(|package| package.layer.clear());
+        assert_eq!(read(&older).unwrap(), wanted);
     }
 
     #[test]
@@ -430,10 +475,10 @@ mod tests {
     #[test]
     fn refuses_other_versions_and_shapes() {
         let text = write(&lock());
-        assert!(matches!(read(&text.replacen("version = 1\n", "", 1)), Err(Error::NoVersion)));
-        let newer = text.replacen("version = 1", "version = 2\nunknown = 1", 1);
-        assert!(matches!(read(&newer), Err(Error::Newer { version: 2 })));
-        let none = text.replacen("version = 1", "version = 0", 1);
+        assert!(matches!(read(&text.replacen("version = 2\n", "", 1)), Err(Error::NoVersion)));
+        let newer = text.replacen("version = 2", "version = 3\nunknown = 1", 1);
+        assert!(matches!(read(&newer), Err(Error::Newer { version: 3 })));
+        let none = text.replacen("version = 2", "version = 0", 1);
         assert!(matches!(read(&none), Err(Error::Older { version: 0 })));
         for (from, to) in [
             ("epoch =", "epoc ="),
@@ -458,6 +503,7 @@ mod tests {
             ("reason = \"essential\"", "reason = \"whim\"", "reason"),
             ("depends = \"d (", "depends = \"d ((", "depends"),
             ("provides = \"virtual", "provides = \"/etc", "provides"),
+            ("layer = \"x", "layer = \"../x", "layer"),
         ];
         for (from, to, field) in cases {
             let other = text.replacen(from, to, 1);

@@ -5,11 +5,13 @@
 
 mod compare;
 mod format;
+mod grouped;
 mod part;
 mod satisfies;
 
 pub use compare::{Change, Difference, Direction, compare};
 pub use format::{Error, VERSION, read, write};
+pub use grouped::grouped;
 pub use part::{Fetched, LockedPart, NpmPackage, PythonFile};
 pub use satisfies::{PartWish, SourceWish, Unmet, Unsatisfied, Wish, Wishes, unmet};
 
@@ -30,7 +32,8 @@ pub struct Lock {
     pub inputs: Vec<Input>,
     /// The suites that packages come from, in the image's order.
     pub sources: Vec<LockedSource>,
-    /// The packages, dependencies before what needs them as far as cycles allow.
+    /// The packages: the image's, then each profile's; among them dependencies before what needs them, as far as
+    /// cycles allow.
     pub packages: Vec<LockedPackage>,
     /// What profiles take from elsewhere, in their order.
     pub parts: Vec<LockedPart>,
@@ -112,6 +115,10 @@ pub struct LockedPackage {
     pub depends: String,
     /// Its `Provides`, on one line; empty where it has none.
     pub provides: String,
+    /// The name of the image or profile whose wishes, with those of what is below it, first need the package.
+    ///
+    /// Empty in older locks, and there the image is meant: see [`grouped`].
+    pub layer: String,
 }
 
 /// Why a package is in a build.

@@ -424,6 +424,7 @@ mod tests {
             reason,
             depends: depends.into(),
             provides: provides.into(),
+            layer: String::new(),
         }
     }
 

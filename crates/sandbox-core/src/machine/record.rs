@@ -24,6 +24,7 @@ use rustix::fs::FlockOperation;
 use super::{Declared, Definition};
 use crate::{
     error::{Cause, Class, Hint},
+    layer::kept::Id,
     name::MachineName,
 };
 
@@ -40,6 +41,9 @@ pub struct Record {
     pub profiles: Vec<String>,
     /// How many packages were installed.
     pub packages: usize,
+    /// The layers that its tree was made of, the image's first; none where it was built in place.
+    #[serde(default)]
+    pub layers: Vec<Id>,
     /// What its profiles declare.
     #[serde(default)]
     pub declared: Declared,
@@ -443,6 +447,7 @@ mod tests {
             image: "trixie".to_owned(),
             profiles: Vec::new(),
             packages: 1,
+            layers: Vec::new(),
             declared: Declared::default(),
             created: 0,
         }
@@ -450,6 +455,14 @@ mod tests {
 
     fn no_undo(_: Claim) -> Result<(), Error> {
         panic!("nothing was to be undone")
+    }
+
+    #[test]
+    fn a_record_of_before_there_were_layers_is_read() {
+        let name = MachineName::new("a").unwrap();
+        let mut value = serde_json::to_value(record(&name)).unwrap();
+        value.as_object_mut().unwrap().shift_remove("layers").unwrap();
+        assert_eq!(serde_json::from_value::<Record>(value).unwrap(), record(&name));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod explain;
 mod greedy;
+mod layers;
 mod order;
 mod pool;
 mod search;
@@ -88,6 +89,8 @@ pub struct Wanted {
     pub name: String,
     /// Who asks, for error messages and the lock: ``profile `docker` (profiles/docker.toml:4)``.
     pub by: String,
+    /// The place of who asks in [`Request::layers`]; those of the variant are of the first.
+    pub layer: usize,
 }
 
 /// What is asked of the archive.
@@ -105,6 +108,8 @@ pub struct Request {
     pub exclude: Vec<String>,
     /// Whether `Recommends` are followed where they can be.
     pub recommends: bool,
+    /// Names of the files that are stacked, from the image upwards; none where that does not matter.
+    pub layers: Vec<String>,
 }
 
 /// What was chosen.
@@ -172,12 +177,16 @@ fn attempt(catalog: &Catalog, request: &Request) -> Result<Vec<LockedPackage>, E
         Some(chosen) => chosen,
         None => search::choose(&mut pool, &seeds)?,
     };
-    let reached = order::reasons(&mut pool, &seeds, &chosen)?;
-    let sorted = order::sort(&mut pool, &reached)?;
-    sorted.into_iter().map(|(id, reason)| locked(catalog, id, reason)).collect()
+    let layers = layers::of(&mut pool, &seeds, &chosen, request.layers.len())?;
+    let reached = order::reasons(&mut pool, &seeds, &chosen, &layers)?;
+    let mut sorted = order::sort(&mut pool, &reached)?;
+    // what a package needs is never of a layer above its own, so it still comes first
+    sorted.sort_by_key(|(id, _)| layers[id]);
+    let name = |id| request.layers.get(layers[&id]).cloned().unwrap_or_default();
+    sorted.into_iter().map(|(id, reason)| locked(catalog, id, reason, name(id))).collect()
 }
 
-fn locked(catalog: &Catalog, id: PackageId, reason: Reason) -> Result<LockedPackage, Error> {
+fn locked(catalog: &Catalog, id: PackageId, reason: Reason, layer: String) -> Result<LockedPackage, Error> {
     let package = catalog.package(id);
     let line = |names: &[&str]| {
         let fields = names.iter().filter_map(|name| package.field(name)).filter(|text| !text.is_empty());
@@ -195,6 +204,7 @@ fn locked(catalog: &Catalog, id: PackageId, reason: Reason) -> Result<LockedPack
         reason,
         depends: line(&["Pre-Depends", "Depends"]),
         provides: line(&["Provides"]),
+        layer,
     })
 }
 

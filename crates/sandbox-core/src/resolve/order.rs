@@ -10,31 +10,39 @@ use super::{
 use crate::{deb::packages::PackageId, lock::Reason};
 
 /// Finds for each chosen package why it is there; what nothing asks for any more is left out.
+///
+/// The reason is one of the package's own layer: what a file above asks for by name, and is there before as a
+/// dependency, stays one, so that a layer is the same whatever is stacked on it.
 pub(super) fn reasons(
     pool: &mut Pool<'_>,
     seeds: &[Seed],
     chosen: &[PackageId],
+    layers: &HashMap<PackageId, usize>,
 ) -> Result<Vec<(PackageId, Reason)>, Error> {
     let place: HashMap<PackageId, usize> = chosen.iter().enumerate().map(|(at, &id)| (id, at)).collect();
     let mut reached: Vec<(PackageId, Reason)> = Vec::with_capacity(chosen.len());
     let mut known = vec![false; chosen.len()];
-    for seed in seeds {
-        if let Some(at) = seed.targets.iter().find_map(|id| place.get(id).copied())
-            && !std::mem::replace(&mut known[at], true)
-        {
-            reached.push((chosen[at], seed.reason.clone()));
-        }
-    }
-    let mut next = 0;
-    while next < reached.len() {
-        let id = reached[next].0;
-        next += 1;
-        let needs = pool.needs(id)?;
-        for target in needs.requirements.iter().flat_map(|requirement| &requirement.targets) {
-            if let Some(&at) = place.get(target)
+    let top = layers.values().copied().max().unwrap_or(0);
+    for layer in 0..=top {
+        for seed in seeds.iter().filter(|seed| seed.layer.min(top) == layer) {
+            if let Some(at) = seed.targets.iter().find_map(|id| place.get(id).copied())
                 && !std::mem::replace(&mut known[at], true)
             {
-                reached.push((*target, Reason::Dependency(pool.package(id).name().to_owned())));
+                reached.push((chosen[at], seed.reason.clone()));
+            }
+        }
+        let mut next = 0;
+        while next < reached.len() {
+            let id = reached[next].0;
+            next += 1;
+            let needs = pool.needs(id)?;
+            for target in needs.requirements.iter().flat_map(|requirement| &requirement.targets) {
+                if let Some(&at) = place.get(target)
+                    && layers[target] <= layer
+                    && !std::mem::replace(&mut known[at], true)
+                {
+                    reached.push((*target, Reason::Dependency(pool.package(id).name().to_owned())));
+                }
             }
         }
     }

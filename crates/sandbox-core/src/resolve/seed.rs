@@ -15,6 +15,8 @@ pub(super) struct Seed {
     /// As it was asked for.
     pub name: String,
     pub reason: Reason,
+    /// The place of who asks among the layers.
+    pub layer: usize,
     /// In order of preference; never empty.
     pub targets: Vec<PackageId>,
 }
@@ -83,7 +85,7 @@ pub(super) fn collect(pool: &mut Pool<'_>, request: &Request) -> Result<Vec<Seed
     let mut seeds = of_variant(pool, request.variant);
     let by = format!("variant {}", request.variant);
     for name in names_of(request.variant) {
-        seeds.push(requested(pool, &Wanted { name: (*name).to_owned(), by: by.clone() })?);
+        seeds.push(requested(pool, &Wanted { name: (*name).to_owned(), by: by.clone(), layer: 0 })?);
     }
     for wanted in &request.install {
         seeds.push(requested(pool, wanted)?);
@@ -122,6 +124,7 @@ fn of_variant(pool: &Pool<'_>, variant: Variant) -> Vec<Seed> {
         let seed = |reason| Seed {
             name: package.name().to_owned(),
             reason,
+            layer: 0,
             targets: pool.versions(package.name_id()).collect(),
         };
         if package.is_essential() {
@@ -155,7 +158,10 @@ fn requested(pool: &Pool<'_>, wanted: &Wanted) -> Result<Seed, Error> {
     if let Some(other) = parts.architecture.filter(|word| ![native, "native", "any", "all"].contains(word)) {
         return Err(Error::Foreign { name, by, architecture: other.to_owned(), native: native.to_owned() });
     }
-    let seed = |targets| Seed { name: wanted.name.clone(), reason: Reason::Requested(by.clone()), targets };
+    let seed = |targets| {
+        let reason = Reason::Requested(by.clone());
+        Seed { name: wanted.name.clone(), reason, layer: wanted.layer, targets }
+    };
     if let Some(own) = pool.catalog.name(parts.name) {
         if pool.is_excluded(own) {
             return Err(Error::Excluded { name, by });

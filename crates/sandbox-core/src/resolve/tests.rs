@@ -1,3 +1,4 @@
+mod layers;
 mod pockets;
 mod refusals;
 
@@ -27,7 +28,7 @@ fn all_text(lines: &[&str]) -> String {
 }
 
 fn request(install: &[&str]) -> Request {
-    let wanted = |name: &&str| Wanted { name: (*name).to_owned(), by: "a test".to_owned() };
+    let wanted = |name: &&str| Wanted { name: (*name).to_owned(), by: "a test".to_owned(), layer: 0 };
     Request {
         architecture: "amd64".to_owned(),
         variant: Variant::Essential,
@@ -182,7 +183,7 @@ fn optional_wishes_that_cannot_be_met_are_skipped_and_said() {
     let mut wish = request(&["a"]);
     wish.exclude = vec!["x".into()];
     let names = ["none", "v", "bad", "nice", "against", "x", "a=7", "a=1"];
-    wish.optional = names.map(|name| Wanted { name: name.into(), by: "p".into() }).to_vec();
+    wish.optional = names.map(|name| Wanted { name: name.into(), by: "p".into(), layer: 0 }).to_vec();
     let found = super::resolve(&all, &wish).unwrap();
     assert_eq!(shown(&found.packages), "a more nice");
     let skipped: Vec<_> =

@@ -23,13 +23,16 @@ use crate::{
 /// Where dpkg keeps it.
 const FOLDER: &str = "var/lib/dpkg";
 
+/// Where apt keeps which packages nobody asked for.
+const STATES: &str = "var/lib/apt/extended_states";
+
 /// Where it keeps what packages say of themselves.
 pub const INFO: &str = "var/lib/dpkg/info";
 
 /// Writes the database of the packages that are in the tree; those that dpkg is to unpack are not in it.
 pub fn write(
     root: &Root,
-    all: &[LockedPackage],
+    all: &[&LockedPackage],
     packages: &[&Package<'_>],
     contents: &[&Contents],
     architecture: &str,
@@ -62,10 +65,7 @@ pub fn write(
     for (name, text) in interests(packages) {
         put(&format!("triggers/{name}"), text.as_bytes(), 0o644);
     }
-    files.insert(
-        PathBuf::from("var/lib/apt/extended_states"),
-        (automatic(all, architecture).into_bytes(), 0o644),
-    );
+    files.insert(PathBuf::from(STATES), (joined(automatic(all, architecture)).into_bytes(), 0o644));
     let folder = Meta::of_root(0o755, epoch);
     for path in ["info", "updates", "triggers", "alternatives", "parts"] {
         let path = Path::new(FOLDER).join(path);
@@ -76,22 +76,24 @@ pub fn write(
     write_all(root, &files, epoch)
 }
 
-/// Adds packages that were moved into the tree to the database of a tree whose other packages are configured.
+/// Adds packages that were moved into the tree to the database of a tree whose other packages are configured;
+/// `all` are these and those that dpkg itself is to unpack.
 ///
-/// Triggers that those wait for are handed to dpkg, which runs them when it configures these.
+/// Triggers that those there wait for are handed to dpkg, which runs them when it configures these.
 pub fn add(
     root: &Root,
+    all: &[&LockedPackage],
     packages: &[&Package<'_>],
     contents: &[&Contents],
+    architecture: &str,
     epoch: i64,
 ) -> Result<(), UnpackError> {
     let mut files = BTreeMap::new();
     let file = |name: &str| Path::new(FOLDER).join(name);
-    let read = |name: &str| match root.read(&file(name)) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(problem) => Err(UnpackError::tree(&file(name))(problem)),
-    };
+    let read = |name: &str| text_of(root, &file(name));
+    let mut states = states(&text_of(root, Path::new(STATES))?);
+    states.extend(automatic(all, architecture));
+    files.insert(PathBuf::from(STATES), (joined(states).into_bytes(), 0o644));
     let mut put = |name: &str, text: String| files.insert(file(name), (text.into_bytes(), 0o644));
     put("status", read("status")? + &statuses(packages, contents));
     put("triggers/Unincorp", read("triggers/Unincorp")? + &activated(&read("triggers/File")?, contents));
@@ -101,6 +103,29 @@ pub fn add(
         put(&name, there + &text);
     }
     write_all(root, &files, epoch)
+}
+
+/// Takes packages that were asked for by name from those that apt would call automatically installed.
+///
+/// # Errors
+/// [`UnpackError::Tree`].
+pub fn asked_for(root: &Root, names: &BTreeSet<&str>, epoch: i64) -> Result<(), UnpackError> {
+    let path = Path::new(STATES);
+    let before = states(&text_of(root, path)?);
+    let mut after = before.clone();
+    after.retain(|name, _| !names.contains(name.as_str()));
+    if after == before {
+        return Ok(());
+    }
+    root.write(path, joined(after).as_bytes(), Meta::of_root(0o644, epoch)).map_err(UnpackError::tree(path))
+}
+
+fn text_of(root: &Root, path: &Path) -> Result<String, UnpackError> {
+    match root.read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(problem) => Err(UnpackError::tree(path)(problem)),
+    }
 }
 
 /// Writes a package's files of dpkg's `info` folder, which must be there.
@@ -204,14 +229,23 @@ fn interests(packages: &[&Package<'_>]) -> BTreeMap<String, String> {
     files
 }
 
-/// Writes what apt would have noted of packages that nobody asked for (apt-mark(8)).
-fn automatic(packages: &[LockedPackage], architecture: &str) -> String {
-    let mut text = String::new();
-    let mut automatic: Vec<_> = packages.iter().filter(|package| package.reason.is_automatic()).collect();
-    automatic.sort_by_key(|locked| &locked.name);
-    for locked in automatic {
-        // apt files packages of architecture `all` under the native one
-        let _ = write!(text, "Package: {}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n", locked.name);
-    }
-    text
+/// Gives what apt would have noted of packages that nobody asked for (apt-mark(8)), by name.
+fn automatic(packages: &[&LockedPackage], architecture: &str) -> BTreeMap<String, String> {
+    let automatic = packages.iter().filter(|package| package.reason.is_automatic());
+    // apt files packages of architecture `all` under the native one
+    let text = |name: &str| format!("Package: {name}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n");
+    automatic.map(|locked| (locked.name.clone(), text(&locked.name))).collect()
+}
+
+/// Reads it back.
+fn states(text: &str) -> BTreeMap<String, String> {
+    let stanzas = text.split_inclusive("\n\n").filter_map(|stanza| {
+        let name = stanza.lines().find_map(|line| line.strip_prefix("Package: "))?;
+        Some((name.to_owned(), stanza.to_owned()))
+    });
+    stanzas.collect()
+}
+
+fn joined(states: BTreeMap<String, String>) -> String {
+    states.into_values().collect()
 }

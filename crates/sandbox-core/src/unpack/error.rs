@@ -80,6 +80,16 @@ pub enum UnpackError {
         /// The path.
         path: String,
     },
+    /// A path that a profile has put a file at.
+    #[error("package `{package}` has `{path}`, where profile `{profile}` has put a file of its own")]
+    Reserved {
+        /// The package.
+        package: String,
+        /// The path.
+        path: String,
+        /// The profile.
+        profile: String,
+    },
     /// An entry of a kind that no package may have.
     #[error("package `{package}` has `{path}` as an entry of kind `{kind}`")]
     Kind {
@@ -130,6 +140,7 @@ impl Cause for UnpackError {
     fn class(&self) -> Class {
         match self {
             Self::Read { .. } | Self::Write { .. } | Self::Tree { .. } => Class::Host,
+            Self::Reserved { .. } => Class::File,
             _ => Class::Untrusted,
         }
     }

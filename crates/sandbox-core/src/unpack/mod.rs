@@ -1,10 +1,11 @@
 //! Packages straight into a tree, once, in parallel, and the package database as dpkg would have written it.
 //!
 //! Every package is left `install ok unpacked`; [`crate::configure`] runs its scripts. [`Unpacking`] does it as
-//! packages come, in two batches, so that the first can be configured meanwhile. Where packages share a path
-//! (vim-tiny and vim-runtime do, by a diversion), [`unpack`] does it in one, and leaves those that come second
-//! to the tree's own dpkg.
+//! packages come, batch by batch, so that earlier ones can be configured meanwhile. Where packages share a path
+//! (vim-tiny and vim-runtime do, by a diversion), those that come second are left to the tree's own dpkg.
 
+mod again;
+mod below;
 mod database;
 mod error;
 mod merge;
@@ -27,11 +28,12 @@ use std::{
     time::Instant,
 };
 
+pub use database::asked_for;
 pub use error::UnpackError;
 pub use overlap::{Halt, Unpacking};
 use package::{Contents, Package};
 use plan::BOTTOM;
-pub use plan::order;
+pub use plan::{Batch, Plan};
 use tree::{Folders, Writer};
 
 use crate::{
@@ -41,6 +43,10 @@ use crate::{
     report::{Event, Phase, Reporter, Unit},
     store::Filled,
 };
+
+/// The folder of a tree in which packages lie until those before them are configured. It is there while
+/// [`Unpacking`] is at work, and no part of the tree: whoever copies one meanwhile leaves it out.
+pub const BESIDE: &str = ".sandbox-rest";
 
 /// What is particular to a build.
 #[derive(Clone, Copy, Debug)]
@@ -84,14 +90,15 @@ pub fn unpack(
     let total = filled.lock().packages.len();
     reporter.report(Event::Started { phase: Phase::Unpack, unit: Unit::Packages, total: total as u64 });
     let packages = read(filled)?;
-    let (direct, deferred) = shared::split(&packages)?;
+    let (direct, deferred) = shared::split(&packages, &|_, _| false)?;
 
     let root = Root::open(tree, Links::Refused).map_err(UnpackError::tree(tree))?;
     let architecture = &filled.lock().architecture;
     let contents = write(&root, &direct, architecture, options, reporter)?;
     let contents: Vec<&Contents> = contents.iter().collect();
     let bytes = contents.iter().map(|contents| contents.bytes).sum::<u64>();
-    database::write(&root, &filled.lock().packages, &direct, &contents, architecture, options.epoch)?;
+    let all: Vec<&LockedPackage> = filled.lock().packages.iter().collect();
+    database::write(&root, &all, &direct, &contents, architecture, options.epoch)?;
     reporter.report(Event::Finished {
         phase: Phase::Unpack,
         elapsed: begun.elapsed(),
@@ -159,9 +166,7 @@ fn write(
         reporter.report(Event::At { phase: Phase::Unpack, subject: package.locked.name.clone() });
         let write = |deb: &Deb<'_>| {
             let mut writer = Writer::new(root, &folders, *at);
-            let contents = package.write(deb, &mut writer)?;
-            database::info(package, &contents, options.epoch, &mut writer)?;
-            Ok(contents)
+            write_one(package, deb, &mut writer, options.epoch)
         };
         let contents = with_deb(package.locked, &package.path, write);
         reporter.report(Event::Advanced { phase: Phase::Unpack, delta: 1 });
@@ -187,6 +192,18 @@ fn write(
     folders.finish(root, options.epoch)?;
     written.sort_by_key(|(at, _)| *at);
     Ok(written.into_iter().map(|(_, contents)| contents).collect())
+}
+
+/// Writes a package's files, and what dpkg keeps of it.
+fn write_one(
+    package: &Package<'_>,
+    deb: &Deb<'_>,
+    writer: &mut Writer<'_>,
+    epoch: i64,
+) -> Result<Contents, UnpackError> {
+    let contents = package.write(deb, writer)?;
+    database::info(package, &contents, epoch, writer)?;
+    Ok(contents)
 }
 
 /// Reads a package's file whole, and does something with it.

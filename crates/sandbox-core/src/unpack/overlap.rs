@@ -1,32 +1,32 @@
-//! Unpacking while packages are still on their way, and while the first of them are being configured.
+//! Unpacking while packages are still on their way, and while earlier ones are being configured.
 //!
-//! The first batch goes straight into the tree. The rest goes into a folder of its own in the tree, where no
-//! script of the first batch sees it, and is moved into place when the first batch is configured: what scripts
-//! find depends on the lock alone, never on who was faster.
+//! The first batch goes straight into an empty tree. Each later one goes into a folder of its own in the tree,
+//! where no script sees it, and is moved into place when those before it are configured: what scripts find
+//! depends on the lock alone, never on who was faster.
 
 use std::{
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use super::{
-    Options, UnpackError, Unpacked, database, merge,
+    BESIDE, Options, UnpackError, Unpacked,
+    below::Below,
+    database, merge,
     package::{Contents, Package},
     plan::{self, BOTTOM, Plan},
     skeleton,
     tree::{Folders, Writer},
-    with_deb,
+    with_deb, write_one,
 };
 use crate::{
     host::root::{Links, Meta, Root, remove_tree},
-    lock::Lock,
+    lock::{Lock, LockedPackage},
     report::{Event, Phase, Reporter, Timed, Unit},
     store::{Delivered, Delivery},
 };
-
-/// The folder of the tree in which the rest lies until it is moved.
-const REST: &str = ".sandbox-rest";
 
 /// How much lower the priority of those is that unpack what is not waited for.
 const NICE: i32 = 10;
@@ -36,7 +36,7 @@ const NICE: i32 = 10;
 pub enum Halt {
     /// A package fails.
     Failed(UnpackError),
-    /// Packages share paths, or need each other across the batches: they are to be unpacked in one.
+    /// Packages share paths, or need each other across the batches.
     Entangled,
     /// Not all packages came. Whoever brings them knows why.
     Undelivered,
@@ -51,24 +51,26 @@ impl From<UnpackError> for Halt {
     }
 }
 
-/// The unpacking of a lock's packages in two batches, by threads that call [`Self::work`].
+/// The unpacking of a lock's packages batch by batch, by threads that call [`Self::work`].
 pub struct Unpacking<'a> {
     lock: &'a Lock,
     delivery: &'a Delivery,
     reporter: &'a dyn Reporter,
-    options: Options,
-    plan: Plan,
+    pub(super) options: Options,
+    plan: &'a Plan,
     begun: Instant,
-    first: Place,
-    rest: Place,
+    tree: PathBuf,
+    /// Where each batch is written.
+    pub(super) places: Vec<Place>,
     state: Mutex<State<'a>>,
     changed: Condvar,
+    below: Mutex<Below>,
 }
 
 /// Where a batch is written.
-struct Place {
-    root: Root,
-    folders: Folders,
+pub(super) struct Place {
+    pub(super) root: Root,
+    pub(super) folders: Folders,
 }
 
 impl Place {
@@ -88,9 +90,18 @@ struct State<'a> {
     workers: usize,
     /// How many bytes the files have that were written.
     bytes: u64,
-    first: Vec<Done<'a>>,
-    rest: Vec<Done<'a>>,
+    batches: Vec<Came<'a>>,
     halt: Option<Halt>,
+}
+
+/// What came of a batch.
+#[derive(Default)]
+struct Came<'a> {
+    done: Vec<Done<'a>>,
+    /// How many packages share a path with another of the batch.
+    entangled: usize,
+    /// It was asked for.
+    taken: bool,
 }
 
 /// A package that is unpacked, with its place in the lock.
@@ -101,13 +112,13 @@ struct Done<'a> {
 }
 
 impl<'a> Unpacking<'a> {
-    /// Prepares to unpack a lock's packages into an empty folder. `workers` threads must then call
-    /// [`Self::work`].
+    /// Prepares to unpack a lock's packages into a tree, as a plan of the lock says. `workers` threads must then
+    /// call [`Self::work`].
     ///
     /// # Errors
     /// [`UnpackError::Tree`].
     pub fn new(
-        lock: &'a Lock,
+        (lock, plan): (&'a Lock, &'a Plan),
         delivery: &'a Delivery,
         tree: &Path,
         options: Options,
@@ -117,17 +128,32 @@ impl<'a> Unpacking<'a> {
         let begun = Instant::now();
         let total = lock.packages.len() as u64;
         reporter.report(Event::Started { phase: Phase::Unpack, unit: Unit::Packages, total });
-        let first = Place::open(tree)?;
-        let rest = Path::new(REST);
-        first
-            .root
-            .make_folders(rest, Meta::of_root(0o700, options.epoch))
-            .map_err(UnpackError::tree(rest))?;
-        let rest = Place::open(&tree.join(REST))?;
-        let state = Mutex::new(State { workers, ..State::default() });
-        let plan = Plan::of(lock);
-        let changed = Condvar::new();
-        Ok(Self { lock, delivery, reporter, options, plan, begun, first, rest, state, changed })
+        let root = Root::open(tree, Links::InTree).map_err(UnpackError::tree(tree))?;
+        let beside = tree.join(BESIDE);
+        match remove_tree(&beside) {
+            Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
+                return Err(UnpackError::tree(&beside)(problem));
+            }
+            _ => {}
+        }
+        let mut places = Vec::new();
+        for batch in 0..plan.batches().len() {
+            let path = if plan.is_straight(batch) {
+                PathBuf::new()
+            } else {
+                let path = Path::new(BESIDE).join(batch.to_string());
+                root.make_folders(&path, Meta::of_root(0o700, options.epoch))
+                    .map_err(UnpackError::tree(&path))?;
+                path
+            };
+            places.push(Place::open(&tree.join(path))?);
+        }
+        let is_onto = !plan.is_straight(0);
+        let below = Mutex::new(if is_onto { Below::read(&root)? } else { Below::default() });
+        let batches = plan.batches().iter().map(|_| Came::default()).collect();
+        let state = Mutex::new(State { workers, batches, ..State::default() });
+        let (changed, tree) = (Condvar::new(), tree.to_owned());
+        Ok(Self { lock, delivery, reporter, options, plan, begun, tree, places, state, changed, below })
     }
 
     /// Unpacks packages as they come, until none comes any more. To be called once by each thread.
@@ -155,8 +181,24 @@ impl<'a> Unpacking<'a> {
     }
 
     fn make_bottom(&self) -> Result<(), Halt> {
+        let mut beside = &self.places[..];
+        if self.plan.is_straight(0) {
+            self.make_skeleton(&self.places[0].root)?;
+            beside = &self.places[1..];
+        }
+        let root = Root::open(&self.tree, Links::InTree).map_err(UnpackError::tree(&self.tree))?;
+        for place in beside {
+            skeleton::repeat(&root, &place.root, self.options.epoch)?;
+            self.make_info(&place.root)?;
+        }
+        Ok(())
+    }
+
+    fn make_skeleton(&self, root: &Root) -> Result<(), Halt> {
         let (architecture, epoch) = (&self.lock.architecture, self.options.epoch);
-        let bottom = if self.lock.packages.iter().any(|package| package.name == BOTTOM) {
+        let is_bottom = |at: usize| self.plan.is_straight(self.plan.batch(at));
+        let mut packages = self.lock.packages.iter().enumerate();
+        let bottom = if packages.any(|(at, package)| package.name == BOTTOM && is_bottom(at)) {
             Some(self.delivery.first().ok_or(Halt::Undelivered)?)
         } else {
             None
@@ -165,27 +207,22 @@ impl<'a> Unpacking<'a> {
             let locked = &self.lock.packages[delivered.at()];
             with_deb(locked, delivered.path(), |deb| skeleton::brings_links(locked, deb))
         })?;
-        skeleton::make(&self.first.root, brings, architecture, epoch)?;
-        self.make_info()?;
-        if let Some(delivered) = &bottom {
-            self.one(delivered)?;
-        }
-        Ok(skeleton::repeat(&self.first.root, &self.rest.root, epoch)?)
+        skeleton::make(root, brings, architecture, epoch)?;
+        self.make_info(root)?;
+        bottom.map_or(Ok(()), |delivered| self.one(&delivered))
     }
 
     /// Makes the folder of dpkg's that every package writes into.
-    fn make_info(&self) -> Result<(), UnpackError> {
+    pub(super) fn make_info(&self, root: &Root) -> Result<(), UnpackError> {
         let (info, meta) = (Path::new(database::INFO), Meta::of_root(0o755, self.options.epoch));
-        [&self.first, &self.rest]
-            .iter()
-            .try_for_each(|place| place.root.make_folders(info, meta).map_err(UnpackError::tree(info)))
+        root.make_folders(info, meta).map_err(UnpackError::tree(info))
     }
 
     fn others(&self) -> Result<(), Halt> {
         let mut polite = false;
         while let Some(delivered) = self.delivery.next() {
-            if !polite && !self.plan.is_first(delivered.at()) {
-                // scripts of the first batch run meanwhile, and all wait for them
+            if !polite && self.plan.batch(delivered.at()) > 0 {
+                // scripts of earlier batches run meanwhile, and all wait for them
                 let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
                 polite = true;
             }
@@ -198,117 +235,188 @@ impl<'a> Unpacking<'a> {
         let at = delivered.at();
         let locked = &self.lock.packages[at];
         self.reporter.report(Event::At { phase: Phase::Unpack, subject: locked.name.clone() });
-        let place = if self.plan.is_first(at) { &self.first } else { &self.rest };
-        let (package, contents) = with_deb(locked, delivered.path(), |deb| {
+        let batch = self.plan.batch(at);
+        let place = &self.places[batch];
+        let written = with_deb(locked, delivered.path(), |deb| {
             let package = Package::read(locked, delivered.path(), deb)?;
             let mut writer = Writer::new(&place.root, &place.folders, at);
-            let contents = package.write(deb, &mut writer)?;
-            database::info(&package, &contents, self.options.epoch, &mut writer)?;
+            let contents = write_one(&package, deb, &mut writer, self.options.epoch)?;
             Ok((package, contents))
-        })?;
+        });
         self.reporter.report(Event::Advanced { phase: Phase::Unpack, delta: 1 });
         let mut state = self.state();
-        state.bytes += contents.bytes;
-        let batch = if self.plan.is_first(at) { &mut state.first } else { &mut state.rest };
-        batch.push(Done { at, package, contents });
+        match written {
+            Ok((package, contents)) => {
+                state.bytes += contents.bytes;
+                state.batches[batch].done.push(Done { at, package, contents });
+            }
+            // which of the two comes second is a matter of speed: see `again`
+            Err(UnpackError::Collision { .. }) if !self.plan.is_straight(batch) => {
+                state.batches[batch].entangled += 1;
+            }
+            Err(problem) => return Err(problem.into()),
+        }
         self.changed.notify_all();
         Ok(())
     }
 
-    /// Waits for the first batch and writes dpkg's database of it.
-    ///
-    /// # Errors
-    /// [`Halt`].
-    pub fn first(&self) -> Result<Unpacked, Halt> {
-        let timed = Timed::begin(self.reporter, Phase::Unpack, "first batch");
-        let done = self.wait(self.plan.first, |state| &mut state.first)?;
-        drop(timed);
-        let _timed = Timed::begin(self.reporter, Phase::Unpack, "its database");
-        let (packages, contents) = parted(&done);
-        let architecture = &self.lock.architecture;
-        let all = self.plan.first == self.lock.packages.len();
-        if !all && !plan::is_closed(&packages, architecture) {
-            return Err(Halt::Entangled);
+    /// Says that profiles have put files into the tree, which no package may have.
+    pub fn reserve(&self, profile: &str, paths: impl IntoIterator<Item = PathBuf>) {
+        let mut below = self.below();
+        for path in paths {
+            let path = path.to_str().map_or_else(|| path.clone(), merge::merged);
+            below.reserved.insert(path, profile.to_owned());
         }
-        let Place { root, folders } = &self.first;
-        folders.finish(root, self.options.epoch)?;
-        database::write(root, &self.lock.packages, &packages, &contents, architecture, self.options.epoch)?;
-        let unpacked = self.unpacked(&packages);
-        // what the rest is compared with when it is moved
-        self.state().first = done;
-        Ok(unpacked)
     }
 
-    /// Waits for the rest, moves it into the tree, whose first batch is configured, and writes dpkg's database
-    /// of it.
+    /// Waits for a batch, brings it into the tree, whose earlier batches are configured, and writes dpkg's
+    /// database of it. To be called for each batch, in order.
     ///
     /// # Errors
-    /// [`Halt`].
-    pub fn rest(&self) -> Result<Unpacked, Halt> {
-        let wanted = self.lock.packages.len() - self.plan.first;
-        let timed = Timed::begin(self.reporter, Phase::Unpack, "wait for the rest");
-        let done = self.wait(wanted, |state| &mut state.rest)?;
+    /// [`Halt`]; where it is [`Halt::Entangled`] nothing of a later batch was moved, see [`Self::again`].
+    pub fn batch(&self, batch: usize) -> Result<Unpacked, Halt> {
+        let timed = Timed::begin(self.reporter, Phase::Unpack, waiting(batch));
+        let done = self.wait(batch)?;
         drop(timed);
+        let straight = self.plan.is_straight(batch);
+        let part = if straight { "its database" } else { "move a batch" };
+        let _timed = Timed::begin(self.reporter, Phase::Unpack, part);
         let (packages, contents) = parted(&done);
-        let epoch = self.options.epoch;
-        let Place { root: rest, folders } = &self.rest;
-        let path = rest.path();
-        if !done.is_empty() {
-            folders.finish(rest, epoch)?;
-            // scripts have run in the tree: its links are now to be taken as after chroot(2)
-            let root = Root::open(self.first.root.path(), Links::InTree).map_err(UnpackError::tree(path))?;
-            let first = std::mem::take(&mut self.state().first);
-            let _timed = Timed::begin(self.reporter, Phase::Unpack, "move the rest");
-            merge::merge(&root, rest, &known(&first, &done))?;
-            database::add(&root, &packages, &contents, epoch)?;
+        let Place { root, folders } = &self.places[batch];
+        folders.finish(root, self.options.epoch)?;
+        if straight {
+            let all = self.plan.batches().len() == 1;
+            if !all && !plan::is_closed(&packages, &self.lock.architecture) {
+                return Err(Halt::Entangled);
+            }
+            let own = self.members(batch);
+            let (architecture, epoch) = (&self.lock.architecture, self.options.epoch);
+            database::write(root, &own, &packages, &contents, architecture, epoch)?;
+        } else {
+            self.merge(batch, &packages, &contents)?;
         }
-        remove_tree(path).map_err(UnpackError::tree(path))?;
-        let bytes = self.state().bytes;
-        self.reporter.report(Event::Finished {
-            phase: Phase::Unpack,
-            elapsed: self.begun.elapsed(),
-            summary: format!("{} packages, {:.0} MB", self.lock.packages.len(), bytes as f64 / 1e6),
-        });
+        self.brought(batch, &contents)?;
         Ok(self.unpacked(&packages))
     }
 
-    /// Waits for the rest, and leaves it where it is.
-    ///
-    /// # Errors
-    /// [`Halt`].
-    pub fn finished(&self) -> Result<(), Halt> {
-        let wanted = self.lock.packages.len() - self.plan.first;
-        self.wait(wanted, |state| &mut state.rest).map(drop)
+    /// Moves what lies beside the tree into it.
+    pub(super) fn merge(
+        &self,
+        batch: usize,
+        packages: &[&Package<'_>],
+        contents: &[&Contents],
+    ) -> Result<(), Halt> {
+        // scripts have run in the tree: its links are now to be taken as after chroot(2)
+        let root = Root::open(&self.tree, Links::InTree).map_err(UnpackError::tree(&self.tree))?;
+        let paths = packages.iter().zip(contents).flat_map(|(package, contents)| {
+            contents.list.iter().map(|path| (path.as_str(), package.locked.name.as_str()))
+        });
+        let conffiles = packages.iter().flat_map(|package| package.conffiles()).collect();
+        let known = merge::Known { paths: paths.collect(), conffiles };
+        let mut below = self.below();
+        if std::mem::take(&mut below.stale) {
+            below.owned = Below::read(&root)?.owned;
+        }
+        merge::merge(&root, &self.places[batch].root, &below, &known)?;
+        Ok(self.note(batch, &root, packages, contents)?)
     }
 
-    /// Waits until so many packages of a batch are there.
-    fn wait(
+    /// Adds a batch to dpkg's database, as far as dpkg itself is not to unpack it.
+    pub(super) fn note(
         &self,
-        wanted: usize,
-        batch: impl for<'s> Fn(&'s mut State<'a>) -> &'s mut Vec<Done<'a>>,
-    ) -> Result<Vec<Done<'a>>, Halt> {
+        batch: usize,
+        root: &Root,
+        packages: &[&Package<'_>],
+        contents: &[&Contents],
+    ) -> Result<(), UnpackError> {
+        let (architecture, epoch) = (&self.lock.architecture, self.options.epoch);
+        database::add(root, &self.members(batch), packages, contents, architecture, epoch)
+    }
+
+    /// Notes what a batch brought, and takes away where it lay.
+    pub(super) fn brought(&self, batch: usize, contents: &[&Contents]) -> Result<(), UnpackError> {
+        let last = batch + 1 == self.plan.batches().len();
+        if !last {
+            let listed = contents.iter().flat_map(|contents| &contents.list);
+            self.below().owned.extend(listed.map(|path| merge::merged(path)));
+        }
+        if !self.plan.is_straight(batch) {
+            let path = if last { self.tree.join(BESIDE) } else { self.places[batch].root.path().to_owned() };
+            remove_tree(&path).map_err(UnpackError::tree(&path))?;
+        }
+        if last {
+            let bytes = self.state().bytes;
+            self.reporter.report(Event::Finished {
+                phase: Phase::Unpack,
+                elapsed: self.begun.elapsed(),
+                summary: format!("{} packages, {:.0} MB", self.lock.packages.len(), bytes as f64 / 1e6),
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits for all batches that were not asked for, and leaves them where they are.
+    ///
+    /// # Errors
+    /// [`Halt`], never [`Halt::Entangled`].
+    pub fn finished(&self) -> Result<(), Halt> {
+        for batch in 0..self.plan.batches().len() {
+            match self.wait_for(batch) {
+                Ok(_) | Err(Halt::Entangled) => {}
+                Err(halt) => return Err(halt),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the packages of a batch when all of them came.
+    fn wait(&self, batch: usize) -> Result<Vec<Done<'a>>, Halt> {
+        let mut state = self.wait_for(batch)?;
+        state.batches[batch].taken = true;
+        let mut done = std::mem::take(&mut state.batches[batch].done);
+        if state.batches[batch].entangled > 0 {
+            return Err(Halt::Entangled);
+        }
+        done.sort_by_key(|done| done.at);
+        Ok(done)
+    }
+
+    fn wait_for(&self, batch: usize) -> Result<MutexGuard<'_, State<'a>>, Halt> {
+        let wanted = self.plan.batches()[batch].packages;
+        let has = |state: &State<'_>| {
+            let Came { done, entangled, taken } = &state.batches[batch];
+            *taken || done.len() + entangled >= wanted
+        };
         let mut state = self.state();
-        while batch(&mut state).len() < wanted && state.halt.is_none() && state.workers > 0 {
+        while !has(&state) && state.halt.is_none() && state.workers > 0 {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if let Some(halt) = state.halt.take() {
             return Err(halt);
         }
-        if batch(&mut state).len() < wanted {
-            return Err(Halt::Undelivered);
-        }
-        let mut done = std::mem::take(batch(&mut state));
-        done.sort_by_key(|done| done.at);
-        Ok(done)
+        if has(&state) { Ok(state) } else { Err(Halt::Undelivered) }
+    }
+
+    /// Gives the packages of a batch as they are in the lock.
+    fn members(&self, batch: usize) -> Vec<&'a LockedPackage> {
+        self.plan.members(batch).into_iter().map(|at| &self.lock.packages[at]).collect()
     }
 
     fn unpacked(&self, packages: &[&Package<'_>]) -> Unpacked {
         Unpacked {
-            tree: self.first.root.path().to_owned(),
+            tree: self.tree.clone(),
             preinsts: super::preinsts(packages),
             deferred: Vec::new(),
             packages: packages.len(),
         }
+    }
+
+    pub(super) fn tree(&self) -> &Path {
+        &self.tree
+    }
+
+    pub(super) fn below(&self) -> MutexGuard<'_, Below> {
+        self.below.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State<'a>> {
@@ -326,10 +434,16 @@ impl Drop for Leaving<'_, '_> {
     }
 }
 
-fn known<'a>(first: &'a [Done<'_>], rest: &'a [Done<'_>]) -> merge::Known<'a> {
-    let listed = |done: &'a [Done<'_>]| done.iter().flat_map(|done| &done.contents.list).map(String::as_str);
-    let conffiles = rest.iter().flat_map(|done| done.package.conffiles()).collect();
-    merge::Known { first: listed(first).collect(), rest: listed(rest).collect(), conffiles }
+/// Says what is waited for. Few trees have more batches.
+const fn waiting(batch: usize) -> &'static str {
+    match batch {
+        0 => "first batch",
+        1 => "wait for batch 2",
+        2 => "wait for batch 3",
+        3 => "wait for batch 4",
+        4 => "wait for batch 5",
+        _ => "wait for a batch",
+    }
 }
 
 fn parted<'b, 'a>(done: &'b [Done<'a>]) -> (Vec<&'b Package<'a>>, Vec<&'b Contents>) {

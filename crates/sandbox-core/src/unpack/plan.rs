@@ -1,4 +1,4 @@
-//! In which order packages are wanted, and which can be configured while others are still unpacked.
+//! In which batches packages are put into a tree, and in which order they are wanted.
 
 use std::{cmp::Reverse, collections::HashSet};
 
@@ -11,37 +11,109 @@ use crate::{
 /// The package whose links are others' folders.
 pub(super) const BOTTOM: &str = "base-files";
 
-/// A lock's packages in two batches: the essential ones with what they need, then the rest.
-#[derive(Clone, Copy, Debug)]
+/// A lock's packages in batches. Each batch needs nothing beyond itself and those before it.
+///
+/// It follows from the lock alone, never from what is faster: so the same lock gives the same tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// How many packages of the lock are in the first batch: all of them where nothing is essential.
-    pub first: usize,
+    /// The batch of each package of the lock.
+    of: Vec<usize>,
+    batches: Vec<Batch>,
+    /// The first batch goes straight into the tree, which is empty.
+    fresh: bool,
+}
+
+/// Packages that are configured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The stacked file that they belong to.
+    pub group: usize,
+    /// How many there are, never none.
+    pub packages: usize,
 }
 
 impl Plan {
-    /// Makes the plan of a lock. Its order has essential packages as early as what they need allows.
-    pub fn of(lock: &Lock) -> Self {
+    /// Makes the plan of a lock whose packages belong to these groups; an empty tree is where it begins.
+    ///
+    /// First the essential packages with what they need, which stand first in a lock; then the rest of their
+    /// group; then group by group.
+    #[must_use]
+    pub fn of(lock: &Lock, groups: &[usize]) -> Self {
+        let first = groups.iter().copied().min().unwrap_or(0);
         let essential = lock.packages.iter().rposition(|package| package.reason == Reason::Essential);
-        Self { first: essential.map_or(lock.packages.len(), |last| last + 1) }
+        let bottom = essential.map_or(lock.packages.len(), |last| last + 1);
+        let mut plan = Self { of: vec![0; groups.len()], batches: Vec::new(), fresh: true };
+        let (begin, rest): (Vec<usize>, Vec<usize>) =
+            (0..groups.len()).partition(|&at| groups[at] == first && at < bottom);
+        plan.push(first, &begin);
+        plan.push_groups(groups, &rest);
+        plan
     }
 
-    /// Tells whether a package is in the first batch, by its place in the lock.
-    pub const fn is_first(self, at: usize) -> bool {
-        at < self.first
+    /// Makes the plan of a lock whose packages come on top of those that are in a tree and configured.
+    #[must_use]
+    pub fn onto(groups: &[usize]) -> Self {
+        let mut plan = Self { of: vec![0; groups.len()], batches: Vec::new(), fresh: false };
+        plan.push_groups(groups, &(0..groups.len()).collect::<Vec<_>>());
+        plan
     }
-}
 
-/// Gives the places of a lock's packages in the order in which they are wanted: what all others stand on, then
-/// batch by batch the largest first, so that no large one is left for the end.
-#[must_use]
-pub fn order(lock: &Lock) -> Vec<usize> {
-    let plan = Plan::of(lock);
-    let mut order: Vec<usize> = (0..lock.packages.len()).collect();
-    order.sort_by_key(|&at| {
-        let package = &lock.packages[at];
-        (package.name != BOTTOM, !plan.is_first(at), Reverse(package.size), at)
-    });
-    order
+    fn push_groups(&mut self, groups: &[usize], all: &[usize]) {
+        let mut known: Vec<usize> = all.iter().map(|&at| groups[at]).collect();
+        known.sort_unstable();
+        known.dedup();
+        for group in known {
+            let members: Vec<usize> = all.iter().copied().filter(|&at| groups[at] == group).collect();
+            self.push(group, &members);
+        }
+    }
+
+    fn push(&mut self, group: usize, members: &[usize]) {
+        if members.is_empty() {
+            return;
+        }
+        for &at in members {
+            self.of[at] = self.batches.len();
+        }
+        self.batches.push(Batch { group, packages: members.len() });
+    }
+
+    /// Lists the batches in the order in which they are configured.
+    #[must_use]
+    pub fn batches(&self) -> &[Batch] {
+        &self.batches
+    }
+
+    /// Gives the batch of a package, by its place in the lock.
+    #[must_use]
+    pub fn batch(&self, at: usize) -> usize {
+        self.of[at]
+    }
+
+    /// Tells whether a batch goes straight into the tree.
+    #[must_use]
+    pub const fn is_straight(&self, batch: usize) -> bool {
+        self.fresh && batch == 0
+    }
+
+    /// Gives the places of the packages of a batch, in the lock's order.
+    #[must_use]
+    pub fn members(&self, batch: usize) -> Vec<usize> {
+        (0..self.of.len()).filter(|&at| self.of[at] == batch).collect()
+    }
+
+    /// Gives the places of a lock's packages in the order in which they are wanted: what all others stand on,
+    /// then batch by batch the largest first, so that no large one is left for the end.
+    #[must_use]
+    pub fn order(&self, lock: &Lock) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..lock.packages.len()).collect();
+        order.sort_by_key(|&at| {
+            let package = &lock.packages[at];
+            let bottom = self.is_straight(self.of[at]) && package.name == BOTTOM;
+            (!bottom, self.of[at], Reverse(package.size), at)
+        });
+        order
+    }
 }
 
 /// Tells whether packages need nothing beyond themselves, so that dpkg can configure them by themselves.
@@ -81,6 +153,7 @@ mod tests {
             reason: reason.clone(),
             depends: String::new(),
             provides: String::new(),
+            layer: String::new(),
         };
         Lock {
             image: "x".to_owned(),
@@ -90,9 +163,12 @@ mod tests {
         }
     }
 
+    fn need() -> Reason {
+        Reason::Dependency("b".to_owned())
+    }
+
     #[test]
     fn the_first_batch_ends_with_the_last_essential_package() {
-        let need = || Reason::Dependency("b".to_owned());
         let some = lock(&[
             ("a", 1, need()),
             ("base-files", 2, Reason::Essential),
@@ -100,10 +176,33 @@ mod tests {
             ("c", 3, need()),
             ("d", 4, need()),
         ]);
-        assert_eq!(Plan::of(&some).first, 3);
-        assert_eq!(order(&some), [1, 2, 0, 4, 3]);
+        let plan = Plan::of(&some, &[0; 5]);
+        assert_eq!(plan.batches(), [Batch { group: 0, packages: 3 }, Batch { group: 0, packages: 2 }]);
+        assert_eq!(plan.order(&some), [1, 2, 0, 4, 3]);
         let none = lock(&[("a", 1, need()), ("b", 2, need())]);
-        assert_eq!(Plan::of(&none).first, 2);
-        assert_eq!(order(&none), [1, 0]);
+        let plan = Plan::of(&none, &[0, 0]);
+        assert_eq!(plan.batches(), [Batch { group: 0, packages: 2 }]);
+        assert_eq!(plan.order(&none), [1, 0]);
+    }
+
+    #[test]
+    fn each_group_is_a_batch_after_those_below() {
+        let some = lock(&[
+            ("a", 1, Reason::Essential),
+            ("b", 2, need()),
+            ("c", 3, need()),
+            ("d", 4, need()),
+            ("e", 9, need()),
+        ]);
+        let plan = Plan::of(&some, &[0, 3, 1, 0, 1]);
+        let groups: Vec<_> = plan.batches().iter().map(|batch| (batch.group, batch.packages)).collect();
+        assert_eq!(groups, [(0, 1), (0, 1), (1, 2), (3, 1)]);
+        assert_eq!(plan.members(2), [2, 4]);
+        assert_eq!(plan.order(&some), [0, 3, 4, 2, 1]);
+        assert!(plan.is_straight(0) && !plan.is_straight(1));
+        let onto = Plan::onto(&[1, 2, 1, 1, 1]);
+        let groups: Vec<_> = onto.batches().iter().map(|batch| (batch.group, batch.packages)).collect();
+        assert_eq!(groups, [(1, 4), (2, 1)]);
+        assert!(!onto.is_straight(0));
     }
 }

@@ -52,12 +52,15 @@ pub fn claims(package: &Package<'_>, deb: &Deb<'_>) -> Result<Vec<Claim>, Unpack
 /// Packages whose paths are their own, and those that dpkg must unpack after them.
 pub type Split<'a, 'b> = (Vec<&'a Package<'b>>, Vec<&'a Package<'b>>);
 
-/// Parts packages: of two that share a path the later one in the lock is dpkg's; a folder is shared by all who
-/// have it as one.
+/// Parts packages: of two that share a path the later one in the lock is dpkg's, as is one with a path that is
+/// taken in the tree; a folder is shared by all who have it as one.
 ///
 /// # Errors
 /// [`UnpackError::Collision`] where one has a folder that another has as a file: dpkg would not take that either.
-pub fn split<'a, 'b>(packages: &'a [(Package<'b>, Vec<Claim>)]) -> Result<Split<'a, 'b>, UnpackError> {
+pub fn split<'a, 'b>(
+    packages: &'a [(Package<'b>, Vec<Claim>)],
+    is_taken: &dyn Fn(&Path, What) -> bool,
+) -> Result<Split<'a, 'b>, UnpackError> {
     // the links of merged /usr are folders of all
     let at_top = |path: &Path| MERGED.iter().any(|name| path == Path::new(name));
     let mut taken: HashMap<PathBuf, What> =
@@ -66,6 +69,7 @@ pub fn split<'a, 'b>(packages: &'a [(Package<'b>, Vec<Claim>)]) -> Result<Split<
     for (package, claims) in packages {
         let mut free = true;
         for (path, what) in claims.iter().filter(|(path, _)| !at_top(path)) {
+            free &= !is_taken(path, *what);
             match (taken.get(path), what) {
                 (None, _) | (Some(What::Folder), What::Folder) => {}
                 (Some(What::Folder), What::File) | (Some(What::File), What::Folder) => {

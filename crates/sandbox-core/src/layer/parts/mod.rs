@@ -13,7 +13,7 @@ mod steps;
 pub mod unarchive;
 mod units;
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use super::{Doors, Order};
 use crate::{
@@ -148,6 +148,15 @@ pub(super) fn count(layer: &Layer) -> u64 {
         fetched::count(layer) + layer.files.len() + layer.links.len() + layer.unit.len() + layer.steps.len();
     let commands = people::commands(layer, "").len() + units::commands(layer).len();
     (own + commands + settings::files(layer).len()) as u64
+}
+
+/// Lists the files and links that a layer's parts have by name; packages may not have them too.
+pub(super) fn paths(layer: &Layer) -> Vec<PathBuf> {
+    let files = layer.files.iter().map(|file| file.path.clone());
+    let links = layer.links.iter().map(|link| link.path.clone());
+    let settings = settings::files(layer).into_iter().map(|(path, _)| path);
+    let units = layer.unit.iter().map(units::path);
+    files.chain(links).chain(settings).chain(units).collect()
 }
 
 /// Puts every part of a layer in: users first, who own files; then what units may use, the units; steps last.

@@ -12,7 +12,7 @@ use crate::{
 const FOLDER: &str = "/etc/systemd/system";
 
 /// Gives a unit's file.
-fn path(unit: &Unit) -> PathBuf {
+pub(super) fn path(unit: &Unit) -> PathBuf {
     Path::new(FOLDER).join(&unit.name)
 }
 

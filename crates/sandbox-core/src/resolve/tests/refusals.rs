@@ -6,7 +6,8 @@ use super::*;
 
 /// Says a failed request in the lines that the program prints.
 fn lines(catalog: &Catalog, install: &[(&str, &str)], exclude: &[&str]) -> Vec<String> {
-    let wanted = |(name, by): &(&str, &str)| Wanted { name: (*name).to_owned(), by: (*by).to_owned() };
+    let wanted =
+        |(name, by): &(&str, &str)| Wanted { name: (*name).to_owned(), by: (*by).to_owned(), layer: 0 };
     let request = Request {
         install: install.iter().map(wanted).collect(),
         exclude: exclude.iter().map(|&name| name.to_owned()).collect(),
