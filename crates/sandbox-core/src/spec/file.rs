@@ -90,6 +90,9 @@ pub struct Layer {
     #[serde(default, deserialize_with = "super::words::read")]
     #[schemars(schema_with = "super::words::schema")]
     pub environment: BTreeMap<String, String>,
+    /// Variables that break what it installs, each with the reason: no file of a stack may set them.
+    #[serde(default)]
+    pub refuses: BTreeMap<String, String>,
     /// Commands run in the tree while it is built, last of the profile's parts.
     #[serde(default)]
     pub steps: Vec<Step>,

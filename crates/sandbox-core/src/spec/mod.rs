@@ -11,6 +11,7 @@ pub mod lint;
 mod load;
 mod merge;
 pub mod mirrors;
+mod refused;
 pub mod schema;
 pub mod secrets;
 mod sound;

@@ -26,7 +26,7 @@ use super::{
     plan::Plan,
 };
 use crate::host::{
-    clonable::{BLOCK, share},
+    clonable::{self, BLOCK, share},
     large::{self, Buffer, LARGE, Source},
 };
 
@@ -45,6 +45,14 @@ pub enum Bytes {
 }
 
 impl Bytes {
+    /// Tells whether files of a folder can share them.
+    pub fn shares_with(&self, folder: &Path) -> bool {
+        match self {
+            Self::Data { source, shared } => *shared && clonable::shares_with(source.file(), folder),
+            Self::Tree(_) => false,
+        }
+    }
+
     /// Has all be copied.
     pub fn not_shared(&mut self) {
         if let Self::Data { shared, .. } = self {
