@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    agents::{self, AGENTS},
     kit::vendor::Vendor,
     lab::{Host, Lab, npm_registry},
     runner::line,
@@ -19,7 +20,7 @@ pub struct Machine {
     /// Its name.
     pub name: &'static str,
     /// Its image.
-    release: &'static str,
+    pub release: &'static str,
     /// What it is asked for; what these require comes with them.
     pub profiles: &'static [&'static str],
 }
@@ -61,7 +62,7 @@ pub const BOOKWORM: Machine = Machine {
 };
 
 /// Every machine.
-pub const MACHINES: [&Machine; 4] = [&SERVICES, &TOOLS, &DESKTOP, &BOOKWORM];
+pub const MACHINES: [&Machine; 5] = [&SERVICES, &AGENTS, &TOOLS, &DESKTOP, &BOOKWORM];
 
 /// Where the trust in the vendors' sites is, in the test host.
 const AUTHORITY: &str = "/root/vendors.pem";
@@ -131,6 +132,9 @@ impl Place {
     #[track_caller]
     fn make(&self, machine: &Machine) {
         let host = self.host();
+        if let Some(vendor) = self.vendor.get().filter(|_| machine.profiles.contains(&"agy")) {
+            agents::serve_agy(vendor, &host);
+        }
         if machine.profiles.contains(&"kind") {
             self.raise();
         }
@@ -177,6 +181,11 @@ fn is_well(place: &Place, machine: &'static Machine) {
 /// What others reach, and what tells others.
 pub fn services_are_well(place: &Place) {
     is_well(place, &SERVICES);
+}
+
+/// Agents, and what they use.
+pub fn agents_are_well(place: &Place) {
+    is_well(place, &AGENTS);
 }
 
 /// Tools and engines of containers. The services' machine has had its tests.

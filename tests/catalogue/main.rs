@@ -5,6 +5,7 @@
 //! where tests run have their sites served from here, with programs of ours in place of theirs. Machines hold as
 //! many profiles as do not clash. They need root and a network.
 
+mod agents;
 #[path = "../kit/mod.rs"]
 mod kit;
 #[allow(dead_code, reason = "the tests of machines use the rest")]
@@ -37,6 +38,19 @@ const TESTS: &[Test<Place>] = &[
     ("promises::netbird_joins_by_a_credential_alone", promises::netbird_joins_by_a_credential_alone),
     ("promises::ntfy_tells_of_a_failed_unit", promises::ntfy_tells_of_a_failed_unit),
     ("promises::nothing_but_ssh_listens_outside", promises::nothing_but_ssh_listens_outside),
+    ("machines::agents_are_well", machines::agents_are_well),
+    ("agents::every_agent_knows_the_servers", agents::every_agent_knows_the_servers),
+    ("agents::every_agent_is_told_and_skilled", agents::every_agent_is_told_and_skilled),
+    (
+        "agents::claude_state_is_added_to_and_never_replaced",
+        agents::claude_state_is_added_to_and_never_replaced,
+    ),
+    (
+        "agents::remote_control_waits_for_a_login_and_does_not_hammer",
+        agents::remote_control_waits_for_a_login_and_does_not_hammer,
+    ),
+    ("agents::remote_control_refuses_what_breaks_it", agents::remote_control_refuses_what_breaks_it),
+    ("agents::remote_control_runs_behind_its_walls", agents::remote_control_runs_behind_its_walls),
     ("machines::tools_are_well", machines::tools_are_well),
     ("machines::the_desktop_is_well", machines::the_desktop_is_well),
     ("machines::bookworm_is_well", machines::bookworm_is_well),

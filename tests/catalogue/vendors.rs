@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::agents;
 use crate::kit::{
     compress::Compression,
     tar::{Entry, tar},
@@ -11,11 +12,12 @@ use crate::kit::{
 };
 
 /// The hosts that profiles fetch from.
-pub const HOSTS: [&str; 4] = [
+pub const HOSTS: [&str; 5] = [
     "https://github.com",
     "https://pkgs.tailscale.com",
     "https://update.code.visualstudio.com",
     "https://dl.k8s.io",
+    "https://storage.googleapis.com",
 ];
 
 const PREAMBLE: &str = include_str!("vendor/preamble.pl");
@@ -25,6 +27,7 @@ pub fn open(address: Ipv4Addr) -> Vendor {
     let vendor = Vendor::at(address);
     forge(&vendor);
     own_sites(&vendor);
+    agents::serve(&vendor);
     vendor
 }
 
@@ -34,11 +37,11 @@ fn program(text: &str) -> Vec<u8> {
 }
 
 /// A program that only tells its version.
-fn speaker(name: &str) -> Vec<u8> {
+pub fn speaker(name: &str) -> Vec<u8> {
     program(&include_str!("vendor/said").replace("@NAME@", name))
 }
 
-fn packed(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn packed(files: &[(&str, &[u8])]) -> Vec<u8> {
     let entries: Vec<Entry> = files.iter().map(|(path, bytes)| Entry::file(path, 0o755, bytes)).collect();
     Compression::Gz.pack(&tar(&entries))
 }
