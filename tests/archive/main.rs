@@ -8,6 +8,7 @@ mod compare;
 mod foreign;
 mod lab;
 mod layers;
+mod parts;
 mod pockets;
 #[allow(dead_code, reason = "each test program uses its part of the kit")]
 #[path = "../kit/process.rs"]
@@ -61,6 +62,8 @@ const TESTS: &[Test<Lab>] = &[
         variants::the_variants_of_bookworm_are_mmdebstraps,
     ),
     ("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder),
+    ("parts::an_npm_tool_runs_with_its_tree", parts::an_npm_tool_runs_with_its_tree),
+    ("parts::a_python_tool_runs_in_its_environment", parts::a_python_tool_runs_in_its_environment),
     ("suites::sid_is_built", suites::sid_is_built),
     ("suites::forky_is_built", suites::forky_is_built),
     ("suites::bullseye_is_built", suites::bullseye_is_built),

@@ -24,7 +24,7 @@ pub const SOON: Duration = Duration::from_secs(120);
 pub const LONG: Duration = Duration::from_secs(900);
 
 /// Machines that tests make on this machine, by their first names.
-const HERE: [&str; 5] = ["testhost", "plain", "older", "noble", "victim"];
+const HERE: [&str; 6] = ["testhost", "plain", "older", "noble", "profiled", "victim"];
 
 /// Gives a machine on this machine the name that it has in this checkout: links are named after machines, so
 /// two runs at once, of two checkouts, need two names.
@@ -95,7 +95,7 @@ impl Lab {
         // global options stand first: what follows `--` is the payload's
         let mut argv =
             vec![env!("CARGO_BIN_EXE_sandbox"), "--state-dir", &self.state, "--cache-dir", &self.cache];
-        argv.extend(arguments);
+        argv.extend(accepting(arguments));
         argv
     }
 
@@ -199,7 +199,7 @@ impl Host<'_> {
     /// Runs the program in it.
     #[track_caller]
     pub fn sandbox(&self, arguments: &[&str]) -> Output {
-        self.run(&[&[INSTALLED], arguments].concat())
+        self.run(&[&[INSTALLED], &accepting(arguments)[..]].concat())
     }
 
     /// Runs the program in it with a text as its stdin.
@@ -252,8 +252,17 @@ impl Host<'_> {
     }
 }
 
+/// What profiles cost is accepted: nobody is there to be asked.
+fn accepting<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut all = arguments.to_vec();
+    if arguments.first() == Some(&"create") {
+        all.push("--accept-costs");
+    }
+    all
+}
+
 /// Gives the npm registry that this machine is set to, where it has npm.
-fn npm_registry() -> Option<String> {
+pub fn npm_registry() -> Option<String> {
     let output = process::command(&["npm", "config", "get", "registry"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     Some(text.trim().to_owned()).filter(|url| url.starts_with("http"))

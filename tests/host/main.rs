@@ -14,6 +14,7 @@ mod lab;
 mod life;
 mod network;
 mod noble;
+mod profile;
 #[path = "../kit/runner.rs"]
 mod runner;
 mod shell;
@@ -41,6 +42,9 @@ const TESTS: &[Test<Lab>] = &[
     ("direct::a_killed_supervisor_leaves_it_stopped", direct::a_killed_supervisor_leaves_it_stopped),
     ("direct::killed_create_leaves_nothing", direct::killed_create_leaves_nothing),
     ("direct::remove_leaves_nothing", direct::remove_leaves_nothing),
+    ("profile::settings_count_for_everybody", profile::settings_count_for_everybody),
+    ("profile::health_is_told", profile::health_is_told),
+    ("profile::volumes_outlive_the_machine", profile::volumes_outlive_the_machine),
     ("noble::noble_boots_and_updates", noble::noble_boots_and_updates),
     (
         "noble::jammy_is_merged_though_its_base_files_are_not",
@@ -61,6 +65,7 @@ const TESTS: &[Test<Lab>] = &[
     ("docker::run_of_an_imported_tree", docker::run_of_an_imported_tree),
     ("docker::build", docker::build),
     ("docker::nested_user_namespaces", docker::nested_user_namespaces),
+    ("profile::volumes_and_health_under_machined", profile::volumes_and_health_under_machined),
     ("network::the_archive_is_reached", network::the_archive_is_reached),
     ("network::the_host_is_not_reached", network::the_host_is_not_reached),
     ("network::the_lan_is_not_reached", network::the_lan_is_not_reached),

@@ -21,7 +21,8 @@ const VERBS: &[&str] = &[
     "logs",
     "exec",
     "shell",
-    "profiles",
+    "health",
+    "profile",
     "doctor",
     "completions",
     "man",
@@ -119,5 +120,5 @@ fn help_completions_and_manual_are_there() {
         assert!(text(&["completions", shell]).contains("bootstrap"), "{shell}");
     }
     assert!(text(&["man"]).contains(".TH sandbox"));
-    assert!(text(&["profiles", "--json"]).contains("\"docker\""));
+    assert!(text(&["profile", "list", "--json"]).contains("\"docker\""));
 }

@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf, process::Output};
 
 use crate::{
-    kit::{archive::Archive, server::Server, system::system, vendor::Vendor},
+    kit::{archive::Archive, deb::Deb, server::Server, system::system, vendor::Vendor},
     user::{User, said},
 };
 
@@ -22,9 +22,15 @@ pub struct Stack {
 impl Stack {
     /// Makes one; nothing is built yet.
     pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// Makes one whose archive has some packages more.
+    pub fn with(packages: &[Deb]) -> Self {
         let mut archive = Archive::new();
         archive.fill();
         archive.add(&system());
+        packages.iter().for_each(|package| archive.add(package));
         archive.publish();
         let server = Server::new(archive.root());
         let user = User::new(&archive, server.url());
@@ -41,8 +47,10 @@ impl Stack {
         assert!(self.server.url().starts_with("http"));
         let options = self.vendor.options(&[FORGE]);
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let (npm, python) = (format!("{}/npm", self.vendor.url()), format!("{}/simple", self.vendor.url()));
         let fixed = ["--variant", "essential", "--keyring", "key", "--profile", "./p.toml"];
-        self.user.sandbox(&[words, &fixed, &options].concat())
+        let indexes = ["--npm-registry", &npm, "--python-index", &python];
+        self.user.sandbox(&[words, &fixed, &indexes, &options].concat())
     }
 
     /// Locks.

@@ -11,6 +11,7 @@ pub mod compress;
 pub mod deb;
 pub mod key;
 pub mod process;
+pub mod registries;
 pub mod repack;
 pub mod server;
 pub mod system;
@@ -18,6 +19,7 @@ pub mod tar;
 pub mod tls;
 pub mod ubuntu;
 pub mod vendor;
+pub mod zip;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -14,6 +14,7 @@ use super::server::Server;
 
 /// A server that speaks TLS for another one.
 pub struct Tls {
+    address: Ipv4Addr,
     port: u16,
     /// The certificate of its authority.
     pub authority: String,
@@ -22,10 +23,15 @@ pub struct Tls {
 impl Tls {
     /// Speaks for a server, as `archive.example.invalid` and as `127.0.0.1`.
     pub fn before(server: &Server) -> Self {
+        Self::at(server, Ipv4Addr::LOCALHOST)
+    }
+
+    /// Speaks for a server at one of this machine's addresses, and by its name.
+    pub fn at(server: &Server, address: Ipv4Addr) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let names = ["archive.example.invalid", "127.0.0.1"].map(str::to_owned);
+        let names = ["archive.example.invalid".to_owned(), address.to_string()];
         let key = KeyPair::generate().unwrap();
         let own = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -36,7 +42,7 @@ impl Tls {
             .with_single_cert(vec![own.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
             .unwrap();
         let (config, inner) = (Arc::new(config), server.url().trim_start_matches("http://").to_owned());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -45,12 +51,12 @@ impl Tls {
                 thread::spawn(move || drop(speak(config, &inner, stream)));
             }
         });
-        Self { port, authority: authority.pem() }
+        Self { address, port, authority: authority.pem() }
     }
 
     /// Gives its address on this machine.
     pub fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
+        format!("https://{}:{}", self.address, self.port)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,10 +25,15 @@ pub struct Vendor {
 impl Vendor {
     /// Opens empty sites.
     pub fn new() -> Self {
+        Self::at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Opens empty sites at one of this machine's addresses.
+    pub fn at(address: Ipv4Addr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("www")).unwrap();
         let server = Server::new(&folder.path().join("www"));
-        let tls = Tls::before(&server);
+        let tls = Tls::at(&server, address);
         fs::write(folder.path().join("ca.pem"), &tls.authority).unwrap();
         Self { folder, server, tls }
     }
@@ -61,6 +67,11 @@ impl Vendor {
         let file = self.folder.path().join("www").join(path.trim_start_matches('/'));
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, bytes).unwrap();
+    }
+
+    /// Reads what was put at a path.
+    pub fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.folder.path().join("www").join(path.trim_start_matches('/'))).ok()
     }
 
     /// Publishes a release of a repository as a forge does, and makes it the latest.

@@ -98,6 +98,11 @@ pub enum Verb {
     Exec(Exec),
     /// Open a login shell in a machine
     Shell(Shell),
+    /// List, remove and prune the built layers that machines are made of
+    Layer {
+        #[command(subcommand)]
+        verb: Layer,
+    },
     /// Tell whether what the machine's profiles brought works
     Health(Named),
     /// List, show, check and write profiles
@@ -200,7 +205,7 @@ pub enum Internal {
 }
 
 /// What a tree is built of.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Build {
     /// Package set: essential, apt, minbase (= required), buildd, important (= -), standard
     /// [default: minbase, or with a lock what it was made for]
@@ -361,6 +366,42 @@ pub enum LockVerb {
     },
 }
 
+/// Verbs of `sandbox layer`.
+#[derive(Debug, Subcommand)]
+pub enum Layer {
+    /// List the layers, each below what it stands on, with who needs it
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove layers that no machine, lock or layer needs
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Layers: the first digits of an id (at least four), or the name of an image or profile
+        #[arg(required = true, value_name = "LAYER")]
+        layers: Vec<String>,
+        #[command(flatten)]
+        keep: KeepLocks,
+    },
+    /// Remove every layer that no machine, lock or build needs
+    Prune {
+        /// Only those that were built longer ago than this: 12h, 7d, 4w
+        #[arg(long, value_name = "TIME")]
+        older_than: Option<String>,
+        /// Say what would be removed, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        keep: KeepLocks,
+    },
+}
+
+/// Locks whose layers stay.
+#[derive(Clone, Debug, Args)]
+pub struct KeepLocks {
+    /// Keep what this lock needs too; locks that machines were created from are known
+    #[arg(long, value_name = "FILE")]
+    pub keep_lock: Vec<PathBuf>,
+}
+
 /// `sandbox create`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -385,6 +426,9 @@ pub struct Create {
     /// What the machine may reach
     #[arg(long, value_enum, default_value_t)]
     pub network: Network,
+    /// Build everything anew: take no layer that is kept, and keep none
+    #[arg(long)]
+    pub fresh: bool,
     #[command(flatten)]
     pub costs: Costs,
     /// Leave it stopped

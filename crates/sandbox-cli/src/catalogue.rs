@@ -21,10 +21,15 @@ pub const EMBEDDED: &[(&str, &str)] = embedded![
     "images/sid.toml",
     "images/stonking.toml",
     "images/trixie.toml",
+    "profiles/agy.toml",
+    "profiles/aider.toml",
     "profiles/alloy.toml",
     "profiles/android.toml",
+    "profiles/aoe.toml",
     "profiles/base.toml",
+    "profiles/browser.toml",
     "profiles/caddy.toml",
+    "profiles/claude-remote.toml",
     "profiles/claude.toml",
     "profiles/code-server.toml",
     "profiles/codex.toml",
@@ -32,15 +37,20 @@ pub const EMBEDDED: &[(&str, &str)] = embedded![
     "profiles/dev.toml",
     "profiles/docker-rootless.toml",
     "profiles/docker.toml",
+    "profiles/gemini.toml",
+    "profiles/herdr.toml",
     "profiles/kind.toml",
+    "profiles/mcp.toml",
     "profiles/mosh.toml",
     "profiles/netbird.toml",
     "profiles/netdata.toml",
     "profiles/node.toml",
     "profiles/nono.toml",
     "profiles/ntfy.toml",
+    "profiles/opencode.toml",
     "profiles/podman.toml",
     "profiles/ssh.toml",
+    "profiles/superpowers.toml",
     "profiles/tailscale-tun.toml",
     "profiles/tailscale.toml",
     "profiles/tmux.toml",
@@ -55,6 +65,9 @@ pub fn catalogue(own: Option<&PathBuf>) -> Catalogue {
     folders.push(PathBuf::from("/etc/sandbox"));
     Catalogue { folders, embedded: EMBEDDED }
 }
+
+#[cfg(test)]
+mod table;
 
 #[cfg(test)]
 mod tests {

@@ -130,6 +130,7 @@ pub const fn word(phase: Phase) -> &'static str {
         Phase::Unpack => "unpack",
         Phase::Configure => "configure",
         Phase::Customize => "customize",
+        Phase::Layers => "layers",
         Phase::Finish => "finish",
         Phase::Pack => "pack",
         Phase::Define => "define",

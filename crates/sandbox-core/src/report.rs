@@ -18,6 +18,8 @@ pub enum Phase {
     Configure,
     /// Profile parts (files, users, tarballs, steps) are put in.
     Customize,
+    /// A tree is made of layers that are kept, or what was built is looked through and kept as one.
+    Layers,
     /// The tree gets its identity, loses what no two builds share, and is written to disk.
     Finish,
     /// The tree is packed into an archive file.

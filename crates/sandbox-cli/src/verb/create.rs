@@ -10,8 +10,12 @@ use std::{
 use sandbox_core::{
     error::Context as _,
     host::runner::Processes,
-    layer::{self, Doors, Order},
-    machine::{Definition, Exception, Kind, Network, life, life::Plan, network, record::Declared, volume},
+    layer::{self, Doors, Keeping, Order, kept::Layers},
+    machine::{
+        Declared, Definition, Exception, Kind, Network, life,
+        life::{Built, Plan},
+        network, volume,
+    },
     name::MachineName,
     report::Event,
 };
@@ -55,7 +59,6 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     order.spec.ports().during("stack", "the profiles")?;
     costs::accept(&args.costs, &order, &format!("sandbox create {name} …"), settings)?;
     let definition = definition(args, &name, kind, &order, &host, settings)?;
-    definition.needs.check().during("create", format!("machine `{name}`"))?;
     for volume in definition.volumes.iter().filter(|volume| volume.source.exists()) {
         let text = format!("the volume {} of an earlier machine `{name}` is taken up", volume.path.display());
         reporter.report(Event::Notice { text });
@@ -82,9 +85,24 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     let runner = Processes::new();
     let doors = Doors { transport: &transport, runner: &runner, store: &store, reporter, now: settings.now };
     internal::clean_on_interrupt(settings, &[]);
+    let layers = Layers::new(&settings.state);
+    // nobody removes what this machine is made of before its record says so
+    let mut held = Vec::new();
     let state = machines.create(&plan, |tree: &Path| {
-        layer::build(&order, tree, &doors).map(|image| image.lock.packages.len())
+        if args.fresh {
+            let packages = layer::build(&order, tree, &doors)?.lock.packages.len();
+            return Ok(Built { packages, layers: Vec::new() });
+        }
+        let keeping = Keeping { layers: &layers, holder: &plan.holder };
+        let made = layer::build_of_layers(&order, tree, keeping, &doors)?;
+        held = made.held;
+        Ok(Built { packages: made.image.lock.packages.len(), layers: made.layers })
     })?;
+    if let (Some(path), false) = (lock, held.is_empty()) {
+        let needs: Vec<_> = held.iter().map(|held| held.made.id).collect();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        layers.note_lock(&path, &needs).during("note", format!("the lock {}", path.display()))?;
+    }
     if let Some(state) = state {
         say_state(&name, &state, settings);
     }

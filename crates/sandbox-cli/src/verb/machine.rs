@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use sandbox_core::{
+    error::Context as _,
+    layer::kept::Layers,
     machine::{Backend, direct::Direct, guest::GuestState, life::Machines, nspawn::Nspawn, record::Records},
     name::MachineName,
-    report::Reporter,
+    report::{Event, Reporter},
 };
 
 use crate::{
@@ -26,6 +28,7 @@ pub struct Host {
     direct: Direct,
     progress: Progress,
     records: Records,
+    layers: Layers,
 }
 
 impl Host {
@@ -36,6 +39,7 @@ impl Host {
             direct: Direct::new(&settings.state, &settings.program),
             progress: Progress::new(settings),
             records: Records::new(&settings.state),
+            layers: Layers::new(&settings.state),
         }
     }
 
@@ -46,6 +50,11 @@ impl Host {
     pub fn machines(&self) -> Result<Machines<'_>, Failure> {
         let machines = self.as_they_are();
         machines.recover()?;
+        let count = self.layers.recover().during("clean up", "half-made layers")?;
+        if count > 0 {
+            let text = format!("cleaned up {count} half-made layer{}", if count == 1 { "" } else { "s" });
+            self.progress.report(Event::Notice { text });
+        }
         Ok(machines)
     }
 

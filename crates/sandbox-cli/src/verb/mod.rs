@@ -8,6 +8,7 @@ mod doctor;
 mod exec;
 mod health;
 mod internal;
+mod layer;
 mod list;
 mod lock;
 mod locked;
@@ -50,6 +51,7 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Logs(args) => logs::run(&args, settings),
         Verb::Exec(args) => exec::exec(args, settings),
         Verb::Shell(args) => exec::shell(args, settings),
+        Verb::Layer { verb } => layer::run(&verb, settings),
         Verb::Health(args) => health::run(&args, settings),
         Verb::Profile { verb } => profile::run(&verb, settings),
         Verb::Profiles => profile::list(settings),

@@ -20,7 +20,7 @@ use crate::{
         runner::{Command, Runner, RunnerError},
     },
     report::{Event, Phase, Reporter, Timed, Unit},
-    unpack::Unpacked,
+    unpack::{BESIDE, Unpacked},
 };
 
 /// What is particular to a tree.
@@ -52,6 +52,14 @@ pub struct Rootfs {
 }
 
 impl Rootfs {
+    /// Opens a tree that was configured before: one that was made of layers.
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub fn again(path: &Path) -> Result<Self, ConfigureError> {
+        Ok(Self { root: Root::open(path, Links::InTree).map_err(tree(path))? })
+    }
+
     /// Gives the tree, whose links are now to be taken as after chroot(2).
     #[must_use]
     pub const fn root(&self) -> &Root {
@@ -315,17 +323,41 @@ pub fn finish(rootfs: &Rootfs, options: &Options, reporter: &dyn Reporter) -> Re
     let begun = Instant::now();
     let timed = Timed::begin(reporter, Phase::Finish, "normalise");
     identity::after(&rootfs.root, options)?;
-    devices::make(&rootfs.root, options.epoch)?;
-    normalise::all(&rootfs.root, options.epoch)?;
-    times::clamp(&rootfs.root, options.epoch)?;
+    settle(rootfs, options.epoch)?;
     drop(timed);
-    let timed = Timed::begin(reporter, Phase::Finish, "sync");
-    let folder = std::fs::File::open(rootfs.path()).map_err(tree(rootfs.path()))?;
-    rustix::fs::syncfs(&folder).map_err(|errno| tree(rootfs.path())(errno.into()))?;
-    drop(timed);
+    sync(rootfs, reporter)?;
     let summary = "identity, normalised, on disk".to_owned();
     reporter.report(Event::Finished { phase: Phase::Finish, elapsed: begun.elapsed(), summary });
     Ok(())
+}
+
+/// Takes away what no two builds share, and what is of one machine alone: what is left may be a layer.
+///
+/// # Errors
+/// Where the tree cannot be written.
+pub fn settle(rootfs: &Rootfs, epoch: i64) -> Result<(), ConfigureError> {
+    devices::make(&rootfs.root, epoch)?;
+    normalise::all(&rootfs.root, epoch)?;
+    times::clamp(&rootfs.root, epoch, BESIDE)
+}
+
+/// Gives a settled tree its identity, and syncs it.
+///
+/// # Errors
+/// Where the tree cannot be written.
+pub fn identify(rootfs: &Rootfs, options: &Options, reporter: &dyn Reporter) -> Result<(), ConfigureError> {
+    let begun = Instant::now();
+    identity::after(&rootfs.root, options)?;
+    sync(rootfs, reporter)?;
+    let summary = "identity, on disk".to_owned();
+    reporter.report(Event::Finished { phase: Phase::Finish, elapsed: begun.elapsed(), summary });
+    Ok(())
+}
+
+fn sync(rootfs: &Rootfs, reporter: &dyn Reporter) -> Result<(), ConfigureError> {
+    let _timed = Timed::begin(reporter, Phase::Finish, "sync");
+    let folder = std::fs::File::open(rootfs.path()).map_err(tree(rootfs.path()))?;
+    rustix::fs::syncfs(&folder).map_err(|errno| tree(rootfs.path())(errno.into()))
 }
 
 /// The script that keeps services from being started (invoke-rc.d(8), policy-rc.d).

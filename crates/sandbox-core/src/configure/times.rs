@@ -19,22 +19,27 @@ use super::{ConfigureError, tree};
 use crate::host::root::{Root, entries};
 
 /// Gives everything in a tree that is younger than the epoch the epoch's time.
-pub fn clamp(root: &Root, epoch: i64) -> Result<(), ConfigureError> {
+///
+/// But for one folder of it, in which others may be at work.
+pub fn clamp(root: &Root, epoch: i64, but: &str) -> Result<(), ConfigureError> {
     let top = Path::new("");
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let clamped = root.at(top, flags, 0).and_then(|folder| {
-        below(&folder, epoch)?;
+        below(&folder, epoch, but)?;
         Ok(futimens(&folder, &times(epoch))?)
     });
     clamped.map_err(tree(Path::new("/")))
 }
 
-fn below(folder: &OwnedFd, epoch: i64) -> io::Result<()> {
+fn below(folder: &OwnedFd, epoch: i64, but: &str) -> io::Result<()> {
     for (name, _) in entries(folder)? {
+        if name == Path::new(but) {
+            continue;
+        }
         let found = statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            below(&openat(folder.as_fd(), &name, flags, Mode::empty())?, epoch)?;
+            below(&openat(folder.as_fd(), &name, flags, Mode::empty())?, epoch, "")?;
         }
         if is_younger(&found, epoch) {
             utimensat(folder, &name, &times(epoch), AtFlags::SYMLINK_NOFOLLOW)?;
@@ -71,7 +76,7 @@ mod tests {
         let old =
             openat(rustix::fs::CWD, folder.path().join("a/old"), OFlags::RDONLY, Mode::empty()).unwrap();
         futimens(&old, &times(500)).unwrap();
-        clamp(&Root::open(folder.path(), Links::InTree).unwrap(), 1000).unwrap();
+        clamp(&Root::open(folder.path(), Links::InTree).unwrap(), 1000, "beside").unwrap();
         let time = |name: &str| {
             let found = std::fs::symlink_metadata(folder.path().join(name)).unwrap();
             (found.mtime(), found.mtime_nsec())

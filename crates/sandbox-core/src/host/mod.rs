@@ -1,8 +1,10 @@
 //! The only doors to the world: transport, programs, mounts, directory trees, capabilities.
 
 pub mod caps;
+pub mod clonable;
 pub mod descriptors;
 pub mod foreign;
+pub mod large;
 pub mod polite;
 pub mod root;
 pub mod runner;

@@ -4,7 +4,7 @@
 mod mcp;
 mod notes;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
     Doors,
@@ -16,7 +16,7 @@ use crate::{
     error::Context as _,
     host::root::{Meta, Root},
     report::{Event, Phase},
-    spec::Layer,
+    spec::{Layer, Skills},
 };
 
 /// Writes every agent's files.
@@ -43,14 +43,29 @@ fn one(layer: &Layer, agent: &crate::spec::Agent, root: &Root, epoch: i64) -> Re
             .map_err(|problem| PartError::Format { path: file.path.clone(), problem })?;
         write(root, &file.path, Some(&file.owner), &text, epoch)?;
     }
-    for skills in layer.skills.iter().filter(|_| agent.skills.is_some()) {
-        let Some(folder) = &agent.skills else { continue };
-        let link = folder.join(&skills.name);
-        let owner = owner(root, &link, None)?;
-        files::folder_for(root, &link, &owner, epoch)?;
-        root.link(&link, skills.path.as_os_str(), epoch).map_err(files::failed(&link))?;
+    let Some(folder) = &agent.skills else { return Ok(()) };
+    for skills in &layer.skills {
+        for (name, target) in each(root, skills) {
+            let link = folder.join(name);
+            let owner = owner(root, &link, None)?;
+            files::folder_for(root, &link, &owner, epoch)?;
+            root.link(&link, target.as_os_str(), epoch).map_err(files::failed(&link))?;
+        }
     }
     Ok(())
+}
+
+/// Finds the skills of a folder: itself, or each below it. Claude Code and Gemini CLI look one level deep only.
+fn each(root: &Root, skills: &Skills) -> Vec<(PathBuf, PathBuf)> {
+    let own = PathBuf::from(&skills.name);
+    let list = root.list(&skills.path).unwrap_or_default();
+    if list.is_empty() || root.has(&skills.path.join("SKILL.md")) {
+        return vec![(own, skills.path.clone())];
+    }
+    let mut names: Vec<PathBuf> =
+        list.into_iter().filter(|name| root.has(&skills.path.join(name).join("SKILL.md"))).collect();
+    names.sort();
+    names.into_iter().map(|name| (name.clone(), skills.path.join(name))).collect()
 }
 
 /// Writes a file as its reader's: what stands below somebody's home is that user's.
@@ -86,7 +101,8 @@ mod tests {
     const STACK: &str = "schema = 1\nname = \"p\"\n[[agent]]\nname = \"a\"\ninstructions = \"/home/agent/.a/A.md\"\n\
         mcp = { path = \"/home/agent/.a.json\", format = \"mcp-servers\", owner = \"agent\" }\nskills = \"/home/agent/.a/skills\"\n\
         [[agent]]\nname = \"b\"\ninstructions = \"/etc/b/B.md\"\n\
-        [[mcp]]\nname = \"memory\"\nargv = [\"m\"]\n[[skills]]\nname = \"s\"\npath = \"/usr/share/s\"\n";
+        [[mcp]]\nname = \"memory\"\nargv = [\"m\"]\n[[skills]]\nname = \"s\"\npath = \"/usr/share/s\"\n\
+        [[skills]]\nname = \"m\"\npath = \"/usr/share/many\"\n";
 
     #[test]
     fn every_agent_is_told_in_its_own_place_as_its_own_user() {
@@ -100,6 +116,11 @@ mod tests {
         fs::write(at("etc/passwd"), "root:x:0:0::/root:/bin/sh\nagent:x:1000:1000::/home/agent:/bin/sh\n")
             .unwrap();
         fs::write(at("etc/group"), "").unwrap();
+        for skill in ["tdd", "review"] {
+            fs::create_dir_all(at(&format!("usr/share/many/{skill}"))).unwrap();
+            fs::write(at(&format!("usr/share/many/{skill}/SKILL.md")), "").unwrap();
+        }
+        fs::create_dir_all(at("usr/share/many/assets")).unwrap();
         fs::write(at("home/agent/.a.json"), "{\"theme\": \"dark\"}").unwrap();
         let layer: Layer = toml::from_str(STACK).unwrap();
         let root = Root::open(tree.path(), Links::InTree).unwrap();
@@ -110,6 +131,9 @@ mod tests {
         assert_eq!(fs::metadata(at("home/agent/.a")).unwrap().uid(), 1000);
         assert_eq!(fs::metadata(at("etc/b/B.md")).unwrap().uid(), 0);
         assert_eq!(fs::read_link(at("home/agent/.a/skills/s")).unwrap(), Path::new("/usr/share/s"));
+        let skill = |name: &str| fs::read_link(at(&format!("home/agent/.a/skills/{name}")));
+        assert_eq!(skill("tdd").unwrap(), Path::new("/usr/share/many/tdd"));
+        assert!(skill("review").is_ok() && skill("m").is_err() && skill("assets").is_err());
         let json: serde_json::Value =
             serde_json::from_slice(&fs::read(at("home/agent/.a.json")).unwrap()).unwrap();
         assert_eq!((&json["theme"], &json["mcpServers"]["memory"]["command"]), (&"dark".into(), &"m".into()));

@@ -2,11 +2,15 @@
 
 mod agents;
 mod assemble;
+mod id;
+pub mod kept;
 mod locking;
 mod pack;
 mod parts;
 mod prefetch;
+pub mod scan;
 mod sources;
+mod stacked;
 mod unmet;
 
 use std::{
@@ -16,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use id::{Named, ids};
 pub use locking::{changed, lock, unmet};
 pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
@@ -23,6 +28,7 @@ pub use parts::{
     python::PythonError, unarchive::UnarchiveError,
 };
 use prefetch::Prefetch;
+pub use stacked::{Keeping, Layered, build_of_layers, locked};
 
 use crate::{
     Result, archive, configure,

@@ -181,12 +181,37 @@ fn apt_sources(sources: &[LockedSource], signed_by: &str) -> String {
     stanzas.join("\n")
 }
 
+/// Makes an order that asks for nothing beside a spec.
+#[cfg(test)]
+pub(super) fn test_order(spec: crate::spec::Spec, architecture: &str) -> Order {
+    Order {
+        spec,
+        architecture: architecture.to_owned(),
+        variant: crate::resolve::Variant::default(),
+        include: Vec::new(),
+        exclude: Vec::new(),
+        recommends: false,
+        mirrors: crate::spec::mirrors::Mirrors::new(),
+        pockets: None,
+        components: None,
+        keyrings: Vec::new(),
+        keyrings_only: Vec::new(),
+        ignore_valid_until: false,
+        allow_older_release: false,
+        asked: crate::lock::Asked::default(),
+        locked: None,
+        hostname: String::new(),
+        npm_registry: String::new(),
+        python_index: String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         digest::Sha256,
-        spec::{Catalogue, mirrors::Mirrors, stack},
+        spec::{Catalogue, stack},
     };
 
     #[test]
@@ -216,26 +241,7 @@ mod tests {
     fn order(image: &str, architecture: &str) -> Order {
         let root = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
         let catalogue = Catalogue { folders: vec![root], embedded: &[] };
-        Order {
-            spec: stack(&catalogue, image, &[]).unwrap(),
-            architecture: architecture.to_owned(),
-            variant: crate::resolve::Variant::default(),
-            include: Vec::new(),
-            exclude: Vec::new(),
-            recommends: false,
-            mirrors: Mirrors::new(),
-            pockets: None,
-            components: None,
-            keyrings: Vec::new(),
-            keyrings_only: Vec::new(),
-            ignore_valid_until: false,
-            allow_older_release: false,
-            asked: crate::lock::Asked::default(),
-            locked: None,
-            hostname: String::new(),
-            npm_registry: String::new(),
-            python_index: String::new(),
-        }
+        test_order(stack(&catalogue, image, &[]).unwrap(), architecture)
     }
 
     #[test]

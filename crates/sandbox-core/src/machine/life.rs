@@ -2,23 +2,23 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
 use super::{
-    Backend, Definition, Kind, Leader, State,
+    Backend, Declared, Definition, Kind, Leader, ServedPort, State,
     guest::{self, GuestState},
     network,
-    record::{self, Claim, Declared, Partial, Record, Records},
+    record::{self, Claim, Partial, Record, Records},
     volume,
 };
 use crate::{
     Error, Result,
     error::{Cause, Class, Context as _, Hint},
-    host::root,
+    host::{clonable, root},
+    layer::kept::Id,
     name::MachineName,
     report::{Event, Phase, Reporter, Unit},
 };
@@ -46,6 +46,15 @@ pub struct Plan {
     pub boot: Option<Duration>,
     /// Who makes it, for whoever wants the same name: `process 12 (create)`.
     pub holder: String,
+}
+
+/// What a machine's tree was built of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Built {
+    /// How many packages it has.
+    pub packages: usize,
+    /// The layers that it was made of, the image's first; none where it was built in place.
+    pub layers: Vec<Id>,
 }
 
 /// What can go wrong with a tree or a boot, beyond the backend and the records.
@@ -136,7 +145,7 @@ pub struct Status {
     /// Its folders that outlive the tree.
     pub volumes: Vec<volume::Mounted>,
     /// The ports that its profiles serve.
-    pub ports: Vec<record::ServedPort>,
+    pub ports: Vec<ServedPort>,
     /// When it was made, in seconds since 1970.
     pub created: i64,
 }
@@ -178,7 +187,7 @@ impl Machines<'_> {
     pub fn create(
         &self,
         plan: &Plan,
-        build: impl FnOnce(&Path) -> Result<usize>,
+        build: impl FnOnce(&Path) -> Result<Built>,
     ) -> Result<Option<GuestState>> {
         let name = &plan.definition.name;
         let subject = || format!("machine `{name}`");
@@ -203,7 +212,7 @@ impl Machines<'_> {
         plan: &Plan,
         backend: &dyn Backend,
         claim: &Claim,
-        build: impl FnOnce(&Path) -> Result<usize>,
+        build: impl FnOnce(&Path) -> Result<Built>,
     ) -> Result<Option<GuestState>> {
         let definition = &plan.definition;
         let subject = || format!("machine `{}`", definition.name);
@@ -223,7 +232,10 @@ impl Machines<'_> {
         partial.inode = Some(inode);
         claim.begin(&partial).during("create", subject())?;
 
-        let packages = build(&building)?;
+        let Built { packages, layers } = build(&building)?;
+        // a clone may have put another subvolume in the folder's place
+        partial.inode = clonable::identity(&building).ok();
+        claim.begin(&partial).during("create", subject())?;
         volume::make(&building, &definition.volumes).during("create", subject())?;
         tell(&building, definition).during("create", subject())?;
         move_into_place(&building, tree).during("create", subject())?;
@@ -245,6 +257,7 @@ impl Machines<'_> {
             image: plan.image.clone(),
             profiles: plan.profiles.clone(),
             packages,
+            layers,
             declared: plan.declared.clone(),
             created: plan.now,
         };
@@ -331,7 +344,7 @@ impl Machines<'_> {
         let subject = || format!("machine `{name}`");
         let (claim, record) = self.records.claim(name, holder).during("remove", subject())?;
         let tree = &record.definition.tree;
-        let inode = fs::symlink_metadata(tree).ok().map(|tree| tree.ino());
+        let inode = clonable::identity(tree).ok();
         let partial = Partial {
             building: beside(tree, "building"),
             definition: record.definition.clone(),
@@ -376,7 +389,7 @@ impl Machines<'_> {
             backend.stop(definition, Duration::from_secs(10), self.reporter)?;
             backend.undefine(definition)?;
             for tree in [&partial.building, &definition.tree, &beside(&definition.tree, "removing")] {
-                let ours = fs::symlink_metadata(tree).is_ok_and(|found| Some(found.ino()) == partial.inode);
+                let ours = clonable::identity(tree).is_ok_and(|found| Some(found) == partial.inode);
                 if ours || *tree == partial.building {
                     remove_tree(tree, &beside(&definition.tree, "removing")).during("remove", subject())?;
                 }
@@ -526,8 +539,8 @@ fn make_folder(path: &Path) -> Result<u64, LifeError> {
         std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
         builder.create(parent).map_err(failed("making the folder above"))?;
     }
-    fs::create_dir(path).map_err(failed("making the folder"))?;
-    fs::symlink_metadata(path).map(|made| made.ino()).map_err(failed("looking at the folder"))
+    clonable::make_tree(path).map_err(failed("making the folder"))?;
+    clonable::identity(path).map_err(failed("looking at the folder"))
 }
 
 fn move_into_place(from: &Path, to: &Path) -> Result<(), LifeError> {
@@ -543,6 +556,10 @@ fn move_into_place(from: &Path, to: &Path) -> Result<(), LifeError> {
 fn remove_tree(tree: &Path, aside: &Path) -> Result<(), LifeError> {
     let failed = |source| LifeError::Io { path: tree.to_owned(), doing: "removing the tree", source };
     let at = if fs::rename(tree, aside).is_ok() { aside } else { tree };
+    // at once, where no other subvolume is in it
+    if clonable::is_subvolume(at) && clonable::remove_subvolume(at).is_ok() {
+        return Ok(());
+    }
     match root::remove_tree(at) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
         _ => Ok(()),

@@ -1,5 +1,6 @@
 //! A startable machine and what runs it.
 
+mod declared;
 pub mod direct;
 pub mod guest;
 pub mod life;
@@ -12,6 +13,7 @@ pub mod volume;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+pub use declared::{Declared, HealthCheck, ServedPort};
 pub use needs::{Needs, Nesting};
 
 use crate::{Result, name::MachineName, report::Reporter};

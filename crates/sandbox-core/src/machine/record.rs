@@ -21,11 +21,11 @@ use std::{
 
 use rustix::fs::FlockOperation;
 
-use super::Definition;
+use super::{Declared, Definition};
 use crate::{
     error::{Cause, Class, Hint},
+    layer::kept::Id,
     name::MachineName,
-    spec::{Health, Port, Spec},
 };
 
 /// What is known of a whole machine.
@@ -41,54 +41,14 @@ pub struct Record {
     pub profiles: Vec<String>,
     /// How many packages were installed.
     pub packages: usize,
+    /// The layers that its tree was made of, the image's first; none where it was built in place.
+    #[serde(default)]
+    pub layers: Vec<Id>,
     /// What its profiles declare.
     #[serde(default)]
     pub declared: Declared,
     /// When, in seconds since 1970.
     pub created: i64,
-}
-
-/// What profiles declare of a machine: kept, as the files that said so may change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Declared {
-    /// Ports that are served in it.
-    pub ports: Vec<ServedPort>,
-    /// Commands that tell whether profiles work.
-    pub health: Vec<HealthCheck>,
-}
-
-/// A port and who serves it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ServedPort {
-    /// The profile.
-    pub profile: String,
-    /// The port.
-    pub port: Port,
-}
-
-/// A check and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct HealthCheck {
-    /// The profile.
-    pub profile: String,
-    /// The check.
-    pub check: Health,
-}
-
-impl Declared {
-    /// Gathers what the files of a spec declare, in their order.
-    #[must_use]
-    pub fn of(spec: &Spec) -> Self {
-        let mut all = Self::default();
-        for file in &spec.files {
-            let profile = || file.name.clone();
-            let ports = file.layer.ports.iter().cloned();
-            all.ports.extend(ports.map(|port| ServedPort { profile: profile(), port }));
-            let checks = file.layer.health.iter().cloned();
-            all.health.extend(checks.map(|check| HealthCheck { profile: profile(), check }));
-        }
-        all
-    }
 }
 
 /// What must be undone if the maker dies.
@@ -487,6 +447,7 @@ mod tests {
             image: "trixie".to_owned(),
             profiles: Vec::new(),
             packages: 1,
+            layers: Vec::new(),
             declared: Declared::default(),
             created: 0,
         }
@@ -494,6 +455,14 @@ mod tests {
 
     fn no_undo(_: Claim) -> Result<(), Error> {
         panic!("nothing was to be undone")
+    }
+
+    #[test]
+    fn a_record_of_before_there_were_layers_is_read() {
+        let name = MachineName::new("a").unwrap();
+        let mut value = serde_json::to_value(record(&name)).unwrap();
+        value.as_object_mut().unwrap().shift_remove("layers").unwrap();
+        assert_eq!(serde_json::from_value::<Record>(value).unwrap(), record(&name));
     }
 
     #[test]

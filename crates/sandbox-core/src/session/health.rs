@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Exit, Request, SessionError, probe};
-use crate::machine::{Leader, record::HealthCheck};
+use crate::machine::{HealthCheck, Leader};
 
 /// How long one run of a check may take at least: it may be slow without being ill.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ pub use guest::{
     User, Volume, VolumeKind,
 };
 pub use image::{Apt, Archive, ExtraSource, Pocket};
-pub use parts::{ArchiveKind, Build, Download, Git, Npm, Part, Python};
+pub use parts::{ArchiveKind, Build, Download, Git, Interpreter, Npm, Part, Python};
 use serde::Deserialize;
 
 use crate::machine::Needs;
@@ -22,7 +22,7 @@ pub const SCHEMA: u32 = 1;
 /// One image or profile file, or several merged.
 ///
 /// **Shape**: TOML 1.0, keys in kebab-case, `schema = 1` first. Unknown keys are refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Layer {
     /// Always 1.
@@ -90,6 +90,9 @@ pub struct Layer {
     #[serde(default, deserialize_with = "super::words::read")]
     #[schemars(schema_with = "super::words::schema")]
     pub environment: BTreeMap<String, String>,
+    /// Variables that break what it installs, each with the reason: no file of a stack may set them.
+    #[serde(default)]
+    pub refuses: BTreeMap<String, String>,
     /// Commands run in the tree while it is built, last of the profile's parts.
     #[serde(default)]
     pub steps: Vec<Step>,
@@ -138,7 +141,7 @@ pub struct Layer {
 }
 
 /// Packages of the distribution.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Packages {
     /// Installed, or the build fails.

@@ -182,10 +182,12 @@ impl Check<'_> {
         let layer = &self.file.layer;
         for (at, port) in layer.ports.iter().enumerate() {
             let number = port.port.to_string();
-            let told = layer
-                .costs
-                .iter()
-                .any(|cost| cost.split(|letter: char| !letter.is_ascii_digit()).any(|word| word == number));
+            let names = |cost: &String| {
+                let mut words = cost.split(|letter: char| !letter.is_ascii_digit());
+                let all = ["every address", "all addresses"];
+                words.any(|word| word == number) || all.iter().any(|all| cost.contains(all))
+            };
+            let told = layer.costs.iter().any(names);
             if !port.address.is_loopback() && !told {
                 let text = format!(
                     "port {number} is open beyond the machine's loopback, and `costs` does not name it"

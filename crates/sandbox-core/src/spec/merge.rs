@@ -9,6 +9,7 @@ use super::{
     file::{Apt, Layer},
     lint,
     load::{Catalogue, Kind, Source, read_layer},
+    refused,
     sources::{Trusted, trusted},
 };
 use crate::{digest::Sha256, machine::Needs};
@@ -92,6 +93,8 @@ pub fn stack(catalogue: &Catalogue, image: &str, profiles: &[String]) -> Result<
         file.layer =
             read_layer(&Source { origin: file.origin.clone(), text: table.to_string(), path: None })?;
     }
+    let texts: Vec<&str> = all.iter().map(|(_, source, _)| source.text.as_str()).collect();
+    refused::check(&files, &texts)?;
     let text = merged.to_string();
     let origin = format!("image `{image}` with its profiles");
     let mut layer = read_layer(&Source { origin, text, path: None })?;

@@ -200,6 +200,7 @@ fn table(rule: &Value, text: &mut String, open: &mut Vec<String>) {
             Some(Value::Null) | None => {}
             Some(Value::Array(all)) if all.is_empty() => {}
             Some(Value::Object(_)) => {}
+            Some(Value::String(text)) if text.is_empty() => {}
             Some(default) => says += &format!(" Default: `{default}`."),
         }
         let must = if required.contains(&name.as_str()) { ", must be there" } else { "" };

@@ -145,6 +145,12 @@ fn settings(layer: &Layer, found: &mut Found) {
         found.unless(is_variable(name), at.clone(), || format!("`{name}` is no name of a variable"));
         found.line(at, value);
     }
+    for (name, reason) in &layer.refuses {
+        let at = format!("refuses.{}", key(name));
+        found.unless(is_variable(name), at.clone(), || format!("`{name}` is no name of a variable"));
+        found.unless(!reason.is_empty(), at.clone(), || "say why".to_owned());
+        found.line(at, reason);
+    }
 }
 
 fn commands(layer: &Layer, found: &mut Found) {
@@ -279,6 +285,7 @@ mod tests {
             ("[limits]\nnofile = \"many\"", "limits.nofile"),
             ("[environment]\n\"A-B\" = \"1\"", "environment.A-B"),
             ("[environment]\nA = \"1\\n2\"", "environment.A"),
+            ("[refuses]\nA = \"\"", "refuses.A"),
             ("[[steps]]\nargv = []", "steps[0].argv"),
             ("[[health]]\nargv = [\"\"]", "health[0].argv"),
             ("[[health]]\nargv = [\"x\"]\nstatus = 256", "health[0].status"),

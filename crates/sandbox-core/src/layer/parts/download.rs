@@ -21,7 +21,7 @@ use crate::{
     error::{Cause, Class, Context as _, Hint},
     host::transport::{Ask, TransportError, asked},
     layer::{Doors, Order},
-    lock::{Fetched, LockedPart},
+    lock::{Fetched, Lock, LockedPart},
     report::Event,
     spec::{ArchiveKind, Build, Download},
     store::{Checksum, StoreError},
@@ -122,6 +122,12 @@ impl Cause for DownloadError {
             _ => Vec::new(),
         }
     }
+}
+
+/// Tells whether nothing of the distribution stands in a download's place.
+pub(super) fn is_wanted(part: &Download, lock: &Lock) -> bool {
+    let stands = |name: &String| lock.packages.iter().any(|package| package.name == *name);
+    !part.unless.as_ref().is_some_and(stands)
 }
 
 /// Finds out which file a download is, and its digest.

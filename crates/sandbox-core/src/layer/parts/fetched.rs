@@ -86,7 +86,7 @@ pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> R
     for part in &layer.python {
         put(python::lock(part, order, lock, doors).during("find", format!("`{}`", part.package))?)?;
     }
-    for part in &layer.download {
+    for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
         put(download::lock(part, order, doors).during("find", format!("`{}`", part.name))?)?;
     }
     for part in &layer.git {
@@ -126,7 +126,7 @@ pub(in crate::layer) fn wishes(order: &Order, lock: &Lock) -> Vec<PartWish> {
         let facts = python::facts(part, lock);
         wishes.push(wish("python", python::name(&part.package), &part.version, facts));
     }
-    for part in &layer.download {
+    for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
         let version = find(lock, "download", &part.name).map_or("", |found| found.version.as_str());
         wishes.push(wish("download", &part.name, &part.version, download::facts(part, version, order)));
     }
@@ -145,6 +145,9 @@ pub(super) fn count(layer: &Layer) -> usize {
 pub(super) fn put(layer: &Layer, to: Into<'_>, step: &dyn Fn(&str)) -> Result<()> {
     for part in &layer.download {
         step(&part.name);
+        if !download::is_wanted(part, to.lock) {
+            continue;
+        }
         download::put(part, to)?;
     }
     let (trees, tarballs): (Vec<_>, Vec<_>) = layer.npm.iter().partition(|part| part.platform.is_empty());
@@ -165,4 +168,31 @@ pub(super) fn put(layer: &Layer, to: Into<'_>, step: &dyn Fn(&str)) -> Result<()
         python::put(part, to)?;
     }
     Ok(())
+}
+
+/// Lists a layer's parts of a lock, in the layer's order.
+pub(in crate::layer) fn of<'a>(lock: &'a Lock, layer: &Layer) -> Vec<&'a LockedPart> {
+    let npm = layer
+        .npm
+        .iter()
+        .map(|part| (if part.platform.is_empty() { "npm-tree" } else { "npm" }, part.package.as_str()));
+    let python = layer.python.iter().map(|part| ("python", python::name(&part.package)));
+    let download = layer.download.iter().map(|part| ("download", part.name.as_str()));
+    let git = layer.git.iter().map(|part| ("git", part.url.as_str()));
+    npm.chain(python).chain(download).chain(git).filter_map(|(kind, name)| find(lock, kind, name)).collect()
+}
+
+/// Lists the places of a layer's parts, below the tree: what everybody has who asks for the same.
+pub(in crate::layer) fn places(lock: &Lock, layer: &Layer, architecture: &str) -> Vec<PathBuf> {
+    let download = layer.download.iter().map(|part| {
+        let version = find(lock, "download", &part.name).map_or("", |found| found.version.as_str());
+        let word = part.architectures.get(architecture).map_or("", |build| build.word.as_str());
+        let path = part.into.to_string_lossy().replace("{version}", version).replace("{arch}", word);
+        PathBuf::from(path)
+    });
+    let npm = layer.npm.iter().map(|part| part.into.clone());
+    let python = layer.python.iter().map(|part| part.into.clone());
+    let git = layer.git.iter().map(|part| part.into.clone());
+    let all = npm.chain(python).chain(git).chain(download);
+    all.map(|path| path.strip_prefix("/").map(Path::to_owned).unwrap_or(path)).collect()
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::root;
 
 /// A file of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TreeFile {
     /// Where: absolute.
@@ -25,7 +25,7 @@ pub struct TreeFile {
 }
 
 /// A symbolic link of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Link {
     /// Where: absolute.
@@ -35,7 +35,7 @@ pub struct Link {
 }
 
 /// A user of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct User {
     /// Its name.
@@ -51,7 +51,7 @@ pub struct User {
 }
 
 /// A group of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Group {
     /// Its name.
@@ -61,7 +61,7 @@ pub struct Group {
 }
 
 /// What becomes of systemd's units.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Units {
     /// Enabled.
@@ -75,7 +75,7 @@ pub struct Units {
 /// A unit of the profile's own: a service, a timer, a socket, or a drop-in of one.
 ///
 /// **Source**: systemd.unit(5).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Unit {
     /// Its file below `/etc/systemd/system`: `backup.timer`, `docker.service.d/50-sandbox.conf`.
@@ -88,7 +88,7 @@ pub struct Unit {
 }
 
 /// A command that is run in the tree while it is built.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Step {
     /// The command and its arguments; there is no shell.
@@ -188,7 +188,7 @@ pub enum VolumeKind {
 }
 
 /// An agent: how it is told what it must know, in files of its own format.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Agent {
     /// Its name: `claude`.
@@ -202,7 +202,7 @@ pub struct Agent {
 }
 
 /// A file in which an agent looks for servers of the Model Context Protocol.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct McpFile {
     /// The file.
@@ -215,7 +215,7 @@ pub struct McpFile {
 }
 
 /// The shape of a file that registers servers of the Model Context Protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum McpFormat {
     /// JSON: `mcpServers`, each with `command`, `args`, `env` (Claude Code, Gemini CLI).
@@ -227,7 +227,7 @@ pub enum McpFormat {
 }
 
 /// A server of the Model Context Protocol, registered with every agent that is there.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Mcp {
     /// Its name: `memory`.
@@ -240,7 +240,7 @@ pub struct Mcp {
 }
 
 /// A folder of skills, linked into the folder of every agent that is there.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Skills {
     /// The link's name.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 
 /// An archive: a mirror's tree of suites.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Archive {
     /// Base URL without a trailing slash.
@@ -26,7 +26,7 @@ impl Archive {
 }
 
 /// A suite of an archive.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Pocket {
     /// `release`, `updates`, `security`, `backports`.
@@ -49,7 +49,7 @@ pub struct Pocket {
 /// An archive of somebody else's: what a deb822 stanza of apt's says.
 ///
 /// **Source**: sources.list(5).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ExtraSource {
     /// Its file in the tree: `/etc/apt/sources.list.d/NAME.sources`.
@@ -69,7 +69,7 @@ pub struct ExtraSource {
 }
 
 /// apt's own configuration in the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Apt {
     /// The file below `/etc/apt/sources.list.d/`.

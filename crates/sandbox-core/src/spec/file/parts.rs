@@ -9,7 +9,7 @@ use super::{latest, root};
 /// A package of an npm registry: a platform tarball, unpacked as it is, or with all it depends on.
 ///
 /// **Source**: the registry's version document, `GET /NAME/VERSION`; `dist.integrity` is checked.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Npm {
     /// The package whose version is asked for: `@openai/codex`.
@@ -32,7 +32,7 @@ pub struct Npm {
 }
 
 /// The tarball of one architecture.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Part {
     /// The package that has it.
@@ -48,7 +48,7 @@ pub struct Part {
 /// A Python tool with all it depends on, in an environment of its own.
 ///
 /// **Source**: the simple repository API (PEP 691), whose `sha256` each file is checked by.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Python {
     /// The package: `aider-chat`, extras in brackets behind it.
@@ -64,13 +64,25 @@ pub struct Python {
     /// Packages beside it, with their conditions: `setuptools<81`.
     #[serde(default)]
     pub with: Vec<String>,
+    /// The interpreter, where it is not the distribution's `python3`.
+    pub python: Option<Interpreter>,
+}
+
+/// An interpreter of Python that another part brings.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Interpreter {
+    /// Its path in the tree.
+    pub path: PathBuf,
+    /// Its version: `3.12.11`, or `3.12` where nothing depends on the rest.
+    pub version: String,
 }
 
 /// A binary or an archive behind a URL.
 ///
 /// In `url`, `checksums` and `into` words in braces stand for values: `{version}`, `{arch}` (the word of
 /// `architectures`).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Download {
     /// What the lock calls it: `lazygit`.
@@ -108,7 +120,7 @@ pub struct Download {
 }
 
 /// A download of one architecture.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Build {
     /// The vendor's word: `x86_64`.
@@ -118,7 +130,7 @@ pub struct Build {
 }
 
 /// How a download is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArchiveKind {
     /// Not at all: one file.
@@ -136,7 +148,7 @@ pub enum ArchiveKind {
 }
 
 /// A git repository's files at a commit.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Git {
     /// The repository: `https://…`.

@@ -88,7 +88,17 @@ fn run(part: &Npm, tarballs: &[Tarball<'_>], to: Into<'_>) -> Result<(), TreeErr
     let npm = |words: &[&str]| {
         let into = part.into.display().to_string();
         let cache = format!("/{WORK}");
-        let fixed = ["--prefix", &into, "--cache", &cache, "--offline", "--no-audit", "--no-fund"];
+        let fixed = [
+            "--prefix",
+            &into,
+            "--cache",
+            &cache,
+            "--offline",
+            "--no-audit",
+            "--no-fund",
+            "--registry",
+            NOWHERE,
+        ];
         let more = ["--no-update-notifier", "--logs-max=0", "--loglevel=error", "--foreground-scripts"];
         let argv = [&["npm"], words, &fixed, &more].concat();
         let command = Command::new(argv).in_tree(to.rootfs.path());

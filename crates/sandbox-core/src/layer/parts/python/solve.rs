@@ -96,13 +96,12 @@ impl Solver<'_> {
                         more
                     }
                     Some(known) => {
-                        known.wishes.push(wish.clone());
-                        let all = std::mem::take(&mut known.wishes);
-                        return self.again(&name, wish, &all, index);
+                        let all: Vec<Wish> = known.wishes.iter().cloned().chain([wish]).collect();
+                        return self.again(&name, &all, &chosen, index);
                     }
                     None => {
                         let Some(candidate) = self.pick(&name, &wish, index) else {
-                            return self.again(&name, wish.clone(), &[wish], index);
+                            return self.again(&name, &[wish], &chosen, index);
                         };
                         let extras = wish.requirement.extras.clone();
                         let by = Some((name.clone(), candidate.version.to_string()));
@@ -160,33 +159,54 @@ impl Solver<'_> {
         pick(name, &wishes, &self.excluded, index)
     }
 
-    /// Learns of a wish that what was taken does not fulfil.
+    /// Learns of wishes that what was taken does not fulfil.
     fn again(
         &mut self,
         name: &str,
-        wish: Wish,
         all: &[Wish],
+        chosen: &BTreeMap<String, Chosen>,
         index: &Index<'_>,
     ) -> Result<Round, PythonError> {
         let hints = self.hints.entry(name.to_owned()).or_default();
         let known = |one: &Wish| hints.iter().any(|hint| hint.requirement.text == one.requirement.text);
         let new: Vec<Wish> = all.iter().filter(|one| !known(one)).cloned().collect();
+        let is_new = !new.is_empty();
         hints.extend(new);
-        let requirements: Vec<&Requirement> = hints.iter().chain(all).map(|wish| &wish.requirement).collect();
-        if pick(name, &requirements, &self.excluded, index).is_some() {
+        let wishes: Vec<Wish> = hints.clone();
+        let requirements: Vec<&Requirement> = wishes.iter().map(|wish| &wish.requirement).collect();
+        if is_new && pick(name, &requirements, &self.excluded, index).is_some() {
             return Ok(Round::Again);
         }
-        let words: Vec<String> = all.iter().map(Wish::words).collect();
-        // who wished last, or of the others whoever is not the profile, must be another
-        let blamed = wish.by.or_else(|| all.iter().rev().find_map(|one| one.by.clone()));
-        let Some(blamed) = blamed else {
+        let Some(blamed) = self.blamed(&wishes, chosen, index) else {
+            let words = wishes.iter().map(Wish::words).collect();
             return Err(PythonError::Conflict { package: name.to_owned(), wishes: words });
         };
-        if !self.excluded.insert(blamed) {
-            return Err(PythonError::Conflict { package: name.to_owned(), wishes: words });
-        }
+        self.excluded.insert(blamed);
         self.hints.clear();
         Ok(Round::Again)
+    }
+
+    /// Finds who could be another version: the last of those who wish, or of those who wish for them.
+    fn blamed(
+        &self,
+        wishes: &[Wish],
+        chosen: &BTreeMap<String, Chosen>,
+        index: &Index<'_>,
+    ) -> Option<(String, String)> {
+        let mut seen = BTreeSet::new();
+        let mut queue: VecDeque<(String, String)> =
+            wishes.iter().rev().filter_map(|one| one.by.clone()).collect();
+        while let Some(by) = queue.pop_front() {
+            let Some(known) = chosen.get(&by.0).filter(|_| seen.insert(by.clone())) else { continue };
+            let mut excluded = self.excluded.clone();
+            excluded.insert(by.clone());
+            let requirements: Vec<&Requirement> = known.wishes.iter().map(|wish| &wish.requirement).collect();
+            if pick(&by.0, &requirements, &excluded, index).is_some() {
+                return Some(by);
+            }
+            queue.extend(known.wishes.iter().rev().filter_map(|one| one.by.clone()));
+        }
+        None
     }
 }
 

@@ -1,0 +1,46 @@
+//! What profiles declare of a machine, beyond what its backend must know.
+
+use crate::spec::{Health, Port, Spec};
+
+/// What profiles declare of a machine: kept, as the files that said so may change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Declared {
+    /// Ports that are served in it.
+    pub ports: Vec<ServedPort>,
+    /// Commands that tell whether profiles work.
+    pub health: Vec<HealthCheck>,
+}
+
+/// A port and who serves it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ServedPort {
+    /// The profile.
+    pub profile: String,
+    /// The port.
+    pub port: Port,
+}
+
+/// A check and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HealthCheck {
+    /// The profile.
+    pub profile: String,
+    /// The check.
+    pub check: Health,
+}
+
+impl Declared {
+    /// Gathers what the files of a spec declare, in their order.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Self {
+        let mut all = Self::default();
+        for file in &spec.files {
+            let profile = || file.name.clone();
+            let ports = file.layer.ports.iter().cloned();
+            all.ports.extend(ports.map(|port| ServedPort { profile: profile(), port }));
+            let checks = file.layer.health.iter().cloned();
+            all.health.extend(checks.map(|check| HealthCheck { profile: profile(), check }));
+        }
+        all
+    }
+}
