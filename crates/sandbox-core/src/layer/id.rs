@@ -157,7 +157,9 @@ mod tests {
     #[test]
     fn layers_are_shared_as_far_as_stacks_are_the_same() {
         let one = short(&order(FILES, &["a", "b"]), &lock());
-        let other = short(&order(FILES, &["a", "c"]), &lock());
+        let mut without = lock();
+        without.packages.pop();
+        let other = short(&order(FILES, &["a", "c"]), &without);
         assert!(one[..2] == other[..2] && one[2] != other[2]);
         // the same profile upon another is another layer
         assert_ne!(one[2], short(&order(FILES, &["b"]), &lock())[1]);
