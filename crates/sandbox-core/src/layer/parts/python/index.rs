@@ -172,7 +172,7 @@ fn of_html(text: &str, from: &str) -> Option<Vec<Listed>> {
 /// Finds an attribute of a tag; an empty text where it has no value.
 fn attribute(tag: &str, name: &str) -> Option<String> {
     let mut rest = tag;
-    while let Some(at) = rest.find(name) {
+    while let Some(at) = rest.to_ascii_lowercase().find(name) {
         let before = rest[..at].chars().next_back();
         let after = &rest[at + name.len()..];
         rest = after;
