@@ -11,7 +11,7 @@ pub use guest::{
     User, Volume, VolumeKind,
 };
 pub use image::{Apt, Archive, ExtraSource, Pocket};
-pub use parts::{ArchiveKind, Build, Download, Git, Npm, Part, Python};
+pub use parts::{ArchiveKind, Build, Download, Git, Interpreter, Npm, Part, Python};
 use serde::Deserialize;
 
 use crate::machine::Needs;

@@ -21,9 +21,9 @@ mod words;
 
 pub use check::Error;
 pub use file::{
-    Agent, Apt, Archive, ArchiveKind, Build, Download, ExtraSource, Git, Group, Health, Layer, Link, Mcp,
-    McpFile, McpFormat, Npm, Packages, Part, Pocket, Port, Protocol, Python, SCHEMA, Skills, Step, TreeFile,
-    Unit, Units, User, Volume, VolumeKind,
+    Agent, Apt, Archive, ArchiveKind, Build, Download, ExtraSource, Git, Group, Health, Interpreter, Layer,
+    Link, Mcp, McpFile, McpFormat, Npm, Packages, Part, Pocket, Port, Protocol, Python, SCHEMA, Skills, Step,
+    TreeFile, Unit, Units, User, Volume, VolumeKind,
 };
 pub use limit::{LIMITS, Limit};
 pub use load::{Catalogue, Kind, Source, is_path};

@@ -175,7 +175,7 @@ pub(super) fn name(package: &str) -> &str {
 
 /// What a lock must have for a tool beside its version.
 pub(super) fn facts(part: &Python, lock: &Lock) -> Vec<(&'static str, String)> {
-    let python = interpreter(lock).map(|full| Environment { full, machine: String::new() });
+    let python = interpreter(part, lock).map(|full| Environment { full, machine: String::new() });
     let short = python.as_ref().map_or("", Environment::short);
     vec![("python", short.to_owned()), ("asked", asked_for(part).join(", "))]
 }
@@ -184,9 +184,9 @@ fn asked_for(part: &Python) -> Vec<String> {
     std::iter::once(&part.package).chain(&part.with).cloned().collect()
 }
 
-/// Reads the version of the tree's Python in its packages: `3.13.5`.
-fn interpreter(lock: &Lock) -> Option<String> {
-    upstream(lock, "python3")
+/// Gives the version of the Python that makes the environment: what is said, else the tree's own: `3.13.5`.
+fn interpreter(part: &Python, lock: &Lock) -> Option<String> {
+    part.interpreter.as_ref().map(|own| own.version.clone()).or_else(|| upstream(lock, "python3"))
 }
 
 fn upstream(lock: &Lock, name: &str) -> Option<String> {
@@ -198,8 +198,10 @@ fn upstream(lock: &Lock, name: &str) -> Option<String> {
 
 fn tree_of(part: &Python, lock: &Lock) -> std::result::Result<Tree, PythonError> {
     let lacking = |lacking| PythonError::NoPython { package: part.package.clone(), lacking };
-    let full = interpreter(lock).ok_or_else(|| lacking("python3"))?;
-    upstream(lock, "python3-venv").ok_or_else(|| lacking("python3-venv"))?;
+    let full = interpreter(part, lock).ok_or_else(|| lacking("python3"))?;
+    if part.interpreter.is_none() {
+        upstream(lock, "python3-venv").ok_or_else(|| lacking("python3-venv"))?;
+    }
     let second = |version: &str| version.split('.').nth(1).and_then(|number| number.parse().ok());
     let minor = second(&full).ok_or_else(|| lacking("python3"))?;
     let glibc = upstream(lock, "libc6").as_deref().and_then(second).unwrap_or(17);

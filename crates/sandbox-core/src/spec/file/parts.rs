@@ -64,6 +64,18 @@ pub struct Python {
     /// Packages beside it, with their conditions: `setuptools<81`.
     #[serde(default)]
     pub with: Vec<String>,
+    /// The Python that makes the environment where it is not the suite's: one that a download of a profile brought.
+    pub interpreter: Option<Interpreter>,
+}
+
+/// A Python beside the suite's own.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Interpreter {
+    /// The program, in the tree.
+    pub path: PathBuf,
+    /// Its version: `3.12.13`.
+    pub version: String,
 }
 
 /// A binary or an archive behind a URL.

@@ -65,7 +65,8 @@ fn run(part: &Python, to: Into<'_>) -> Result<(), PythonError> {
     let work = format!("/{WORK}");
     let wanted = format!("{work}/requirements.txt");
     let python = format!("{into}/bin/python");
-    by(part, to, &["python3", "-m", "venv", &into])?;
+    let maker = part.interpreter.as_ref().map(|own| own.path.display().to_string());
+    by(part, to, &[maker.as_deref().unwrap_or("python3"), "-m", "venv", &into])?;
     let pip = [&python, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--quiet"];
     let offline = ["--no-index", "--no-deps", "--require-hashes", "--no-compile", "--no-cache-dir"];
     let rest =
