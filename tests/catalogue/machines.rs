@@ -204,7 +204,7 @@ pub fn the_desktop_is_well(place: &Place) {
 pub fn bookworm_is_well(place: &Place) {
     is_well(place, &BOOKWORM);
     let host = place.host();
-    let kind = host.exec(BOOKWORM.name, &["sh", "-c", "command -v kind kubectl"]);
+    let kind = host.exec(BOOKWORM.name, &["sh", "-c", "command -v kind; command -v kubectl"]);
     assert_eq!(kind.ok(), "/usr/local/bin/kind\n/usr/local/bin/kubectl", "the archive has neither");
 }
 

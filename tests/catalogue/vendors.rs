@@ -8,6 +8,7 @@ use crate::kit::{
     compress::Compression,
     tar::{Entry, tar},
     vendor::{Vendor, sha256},
+    zip::zipped,
 };
 
 /// The hosts that profiles fetch from.
@@ -85,7 +86,8 @@ fn forge(vendor: &Vendor) {
         &netbird,
         "netbird_0.60.2_checksums.txt",
     );
-    let alloy = zipped("alloy-linux-amd64", &program(include_str!("vendor/alloy")));
+    // not executable, as the vendor's
+    let alloy = zipped(&[("alloy-linux-amd64", 0o100_644, &program(include_str!("vendor/alloy")))]);
     release("grafana/alloy", "v1.18.1", "alloy-linux-amd64.zip", &alloy, "SHA256SUMS");
     let netdata = include_str!("vendor/netdata.run").replace("@PREAMBLE@", PREAMBLE);
     release(
@@ -121,38 +123,4 @@ fn own_sites(vendor: &Vendor) {
     vendor.put("/release/stable.txt", b"v1.34.2");
     vendor.put("/release/v1.34.2/bin/linux/amd64/kubectl", &kubectl);
     vendor.put("/release/v1.34.2/bin/linux/amd64/kubectl.sha256", sha256(&kubectl).as_bytes());
-}
-
-/// A zip file with one file in it, stored, of mode 0644: as its vendor's.
-///
-/// **Source**: PKWARE's APPNOTE, 4.3.
-fn zipped(name: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut crc = flate2::Crc::new();
-    crc.update(bytes);
-    let size = u32::try_from(bytes.len()).expect("a small file");
-    let length = u16::try_from(name.len()).expect("a short name");
-    let mut common = Vec::new();
-    // version needed, no flags, stored, 00:00:00 of 1980-01-01
-    for word in [20u16, 0, 0, 0, 0x21] {
-        common.extend(word.to_le_bytes());
-    }
-    for word in [crc.sum(), size, size] {
-        common.extend(word.to_le_bytes());
-    }
-    common.extend(length.to_le_bytes());
-    common.extend(0u16.to_le_bytes());
-    let mut zip = [b"PK\x03\x04", &*common, name.as_bytes(), bytes].concat();
-    let at = u32::try_from(zip.len()).expect("a small file");
-    // made by Unix; no comment, first disk, binary; mode; at the start
-    zip.extend([b"PK\x01\x02\x14\x03", &*common].concat());
-    zip.extend([0; 6]);
-    zip.extend((0o100_644u32 << 16).to_le_bytes());
-    zip.extend(0u32.to_le_bytes());
-    zip.extend(name.as_bytes());
-    let held = u32::try_from(zip.len()).expect("a small file") - at;
-    zip.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
-    zip.extend(held.to_le_bytes());
-    zip.extend(at.to_le_bytes());
-    zip.extend([0; 2]);
-    zip
 }

@@ -65,6 +65,7 @@ const TESTS: &[Test<Lab>] = &[
     ("docker::run_of_an_imported_tree", docker::run_of_an_imported_tree),
     ("docker::build", docker::build),
     ("docker::nested_user_namespaces", docker::nested_user_namespaces),
+    ("profile::volumes_and_health_under_machined", profile::volumes_and_health_under_machined),
     ("network::the_archive_is_reached", network::the_archive_is_reached),
     ("network::the_host_is_not_reached", network::the_host_is_not_reached),
     ("network::the_lan_is_not_reached", network::the_lan_is_not_reached),

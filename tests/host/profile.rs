@@ -69,6 +69,28 @@ pub fn health_is_told(lab: &Lab) {
     assert_eq!(told["checks"][2]["said"], "not so\n");
 }
 
+/// The same under machined, whose settings file says it in other words.
+pub fn volumes_and_health_under_machined(lab: &Lab) {
+    let host = lab.host();
+    let text = std::fs::read(FILE).expect("the profile");
+    host.put("/root/profiled.toml", "0644", text);
+    let create =
+        ["create", "kept", "--release", "trixie", "--profile", "/root/profiled.toml", "--wait-healthy"];
+    host.sandbox(&create).ok();
+    let owners = host.exec("kept", &["stat", "-c", "%U %a", "/home/agent/work", "/home/agent/.login"]);
+    assert_eq!(owners.ok(), "agent 700\nagent 700");
+    let shifted = host.sandbox(&["exec", "kept", "--user", "agent", "--", "touch", "/home/agent/work/note"]);
+    shifted.ok();
+    let kept = "/var/lib/sandbox/volumes/kept/home-agent-work/note";
+    assert_eq!(
+        host.run(&["stat", "-c", "%u", kept]).ok(),
+        "1000",
+        "owners on disk are the guest's own numbers"
+    );
+    host.sandbox(&["remove", "kept", "--yes"]).ok();
+    host.run(&["test", "!", "-e", "/var/lib/sandbox/volumes"]).ok();
+}
+
 /// What a machine keeps in a volume is there in the next one of its name, of the same owner; removed, it is gone.
 pub fn volumes_outlive_the_machine(lab: &Lab) {
     let name = made(lab);

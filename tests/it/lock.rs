@@ -44,8 +44,9 @@ fn a_lock_is_the_same_each_time_and_nothing_but_indexes_is_fetched_for_it() {
     let server = Server::new(archive.root());
     let user = User::new(&archive, server.url());
     let text = lock(&user, &["--include", "hello,big"]);
-    assert!(text.starts_with("version = 1\nimage = \"kit\"\n"), "{text}");
+    assert!(text.starts_with("version = 2\nimage = \"kit\"\n"), "{text}");
     for line in [
+        "layer = \"kit\"",
         "variant = \"essential\"",
         "reason = \"requested by --include\"",
         "version = \"1:1.0\"",

@@ -16,6 +16,8 @@ mod full;
 mod git;
 mod indexes;
 mod interrupt;
+mod kept;
+mod layers;
 mod lock;
 mod malformed;
 mod mirror;

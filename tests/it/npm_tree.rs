@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kit::{deb::Deb, registries::Npm, server::Fault},
-    stack::Stack,
+    stack::{FORGE, Stack},
     user::said,
 };
 
@@ -161,6 +161,45 @@ fn a_tree_that_cannot_be_locked_says_why() {
     stack.refuses_to_lock(4, "gives no sha512 integrity of `@s/tool` 1.0.0");
     stack.profile(&profile("").replace("install = [\"npm\"]", ""));
     stack.refuses_to_lock(3, "requires = [\"node\"]");
+}
+
+/// A token of npmrc and a password of pip's index go into the heads of requests to those two, and nowhere else.
+#[test]
+fn secrets_are_for_those_who_gave_them() {
+    let stack = stack();
+    let npm = Npm::at(&stack.vendor);
+    fill(&npm);
+    stack.vendor.release("o/tool", "v1", &[("tool", b"tool")]);
+    let download = format!(
+        "[[download]]\nname = \"d\"\nversion = \"1\"\nunchecked = true\ninto = \"/opt/d\"\n\
+         url = \"{FORGE}/o/tool/releases/download/v1/tool\"\narchitectures = {{ amd64 = {{ word = \"x\" }} }}\n"
+    );
+    stack.profile(&(profile("") + &download));
+    let registry = format!("{}/npm/", stack.vendor.url());
+    let (place, rest) = (registry.trim_start_matches("https:"), "\nregistry=");
+    let npmrc = format!("{place}:_authToken=${{TOKEN}}{rest}{registry}\n");
+    fs::create_dir(stack.user.path("home")).unwrap();
+    fs::write(stack.user.path("home/.npmrc"), npmrc).unwrap();
+    let run = |words: &[&str]| {
+        let options = stack.vendor.options(&[FORGE]);
+        let fixed = ["--variant", "essential", "--keyring", "key", "--profile", "./p.toml"];
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let mut command = stack.user.command(&[words, &fixed, &options].concat());
+        let output = command.env("HOME", stack.user.path("home")).env("TOKEN", "s3cret").output().unwrap();
+        assert!(output.status.success() && !said(&output).contains("s3cret"), "{}", said(&output));
+    };
+    run(&["lock", "kit"]);
+    run(&["bootstrap", "--locked", "kit", "tree.tar"]);
+    let log = stack.vendor.server().log();
+    for request in &log {
+        let expected = request.path.starts_with("/npm/").then(|| "Bearer s3cret".to_owned());
+        assert_eq!(request.authorization, expected, "{request:?}");
+    }
+    assert!(log.iter().any(|request| request.path.ends_with(".tgz")));
+    for file in ["sandbox.lock", "tree.tar"] {
+        let bytes = fs::read(stack.user.path(file)).unwrap();
+        assert!(!bytes.windows(6).any(|window| window == b"s3cret"), "{file} has the token");
+    }
 }
 
 #[test]

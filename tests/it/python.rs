@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::{
     kit::{deb::Deb, registries::wheel, server::Fault},
-    stack::Stack,
+    stack::{FORGE, Stack},
     user::said,
 };
 
@@ -135,6 +135,25 @@ fn what_is_wished_later_is_known_from_the_start_the_next_time() {
         1,
         "no version of `tool` with a wheel for this tree fulfils `tool==3.0` (the profile)",
     );
+}
+
+#[test]
+fn a_tool_may_have_an_interpreter_of_its_own() {
+    let stack = stack();
+    wheel(&stack.vendor, "tool-1.0-cp312-cp312-manylinux_2_17_x86_64.whl", &["x ; python_version >= '3.13'"]);
+    stack.vendor.put("/python", PYTHON.as_bytes());
+    let download = format!(
+        "[[download]]\nname = \"python\"\nversion = \"3.12.11\"\nunchecked = true\nurl = \"{FORGE}/python\"\n\
+         into = \"/opt/py/python3\"\narchitectures = {{ amd64 = {{ word = \"x\" }} }}\n"
+    );
+    let own = "python = { path = \"/opt/py/python3\", version = \"3.12.11\" }";
+    stack.profile(&(profile("tool", own) + &download));
+    assert!(stack.locked().contains("python = \"3.12\"\n"));
+    let output = stack.build("tree");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(stack.user.path("tree/opt/tool/bin/python").exists());
+    stack.profile(&profile("tool", ""));
+    stack.refuses_to_lock(1, "no version of `tool` with a wheel for this tree");
 }
 
 #[test]

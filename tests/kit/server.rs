@@ -46,6 +46,8 @@ pub struct Request {
     pub offset: Option<u64>,
     /// Whether it was asked as a proxy.
     pub proxied: bool,
+    /// The credentials that came with it.
+    pub authorization: Option<String>,
 }
 
 /// What answers a request in place of a file: gets path, query and body, and gives media type and bytes.
@@ -190,6 +192,7 @@ fn read(stream: &TcpStream) -> Option<(Request, Vec<u8>)> {
     };
     let mut offset = None;
     let mut length = 0;
+    let mut authorization = None;
     for line in lines.map_while(Result::ok) {
         if line.is_empty() {
             break;
@@ -198,13 +201,16 @@ fn read(stream: &TcpStream) -> Option<(Request, Vec<u8>)> {
         if let Some(range) = lower.strip_prefix("range: bytes=") {
             offset = range.trim_end_matches('-').parse().ok();
         }
+        if lower.starts_with("authorization:") {
+            authorization = line.split_once(": ").map(|(_, value)| value.to_owned());
+        }
         if let Some(said) = lower.strip_prefix("content-length:") {
             length = said.trim().parse().ok()?;
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((Request { path, offset, proxied }, body))
+    Some((Request { path, offset, proxied, authorization }, body))
 }
 
 fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStream) -> std::io::Result<()> {

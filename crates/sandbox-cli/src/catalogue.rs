@@ -67,6 +67,9 @@ pub fn catalogue(own: Option<&PathBuf>) -> Catalogue {
 }
 
 #[cfg(test)]
+mod table;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use sandbox_core::spec::{Kind, stack};

@@ -3,6 +3,7 @@
 use sandbox_core::{
     error::Context as _,
     name::MachineName,
+    report::Event,
     session::{self, Outcome},
 };
 
@@ -42,6 +43,8 @@ pub fn wait(name: &MachineName, settings: &Settings) -> Result<(), Failure> {
     }
     let ill: Vec<_> = outcomes.iter().filter(|outcome| !outcome.healthy).map(word).collect();
     if ill.is_empty() {
+        let text = format!("all {} health checks of machine `{name}` are well", outcomes.len());
+        Host::new(settings).reporter().report(Event::Notice { text });
         return Ok(());
     }
     let text = format!("machine `{name}` runs, and not all of it is healthy: {}", ill.join("; "));

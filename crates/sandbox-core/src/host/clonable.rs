@@ -82,13 +82,20 @@ pub fn share(from: impl AsFd, offset: u64, length: u64, to: impl AsFd, to_offset
 /// Tells whether files of a folder can share extents, by trying.
 #[must_use]
 pub fn shares_extents(folder: &Path) -> bool {
-    let tried = || -> io::Result<()> {
-        use io::Write as _;
+    use io::Write as _;
+    let made = || -> io::Result<File> {
         let mut from = tempfile::tempfile_in(folder)?;
-        from.write_all(&[1; 4096])?;
-        share(&from, 0, BLOCK, &tempfile::tempfile_in(folder)?, 0)
+        from.write_all(&[1; BLOCK as usize])?;
+        Ok(from)
     };
-    tried().is_ok()
+    made().is_ok_and(|from| shares_with(&from, folder))
+}
+
+/// Tells whether files of a folder can share extents with one that has a block or none, by trying.
+#[must_use]
+pub fn shares_with(from: &File, folder: &Path) -> bool {
+    let length = from.metadata().map_or(0, |found| found.len().min(BLOCK));
+    tempfile::tempfile_in(folder).is_ok_and(|to| share(from, 0, length, &to, 0).is_ok())
 }
 
 /// Tells whether a folder is on btrfs.

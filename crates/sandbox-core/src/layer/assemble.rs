@@ -60,7 +60,11 @@ impl Work<'_> {
     /// # Errors
     /// Of the stage that failed; the tree is then of no use.
     pub fn assemble(&self, between: &mut Between<'_>) -> Result<Rootfs> {
-        let plan = if self.done == 0 { Plan::of(&self.lock, &self.groups) } else { Plan::onto(&self.groups) };
+        let plan = if self.done == 0 {
+            Plan::of(&self.lock, &self.groups)
+        } else {
+            Plan::onto(&self.lock, &self.groups)
+        };
         match self.overlapped(&plan, between) {
             // the first batch is to be seen by dpkg side by side with others: all of the first file at once
             Err(Stop::Unpack(Halt::Entangled)) => {
@@ -94,7 +98,7 @@ impl Work<'_> {
     fn first_again(&self, between: &mut Between<'_>) -> Result<Rootfs, Stop> {
         let mut configuring = self.configuring()?;
         between(0, configuring.settled().map_err(Stop::Configure)?).map_err(Stop::Between)?;
-        self.overlapped(&Plan::onto(&self.groups), between)
+        self.overlapped(&Plan::onto(&self.lock, &self.groups), between)
     }
 
     fn configuring(&self) -> Result<Configuring<'_>, Stop> {
@@ -139,11 +143,10 @@ impl Work<'_> {
                 });
             }
             let mut made = self.batches(plan, &unpacking, between);
-            if matches!(made, Err(Stop::Configure(_))) {
-                // a package that lies is told before a script that fails, whichever was faster
-                if let Err(halt @ Halt::Failed(_)) = unpacking.finished() {
-                    made = Err(Stop::Unpack(halt));
-                }
+            if matches!(made, Err(Stop::Configure(_)))
+                && let Err(halt) = self.proved(plan, &unpacking)
+            {
+                made = Err(Stop::Unpack(halt));
             }
             delivery.stop();
             idle.ended.store(true, Ordering::Relaxed);
@@ -181,6 +184,23 @@ impl Work<'_> {
         }
         files.done_below(self.files.len(), &mut configuring)?;
         configuring.end().map_err(Stop::Configure)
+    }
+
+    /// Sees whether a package lies that was not yet needed: that is told before a script that fails, whichever
+    /// was faster.
+    fn proved(&self, plan: &Plan, unpacking: &Unpacking<'_>) -> Result<(), Halt> {
+        let Doors { store, reporter, .. } = *self.doors;
+        let batches = match unpacking.finished() {
+            // what did not come is told elsewhere
+            Err(Halt::Entangled | Halt::Undelivered) => return Ok(()),
+            batches => batches?,
+        };
+        for number in batches {
+            let lock = self.some(plan.members(number));
+            let Ok(filled) = store::fill_by(&lock, store, self.ways, JOBS, reporter) else { continue };
+            unpacking.proved(number, &filled).map_err(Halt::Failed)?;
+        }
+        Ok(())
     }
 
     /// Does a batch whose packages share paths with others.

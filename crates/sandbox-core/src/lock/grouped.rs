@@ -33,7 +33,7 @@ pub fn grouped(lock: &Lock, names: &[&str]) -> Vec<usize> {
 
 /// Gives for each package the sets of packages of which it needs one each. Versions are not compared: the
 /// resolver did that, and one version of a package is in a lock.
-pub fn needs(lock: &Lock) -> Vec<Vec<Vec<usize>>> {
+pub(crate) fn needs(lock: &Lock) -> Vec<Vec<Vec<usize>>> {
     let parse = |text| relation::parse(text, &lock.architecture).unwrap_or_default();
     let mut are: HashMap<&str, Vec<usize>> = HashMap::new();
     for (at, package) in lock.packages.iter().enumerate() {

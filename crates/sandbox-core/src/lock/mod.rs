@@ -12,6 +12,7 @@ mod satisfies;
 pub use compare::{Change, Difference, Direction, compare};
 pub use format::{Error, VERSION, read, write};
 pub use grouped::grouped;
+pub(crate) use grouped::needs;
 pub use part::{Fetched, LockedPart, NpmPackage, PythonFile};
 pub use satisfies::{PartWish, SourceWish, Unmet, Unsatisfied, Wish, Wishes, unmet};
 

@@ -458,6 +458,14 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_before_there_were_layers_is_read() {
+        let name = MachineName::new("a").unwrap();
+        let mut value = serde_json::to_value(record(&name)).unwrap();
+        value.as_object_mut().unwrap().shift_remove("layers").unwrap();
+        assert_eq!(serde_json::from_value::<Record>(value).unwrap(), record(&name));
+    }
+
+    #[test]
     fn of_two_makers_one_wins_and_the_other_learns_who() {
         let state = tempfile::tempdir().unwrap();
         let records = Records::new(state.path());

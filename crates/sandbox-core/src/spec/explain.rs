@@ -50,7 +50,7 @@ pub struct Member {
 pub fn one(source: &Source, name: &str) -> Result<Vec<Line>, Error> {
     let node = read(source)?;
     let mut lines = Vec::new();
-    flat(&node, "", &mut |key, value, line| lines.push(at(source, name, key, value, line)));
+    flat(&node, "", false, &mut |value| lines.push(value.of(source, name)));
     Ok(lines)
 }
 
@@ -101,8 +101,20 @@ fn read(source: &Source) -> Result<Node, Error> {
     Node::read(&source.text).map_err(|error| check::malformed(&source.origin, &source.text, &error))
 }
 
-fn at(source: &Source, name: &str, key: String, value: Value, line: usize) -> Line {
-    Line { key, value, by: name.to_owned(), file: source.origin.clone(), line, but: None }
+/// A value of a file, on its way.
+struct Found {
+    key: String,
+    value: Value,
+    line: usize,
+    /// Whether it is one of a list.
+    is_item: bool,
+}
+
+impl Found {
+    fn of(self, source: &Source, name: &str) -> Line {
+        let Self { key, value, line, .. } = self;
+        Line { key, value, by: name.to_owned(), file: source.origin.clone(), line, but: None }
+    }
 }
 
 /// Adds a file's values to those below it, by the rules that [`merge::stack`] goes by.
@@ -113,8 +125,9 @@ fn add(lines: &mut Vec<Line>, source: &Source, name: &str, node: &Node) {
             Item::List(items) if items.iter().any(|item| matches!(item.item, Item::Table(_))) => {
                 add_tables(lines, source, name, top, items);
             }
-            _ => flat(node, &key(top), &mut |key, value, line| {
-                add_one(lines, at(source, name, key, value, line), is_in_list(node));
+            _ => flat(node, &key(top), false, &mut |value| {
+                let is_item = value.is_item;
+                add_one(lines, value.of(source, name), is_item);
             }),
         }
     }
@@ -124,37 +137,32 @@ fn add(lines: &mut Vec<Line>, source: &Source, name: &str, node: &Node) {
 fn add_tables(lines: &mut Vec<Line>, source: &Source, name: &str, top: &str, items: &[Node]) {
     for item in items {
         let mut own = Vec::new();
-        flat(item, "", &mut |key, value, line| own.push((key, value, line)));
+        flat(item, "", false, &mut |value| own.push(value));
         let fields = |at: usize| {
             let prefix = format!("{top}[{at}].");
             let of = lines.iter().filter(move |line| line.key.starts_with(&prefix));
             of.map(|line| (&line.key[format!("{top}[{at}].").len()..], &line.value)).collect::<Vec<_>>()
         };
         let count = (0..).find(|at| fields(*at).is_empty()).unwrap_or(0);
-        let same = |at: &usize| {
-            let there = fields(*at);
-            there.len() == own.len()
-                && own.iter().all(|(key, value, _)| there.contains(&(key.as_str(), value)))
+        let same = |at: usize| {
+            let there = fields(at);
+            there.len() == own.len() && own.iter().all(|own| there.contains(&(own.key.as_str(), &own.value)))
         };
-        if (0..count).any(|at| same(&at)) {
+        if (0..count).any(same) {
             continue;
         }
-        let own = own
-            .into_iter()
-            .map(|(key, value, line)| at(source, name, format!("{top}[{count}].{key}"), value, line));
-        lines.extend(own);
+        lines.extend(own.into_iter().map(|mut own| {
+            own.key = format!("{top}[{count}].{}", own.key);
+            own.of(source, name)
+        }));
     }
 }
 
-const fn is_in_list(node: &Node) -> bool {
-    matches!(node.item, Item::List(_))
-}
-
-fn add_one(lines: &mut Vec<Line>, mut new: Line, in_list: bool) {
+/// Adds a value, or an item of a list, to those below it.
+fn add_one(lines: &mut Vec<Line>, mut new: Line, is_item: bool) {
     let needs = new.key == "machine.nesting" || new.key.starts_with("machine.host-sysctl.");
-    let list = in_list || LISTS_OF_TABLES_APART.contains(&new.key.as_str());
     for old in lines.iter_mut().filter(|old| old.but.is_none() && old.key == new.key) {
-        if list {
+        if is_item {
             if old.value == new.value {
                 return;
             }
@@ -167,45 +175,32 @@ fn add_one(lines: &mut Vec<Line>, mut new: Line, in_list: bool) {
     lines.push(new);
 }
 
-/// Lists that stand in a table of their own.
-const LISTS_OF_TABLES_APART: [&str; 8] = [
-    "packages.install",
-    "packages.if-available",
-    "packages.exclude",
-    "units.enable",
-    "units.disable",
-    "units.mask",
-    "machine.system-calls",
-    "machine.devices",
-];
-
 fn level(value: &Value) -> i64 {
     value.as_integer().unwrap_or_else(|| i64::from(value.as_bool().unwrap_or(false)))
 }
 
 /// Visits every value: each item of a plain list by itself at the top, whole within a table of a list.
-fn flat(node: &Node, path: &str, visit: &mut dyn FnMut(String, Value, usize)) {
+fn flat(node: &Node, path: &str, is_item: bool, visit: &mut dyn FnMut(Found)) {
+    let line = node.line;
     match &node.item {
-        Item::Leaf(value) => visit(path.to_owned(), value.clone(), node.line),
+        Item::Leaf(value) => visit(Found { key: path.to_owned(), value: value.clone(), line, is_item }),
         Item::Table(pairs) => {
             for (name, node) in pairs {
                 let path = if path.is_empty() { key(name) } else { format!("{path}.{}", key(name)) };
-                flat(node, &path, visit);
+                flat(node, &path, false, visit);
             }
         }
         Item::List(items) if items.iter().any(|item| matches!(item.item, Item::Table(_))) => {
             for (at, item) in items.iter().enumerate() {
-                flat(item, &format!("{path}[{at}]"), visit);
+                flat(item, &format!("{path}[{at}]"), false, visit);
             }
         }
+        // a command is one value
         Item::List(items) if path.ends_with("argv") => {
-            visit(path.to_owned(), Value::Array(items.iter().filter_map(leaf).collect()), node.line);
+            let value = Value::Array(items.iter().filter_map(leaf).collect());
+            visit(Found { key: path.to_owned(), value, line, is_item });
         }
-        Item::List(items) => {
-            for item in items {
-                flat(item, path, visit);
-            }
-        }
+        Item::List(items) => items.iter().for_each(|item| flat(item, path, true, visit)),
     }
 }
 

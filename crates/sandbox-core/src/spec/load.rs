@@ -188,6 +188,9 @@ pub(super) fn read_layer(source: &Source) -> Result<Layer, Error> {
 fn fetched(layer: &Layer) -> Option<(&'static str, String)> {
     let into = (layer.npm.iter().map(|part| ("npm.into", &part.into)))
         .chain(layer.python.iter().map(|part| ("python.into", &part.into)))
+        .chain(
+            layer.python.iter().filter_map(|part| Some(("python.python.path", &part.python.as_ref()?.path))),
+        )
         .chain(layer.download.iter().map(|part| ("download.into", &part.into)))
         .chain(layer.git.iter().map(|part| ("git.into", &part.into)));
     let bin = (layer.npm.iter().map(|part| ("npm.bin", &part.bin)))

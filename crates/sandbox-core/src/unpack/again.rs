@@ -59,6 +59,17 @@ impl Unpacking<'_> {
         })
     }
 
+    /// Does as [`Self::again`] as far as it tells of packages that lie, for a tree that will not be whole.
+    ///
+    /// # Errors
+    /// Of the first package that fails.
+    pub fn proved(&self, batch: usize, filled: &Filled) -> Result<(), UnpackError> {
+        let root = Root::open(self.tree(), Links::InTree).map_err(UnpackError::tree(self.tree()))?;
+        let packages = read(filled)?;
+        let (direct, _) = shared::split(&packages, &|_, _| false)?;
+        self.write_again(batch, &root, &direct).map(drop)
+    }
+
     /// Writes packages beside the tree, where nothing of the first attempt is left.
     fn write_again(
         &self,

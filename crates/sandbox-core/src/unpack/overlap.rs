@@ -355,18 +355,21 @@ impl<'a> Unpacking<'a> {
         Ok(())
     }
 
-    /// Waits for all batches that were not asked for, and leaves them where they are.
+    /// Waits for all batches that were not asked for, leaves them where they are, and gives those whose packages
+    /// share paths.
     ///
     /// # Errors
     /// [`Halt`], never [`Halt::Entangled`].
-    pub fn finished(&self) -> Result<(), Halt> {
+    pub fn finished(&self) -> Result<Vec<usize>, Halt> {
+        let mut entangled = Vec::new();
         for batch in 0..self.plan.batches().len() {
-            match self.wait_for(batch) {
-                Ok(_) | Err(Halt::Entangled) => {}
-                Err(halt) => return Err(halt),
+            let state = self.wait_for(batch)?;
+            let Came { entangled: some, taken, .. } = state.batches[batch];
+            if some > 0 && !taken {
+                entangled.push(batch);
             }
         }
-        Ok(())
+        Ok(entangled)
     }
 
     /// Takes the packages of a batch when all of them came.

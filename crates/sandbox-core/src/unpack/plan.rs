@@ -5,8 +5,15 @@ use std::{cmp::Reverse, collections::HashSet};
 use super::package::Package;
 use crate::{
     deb::relation,
-    lock::{Lock, Reason},
+    lock::{Lock, Reason, needs},
 };
+
+/// A package of so many bytes is large.
+const LARGE: u64 = 2_000_000;
+
+/// Large packages have a batch of their own where they have so many bytes together: the scripts of the others
+/// run while these are unpacked. Less is not worth another run of dpkg.
+const WORTH: u64 = 16_000_000;
 
 /// The package whose links are others' folders.
 pub(super) const BOTTOM: &str = "base-files";
@@ -28,7 +35,7 @@ pub struct Plan {
 pub struct Batch {
     /// The stacked file that they belong to.
     pub group: usize,
-    /// How many there are, never none.
+    /// How many there are.
     pub packages: usize,
 }
 
@@ -36,7 +43,7 @@ impl Plan {
     /// Makes the plan of a lock whose packages belong to these groups; an empty tree is where it begins.
     ///
     /// First the essential packages with what they need, which stand first in a lock; then the rest of their
-    /// group; then group by group.
+    /// group; then group by group, of each those last that are large and that no other of the group needs.
     #[must_use]
     pub fn of(lock: &Lock, groups: &[usize]) -> Self {
         let first = groups.iter().copied().min().unwrap_or(0);
@@ -46,30 +53,36 @@ impl Plan {
         let (begin, rest): (Vec<usize>, Vec<usize>) =
             (0..groups.len()).partition(|&at| groups[at] == first && at < bottom);
         plan.push(first, &begin);
-        plan.push_groups(groups, &rest);
+        plan.push_groups(lock, groups, &rest);
         plan
     }
 
     /// Makes the plan of a lock whose packages come on top of those that are in a tree and configured.
     #[must_use]
-    pub fn onto(groups: &[usize]) -> Self {
+    pub fn onto(lock: &Lock, groups: &[usize]) -> Self {
         let mut plan = Self { of: vec![0; groups.len()], batches: Vec::new(), fresh: false };
-        plan.push_groups(groups, &(0..groups.len()).collect::<Vec<_>>());
+        plan.push_groups(lock, groups, &(0..groups.len()).collect::<Vec<_>>());
         plan
     }
 
-    fn push_groups(&mut self, groups: &[usize], all: &[usize]) {
+    fn push_groups(&mut self, lock: &Lock, groups: &[usize], all: &[usize]) {
+        let needs = needs(lock);
         let mut known: Vec<usize> = all.iter().map(|&at| groups[at]).collect();
         known.sort_unstable();
         known.dedup();
         for group in known {
             let members: Vec<usize> = all.iter().copied().filter(|&at| groups[at] == group).collect();
-            self.push(group, &members);
+            let late = late(lock, &needs, &members);
+            let (late, early): (Vec<usize>, Vec<usize>) =
+                members.into_iter().partition(|at| late.contains(at));
+            self.push(group, &early);
+            self.push(group, &late);
         }
     }
 
     fn push(&mut self, group: usize, members: &[usize]) {
-        if members.is_empty() {
+        // an empty tree has a first batch, whatever it has
+        if members.is_empty() && !(self.fresh && self.batches.is_empty()) {
             return;
         }
         for &at in members {
@@ -114,6 +127,20 @@ impl Plan {
         });
         order
     }
+}
+
+/// Gives those of some packages that are large and that none of the others needs, unless there is little in them.
+fn late(lock: &Lock, needs: &[Vec<Vec<usize>>], members: &[usize]) -> HashSet<usize> {
+    let size = |at: usize| lock.packages[at].size;
+    let mut late: HashSet<usize> = members.iter().copied().collect();
+    let mut open: Vec<usize> = members.iter().copied().filter(|&at| size(at) < LARGE).collect();
+    while let Some(at) = open.pop() {
+        if late.remove(&at) {
+            open.extend(needs[at].iter().flatten());
+        }
+    }
+    let bytes = late.iter().map(|&at| size(at)).sum::<u64>();
+    if bytes < WORTH || late.len() == members.len() { HashSet::new() } else { late }
 }
 
 /// Tells whether packages need nothing beyond themselves, so that dpkg can configure them by themselves.
@@ -200,9 +227,38 @@ mod tests {
         assert_eq!(plan.members(2), [2, 4]);
         assert_eq!(plan.order(&some), [0, 3, 4, 2, 1]);
         assert!(plan.is_straight(0) && !plan.is_straight(1));
-        let onto = Plan::onto(&[1, 2, 1, 1, 1]);
+        let onto = Plan::onto(&some, &[1, 2, 1, 1, 1]);
         let groups: Vec<_> = onto.batches().iter().map(|batch| (batch.group, batch.packages)).collect();
         assert_eq!(groups, [(1, 4), (2, 1)]);
         assert!(!onto.is_straight(0));
+    }
+
+    #[test]
+    fn large_packages_that_no_other_needs_come_last() {
+        let sized = |engine| {
+            let mut some = lock(&[
+                ("e", 1, Reason::Essential),
+                ("engine", engine, need()),
+                ("library", LARGE, need()),
+                ("small", 9, need()),
+                ("top", LARGE, need()),
+            ]);
+            some.packages[1].depends = "library".to_owned();
+            some.packages[3].depends = "x | library".to_owned();
+            some.packages[4].depends = "engine".to_owned();
+            some
+        };
+        let batches = |lock: &Lock, groups: &[usize]| {
+            let plan = Plan::of(lock, groups);
+            (0..plan.batches().len()).map(|batch| plan.members(batch)).collect::<Vec<_>>()
+        };
+        let worth = sized(WORTH);
+        assert_eq!(batches(&worth, &[0; 5]), [vec![0], vec![2, 3], vec![1, 4]]);
+        assert_eq!(batches(&sized(WORTH / 2), &[0; 5]), [vec![0], vec![1, 2, 3, 4]]);
+        // another batch has nothing small to begin with
+        assert_eq!(batches(&worth, &[0, 1, 0, 0, 1]), [vec![0], vec![2, 3], vec![1, 4]]);
+        // and is cut in the same way on top of a tree
+        let onto = Plan::onto(&worth, &[1; 5]);
+        assert_eq!([onto.members(0), onto.members(1)], [vec![0, 2, 3], vec![1, 4]]);
     }
 }

@@ -26,7 +26,7 @@ use super::{
     plan::Plan,
 };
 use crate::host::{
-    clonable::{BLOCK, share},
+    clonable::{self, BLOCK, share},
     large::{self, Buffer, LARGE, Source},
 };
 
@@ -45,6 +45,14 @@ pub enum Bytes {
 }
 
 impl Bytes {
+    /// Tells whether files of a folder can share them.
+    pub fn shares_with(&self, folder: &Path) -> bool {
+        match self {
+            Self::Data { source, shared } => *shared && clonable::shares_with(source.file(), folder),
+            Self::Tree(_) => false,
+        }
+    }
+
     /// Has all be copied.
     pub fn not_shared(&mut self) {
         if let Self::Data { shared, .. } = self {
@@ -141,7 +149,8 @@ fn one(entry: &Entry, source: &Bytes, folder: &File, piece: &mut Buffer) -> io::
     Ok(())
 }
 
-/// Gives a new file its bytes: shared where the file system can, else copied; holes stay holes.
+/// Gives a new file its bytes: shared where the file system can and they are many, else copied; holes stay holes. To
+/// share a few takes longer than to copy them: the file system writes each sharing down (xfs, measured).
 fn fill(
     file: &File,
     size: u64,
@@ -163,7 +172,11 @@ fn fill(
     for segment in segments {
         let whole = segment.length.next_multiple_of(BLOCK);
         let aligned = segment.at.is_multiple_of(BLOCK) && segment.data.is_multiple_of(BLOCK);
-        if shared && aligned && share(from.file(), segment.data, whole, file, segment.at).is_ok() {
+        if shared
+            && aligned
+            && segment.length >= LARGE
+            && share(from.file(), segment.data, whole, file, segment.at).is_ok()
+        {
             end = segment.at + whole;
             continue;
         }

@@ -309,8 +309,7 @@ impl Layers {
             sources.push(source);
         }
         let plan = plan::Plan::of(&layers);
-        let shared = sources.iter().all(|source| matches!(source, copy::Bytes::Data { shared: true, .. }));
-        let shared = shared && clonable::shares_extents(tree.parent().unwrap_or(tree));
+        let shared = sources.iter().all(|source| source.shares_with(tree));
         if !shared {
             sources.iter_mut().for_each(copy::Bytes::not_shared);
         }

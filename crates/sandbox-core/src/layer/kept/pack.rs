@@ -172,7 +172,7 @@ fn attributes(file: &File) -> io::Result<Vec<(OsString, Vec<u8>)>> {
 pub struct Data {
     file: File,
     length: u64,
-    /// Files share extents with it: each begins at a block's beginning.
+    /// Large files share extents with it.
     shared: bool,
     buffer: Buffer,
 }
@@ -192,21 +192,21 @@ impl Data {
 
     fn take(&mut self, file: &Source, segment: Segment) -> io::Result<u64> {
         let large = segment.length >= LARGE;
-        if self.shared || large {
+        if large {
             self.length = self.length.next_multiple_of(BLOCK);
         }
         let begin = self.length;
         self.length += segment.length;
-        if self.shared && segment.at.is_multiple_of(BLOCK) {
+        if large {
+            self.length = self.length.next_multiple_of(BLOCK);
+        }
+        if self.shared && large && segment.at.is_multiple_of(BLOCK) {
             // up to the end of the file, where it ends within a block
             if share(file.file(), segment.at, segment.length, &self.file, begin).is_ok() {
                 return Ok(begin);
             }
         }
         large::copy(file, segment.at, segment.length, &self.file, begin, &mut self.buffer)?;
-        if large {
-            self.length = self.length.next_multiple_of(BLOCK);
-        }
         Ok(begin)
     }
 }

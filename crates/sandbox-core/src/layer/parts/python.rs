@@ -184,9 +184,9 @@ fn asked_for(part: &Python) -> Vec<String> {
     std::iter::once(&part.package).chain(&part.with).cloned().collect()
 }
 
-/// Gives the version of the Python that makes the environment: what is said, else the tree's own: `3.13.5`.
+/// Gives the version of the tool's Python: as the profile says, or as the tree's packages have it (`3.13.5`).
 fn interpreter(part: &Python, lock: &Lock) -> Option<String> {
-    part.interpreter.as_ref().map(|own| own.version.clone()).or_else(|| upstream(lock, "python3"))
+    part.python.as_ref().map(|python| python.version.clone()).or_else(|| upstream(lock, "python3"))
 }
 
 fn upstream(lock: &Lock, name: &str) -> Option<String> {
@@ -199,7 +199,7 @@ fn upstream(lock: &Lock, name: &str) -> Option<String> {
 fn tree_of(part: &Python, lock: &Lock) -> std::result::Result<Tree, PythonError> {
     let lacking = |lacking| PythonError::NoPython { package: part.package.clone(), lacking };
     let full = interpreter(part, lock).ok_or_else(|| lacking("python3"))?;
-    if part.interpreter.is_none() {
+    if part.python.is_none() {
         upstream(lock, "python3-venv").ok_or_else(|| lacking("python3-venv"))?;
     }
     let second = |version: &str| version.split('.').nth(1).and_then(|number| number.parse().ok());

@@ -64,17 +64,17 @@ pub struct Python {
     /// Packages beside it, with their conditions: `setuptools<81`.
     #[serde(default)]
     pub with: Vec<String>,
-    /// The Python that makes the environment where it is not the suite's: one that a download of a profile brought.
-    pub interpreter: Option<Interpreter>,
+    /// The interpreter, where it is not the distribution's `python3`.
+    pub python: Option<Interpreter>,
 }
 
-/// A Python beside the suite's own.
+/// An interpreter of Python that another part brings.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Interpreter {
-    /// The program, in the tree.
+    /// Its path in the tree.
     pub path: PathBuf,
-    /// Its version: `3.12.13`.
+    /// Its version: `3.12.11`, or `3.12` where nothing depends on the rest.
     pub version: String,
 }
 

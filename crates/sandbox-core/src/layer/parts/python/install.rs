@@ -26,7 +26,7 @@ const WORK: &str = "var/tmp/sandbox-python";
 
 /// Compiles all modules so that no time of theirs is in what is compiled, one after the other.
 const COMPILE: &str = "import compileall, py_compile, sys\n\
-    compileall.compile_dir(sys.argv[1], quiet=2, workers=1, \
+    compileall.compile_dir(sys.argv[1], quiet=2, workers=1, force=True, \
     invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)";
 
 /// Makes the environment and has pip install some files into it.
@@ -65,8 +65,8 @@ fn run(part: &Python, to: Into<'_>) -> Result<(), PythonError> {
     let work = format!("/{WORK}");
     let wanted = format!("{work}/requirements.txt");
     let python = format!("{into}/bin/python");
-    let maker = part.interpreter.as_ref().map(|own| own.path.display().to_string());
-    by(part, to, &[maker.as_deref().unwrap_or("python3"), "-m", "venv", &into])?;
+    let interpreter = part.python.as_ref().map(|python| python.path.display().to_string());
+    by(part, to, &[interpreter.as_deref().unwrap_or("python3"), "-m", "venv", &into])?;
     let pip = [&python, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--quiet"];
     let offline = ["--no-index", "--no-deps", "--require-hashes", "--no-compile", "--no-cache-dir"];
     let rest =
@@ -79,7 +79,8 @@ fn compiled(part: &Python, to: Into<'_>) -> Result<(), PythonError> {
     let library = part.into.join("lib");
     uncompile(to.rootfs.root(), &library).map_err(written(&library))?;
     let python = part.into.join("bin/python").display().to_string();
-    by(part, to, &[&python, "-I", "-c", COMPILE, &library.display().to_string()])
+    // what is imported when Python starts must not be compiled before, with a time
+    by(part, to, &[&python, "-ISB", "-c", COMPILE, &library.display().to_string()])
 }
 
 fn by(part: &Python, to: Into<'_>, argv: &[&str]) -> Result<(), PythonError> {
