@@ -1,6 +1,11 @@
 //! Variables that break a profile of the stack: no other file of it may set them, wherever a profile can.
 
-use super::{check::Error, file::Layer, merge::Stacked, spans::Node, spans::key};
+use super::{
+    check::Error,
+    file::{Layer, Unit},
+    merge::Stacked,
+    spans::{Node, key},
+};
 
 /// Where a file of the tree sets variables of users, services or everyone.
 ///
@@ -24,7 +29,7 @@ pub(super) fn check(files: &[Stacked], texts: &[&str]) -> Result<(), Error> {
     for by in files {
         for (name, reason) in &by.layer.refuses {
             for (file, text) in files.iter().zip(texts) {
-                let Some(at) = set(&file.layer, name) else { continue };
+                let Some(at) = set(&file.layer, name, &by.layer) else { continue };
                 let line = Node::read(text).map_or(1, |node| node.line_of(&at));
                 return Err(Error::Value {
                     origin: format!("{}:{line}", file.origin),
@@ -37,12 +42,13 @@ pub(super) fn check(files: &[Stacked], texts: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Finds where a file sets a variable.
-fn set(layer: &Layer, name: &str) -> Option<String> {
+/// Finds where a file sets a variable that another refuses.
+fn set(layer: &Layer, name: &str, by: &Layer) -> Option<String> {
     if layer.environment.contains_key(name) {
         return Some(format!("environment.{}", key(name)));
     }
-    if let Some(at) = layer.unit.iter().position(|unit| assigns(&unit.content, name)) {
+    let reaches = |unit: &Unit| concerns(&unit.name, by) && assigns(&unit.content, name);
+    if let Some(at) = layer.unit.iter().position(reaches) {
         return Some(format!("unit[{at}].content"));
     }
     let read = |path: &str| {
@@ -53,6 +59,22 @@ fn set(layer: &Layer, name: &str) -> Option<String> {
         .iter()
         .position(|file| read(&file.path.to_string_lossy()) && assigns(&file.content, name))?;
     Some(format!("files[{at}].content"))
+}
+
+/// Tells whether a unit, or a drop-in, is one of a profile's own, or of all units of a type. A profile without units
+/// of its own may be started by any.
+///
+/// **Source**: systemd.unit(5): `NAME.d/`, `NAME@INSTANCE.d/`, `PREFIX-.service.d/`, `service.d/`.
+fn concerns(unit: &str, by: &Layer) -> bool {
+    let folder = unit.split('/').next().unwrap_or(unit);
+    let stem = |name: &str| name.split(['@', '.']).next().unwrap_or(name).to_owned();
+    let of_type = unit.contains('/') && !folder.trim_end_matches(".d").contains('.');
+    let stem_of_unit = stem(folder);
+    let own = |unit: &Unit| {
+        let own = stem(&unit.name);
+        own == stem_of_unit || stem_of_unit.ends_with('-') && own.starts_with(&stem_of_unit)
+    };
+    by.unit.is_empty() || of_type || by.unit.iter().any(own)
 }
 
 /// Tells whether a text sets a variable, or hands one through: `NAME=`, `"NAME":`, `PassEnvironment=NAME`. What
@@ -101,6 +123,19 @@ mod tests {
         ] {
             assert!(!assigns(text, "X_Y"), "{text}");
         }
+    }
+
+    #[test]
+    fn units_of_others_do_not_concern_it() {
+        let unit = Unit { name: "a-b@.service".to_owned(), content: String::new(), enable: false };
+        let by = Layer { unit: vec![unit], ..Layer::default() };
+        for name in ["a-b@.service", "a-b@x.service.d/1.conf", "a-.service.d/1.conf", "service.d/1.conf"] {
+            assert!(concerns(name, &by), "{name}");
+        }
+        for name in ["c.service", "c.service.d/1.conf", "a.service", "c-.service.d/1.conf"] {
+            assert!(!concerns(name, &by), "{name}");
+        }
+        assert!(concerns("c.service", &Layer::default()));
     }
 
     #[test]
