@@ -161,10 +161,7 @@ pub fn every_agent_is_told_and_skilled(place: &Place) {
 pub fn claude_state_is_added_to_and_never_replaced(place: &Place) {
     place.machine(&AGENTS);
     let host = place.host();
-    as_agent(
-        &host,
-        "claude mcp add --scope user memory -- /bin/mine && claude mcp add --scope user own -- /bin/own",
-    );
+    as_agent(&host, "claude mcp add --scope user own -- /bin/own").ok();
     as_agent(&host, "jq '.theme = \"dark\" | .mcpServers.memory.command = \"/bin/mine\"' ~/.claude.json >/tmp/j && cat /tmp/j >~/.claude.json").ok();
     as_root(&host, "systemctl restart claude-state.service").ok();
     let said = as_agent(
@@ -182,9 +179,11 @@ pub fn claude_state_is_added_to_and_never_replaced(place: &Place) {
 }
 
 fn state(host: &Host<'_>) -> String {
-    let show =
-        format!("systemctl show --value -p ActiveState -p ExecMainStatus -p NRestarts {UNIT} | tr '\\n' ' '");
-    as_root(host, &show).ok().trim().to_owned()
+    // one at a time: systemctl has an order of its own
+    let show = format!(
+        "for name in ActiveState ExecMainStatus NRestarts; do systemctl show --value -p $name {UNIT}; done"
+    );
+    as_root(host, &show).ok().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Starts the unit, waits until it has settled, and gives what it said.

@@ -102,7 +102,7 @@ impl Place {
 
     /// Gives the words that let the program in the test host reach what profiles fetch from.
     pub fn reach(&self) -> Vec<String> {
-        let mut words = vec!["--accept-costs".to_owned(), "--ca".to_owned(), AUTHORITY.to_owned()];
+        let mut words = vec!["--ca".to_owned(), AUTHORITY.to_owned()];
         if let Some(vendor) = self.vendor.get() {
             words.extend(
                 vendors::HOSTS

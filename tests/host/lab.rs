@@ -192,7 +192,8 @@ impl Host<'_> {
     /// Writes a file in it.
     #[track_caller]
     pub fn put(&self, path: &str, mode: &str, bytes: Vec<u8>) {
-        let script = "cat >\"$0.new\" && chmod \"$1\" \"$0.new\" && mv \"$0.new\" \"$0\"";
+        let script =
+            "mkdir -p \"${0%/*}\" && cat >\"$0.new\" && chmod \"$1\" \"$0.new\" && mv \"$0.new\" \"$0\"";
         process::run(&self.argv(&[], &["sh", "-c", script, path, mode]), bytes, LONG).ok();
     }
 

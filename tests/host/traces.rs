@@ -54,7 +54,9 @@ pub fn of_host(host: &Host<'_>) -> Traces {
 
 /// What bears the marks of machines: `$0` is their state folder, the arguments are their interfaces.
 const MARKED: &str = r#"
-find "$0" -mindepth 2 -maxdepth 2 2>/dev/null
+find "$0" -mindepth 2 -maxdepth 2 -not -path "$0/layers/*" 2>/dev/null
+# layers are kept for the next machine, what was under way of one is not
+find "$0/layers/claims" "$0/layers/partial" -mindepth 1 2>/dev/null
 awk '{ print "mount", $5 }' /proc/self/mountinfo | grep -F "mount $0"
 for process in $(pgrep -f -- "$0/machines"); do
   echo "process $(tr '\0' ' ' </proc/$process/cmdline)"

@@ -232,7 +232,11 @@ impl Building<'_> {
         let now = layers.walk(self.tree).during("keep", subject())?;
         {
             let _timed = Timed::begin(self.doors.reporter, Phase::Layers, "look for logins");
-            let public = parts::fetched::places(self.lock, &file.layer, &self.order.architecture);
+            // a later profile may touch what an earlier one fetched
+            let below = self.order.spec.files[..=at].iter();
+            let public: Vec<_> = below
+                .flat_map(|file| parts::fetched::places(self.lock, &file.layer, &self.order.architecture))
+                .collect();
             scan::scan(self.tree, &now.files_since(&self.walk), &public).during("keep", subject())?;
         }
         let made = Made {

@@ -13,6 +13,9 @@ use crate::host::root::Root;
 
 const INFO: &str = "var/lib/dpkg/info";
 
+/// Where the digests of configuration files are.
+const STATUS: &str = "var/lib/dpkg/status";
+
 /// Keys that a package makes on each machine for trials, and warns of in their names.
 const KNOWN: &[&str] = &["etc/ssl/private/ssl-cert-snakeoil.key"];
 
@@ -49,7 +52,21 @@ fn sums(root: &Root) -> io::Result<HashMap<PathBuf, String>> {
             }
         }
     }
+    let status = root.read(Path::new(STATUS))?;
+    sums.extend(conffiles(&String::from_utf8_lossy(&status)));
     Ok(sums)
+}
+
+/// Reads the configuration files of dpkg's status: ` /etc/x 0123… [obsolete]`, a line each.
+///
+/// **Source**: deb-conffiles(5), dpkg-query(1).
+fn conffiles(status: &str) -> impl Iterator<Item = (PathBuf, String)> {
+    status.lines().filter_map(|line| {
+        let (path, rest) = line.strip_prefix(" /")?.split_once(' ')?;
+        let sum = rest.split(' ').next()?;
+        let fits = sum.len() == 32 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
+        fits.then(|| (PathBuf::from(path), sum.to_owned()))
+    })
 }
 
 fn hex(digest: &[u8]) -> String {
@@ -58,4 +75,19 @@ fn hex(digest: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configuration_files_are_known_by_the_status() {
+        let sum = "0123456789abcdef0123456789abcdef";
+        let status = format!(
+            "Package: a\nConffiles:\n /etc/a {sum}\n /etc/b {sum} obsolete\n /etc/c newconffile\nDescription: x\n /etc/d is\n"
+        );
+        let found: Vec<_> = conffiles(&status).map(|(path, _)| path.display().to_string()).collect();
+        assert_eq!(found, ["etc/a", "etc/b"]);
+    }
 }

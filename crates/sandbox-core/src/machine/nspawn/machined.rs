@@ -53,6 +53,7 @@ trait Machine {
 )]
 trait Systemd {
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn kill_unit(&self, name: &str, who: &str, signal: i32) -> zbus::Result<()>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
@@ -217,6 +218,14 @@ impl Host {
         match stopped {
             Err(error) if is(&error, NO_UNIT) => Ok(()),
             other => other.map(|_| ()).map_err(|error| classify(SYSTEMD, "stop the machine's unit", error)),
+        }
+    }
+
+    /// Kills every process of a unit, whatever it is doing; one that is not loaded is no error.
+    pub(super) async fn kill(&self, unit: &str) -> Result<(), Error> {
+        match self.systemd.kill_unit(unit, "all", libc::SIGKILL).await {
+            Err(error) if is(&error, NO_UNIT) => Ok(()),
+            other => other.map_err(|error| classify(SYSTEMD, "kill the machine's unit", error)),
         }
     }
 

@@ -33,6 +33,9 @@ use crate::{
 /// **Source**: systemd(1), "Signals". The C library keeps 32 and 33, so `SIGRTMIN` is 34.
 const POWER_OFF: i32 = 34 + 4;
 
+/// How long killed processes may take to go: large mounts and full disks hold them up.
+const LAST: Duration = Duration::from_secs(60);
+
 /// How long a machine has to go after each harder request.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -214,9 +217,11 @@ async fn stop(name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -
         return Ok(());
     }
     host.stop(&unit).await?;
-    match host.wait(Instant::now() + GRACE, async |host| is_gone(host, name).await).await? {
+    // what systemd itself would wait for
+    host.kill(&unit).await?;
+    match host.wait(Instant::now() + LAST, async |host| is_gone(host, name).await).await? {
         true => Ok(()),
-        false => Err(Error::Late { unit, state: "gone", waited: deadline + GRACE * 2 }),
+        false => Err(Error::Late { unit, state: "gone", waited: deadline + GRACE + LAST }),
     }
 }
 
