@@ -215,7 +215,10 @@ pub fn remote_control_waits_for_a_login_and_does_not_hammer(place: &Place) {
         host.exec(AGENTS.name, &["bash", "-c", seconds, UNIT]).ok().trim().parse().expect("a number");
     assert!((1..=3).contains(&restarts), "it is started {restarts} times in 25 s");
     let steps = as_root(&host, &format!("systemctl show -p RestartMaxDelayUSec -p RestartSteps {UNIT}"));
-    assert!(steps.out.contains("RestartSteps=6") && steps.out.contains("RestartMaxDelayUSec=10min"), "{steps:?}");
+    assert!(
+        steps.out.contains("RestartSteps=6") && steps.out.contains("RestartMaxDelayUSec=10min"),
+        "{steps:?}"
+    );
     as_root(&host, &format!("systemctl stop {UNIT}"));
 }
 
