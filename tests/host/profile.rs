@@ -88,7 +88,7 @@ pub fn volumes_and_health_under_machined(lab: &Lab) {
         "owners on disk are the guest's own numbers"
     );
     host.sandbox(&["remove", "kept", "--yes"]).ok();
-    host.run(&["test", "!", "-e", "/var/lib/sandbox/volumes"]).ok();
+    host.run(&["test", "!", "-e", "/var/lib/sandbox/volumes/kept"]).ok();
 }
 
 /// What a machine keeps in a volume is there in the next one of its name, of the same owner; removed, it is gone.
