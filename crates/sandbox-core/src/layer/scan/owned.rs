@@ -39,7 +39,7 @@ pub fn forgive(root: &Root, found: &mut Vec<Finding>) -> io::Result<()> {
 fn sums(root: &Root) -> io::Result<HashMap<PathBuf, String>> {
     let folder = Path::new(INFO);
     let mut sums = HashMap::new();
-    for name in root.list(folder)? {
+    for name in if_there(root.list(folder))? {
         if name.extension().is_none_or(|end| end != "md5sums") {
             continue;
         }
@@ -52,9 +52,17 @@ fn sums(root: &Root) -> io::Result<HashMap<PathBuf, String>> {
             }
         }
     }
-    let status = root.read(Path::new(STATUS))?;
+    let status = if_there(root.read(Path::new(STATUS)))?;
     sums.extend(conffiles(&String::from_utf8_lossy(&status)));
     Ok(sums)
+}
+
+/// A tree without dpkg's lists is one where no file is a package's.
+fn if_there<T: Default>(read: io::Result<T>) -> io::Result<T> {
+    match read {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        read => read,
+    }
 }
 
 /// Reads the configuration files of dpkg's status: ` /etc/x 0123… [obsolete]`, a line each.
