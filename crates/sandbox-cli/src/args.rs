@@ -92,6 +92,10 @@ pub enum Verb {
     List,
     /// Show a machine
     Status(Named),
+    /// Give a stopped machine another name
+    Rename(Rename),
+    /// End what a command that died left: completed or undone
+    Repair(Repair),
     /// Show a machine's journal
     Logs(Logs),
     /// Run a command in a machine
@@ -200,6 +204,8 @@ pub enum Internal {
     WallUp { name: String },
     /// Give a machine what nested containers need.
     Nesting { name: String },
+    /// Let a machine go on that stands still, once this process's input ends.
+    Thaw { cgroup: PathBuf },
     /// Undo what dead makers left, and what is named.
     Recover { paths: Vec<PathBuf> },
 }
@@ -499,6 +505,28 @@ pub struct Remove {
     /// Leave its volumes, for the next machine of the name
     #[arg(long)]
     pub keep_volumes: bool,
+}
+
+/// `sandbox rename`.
+#[derive(Debug, Args)]
+pub struct Rename {
+    /// The machine's name
+    pub name: String,
+    /// Its new name
+    pub new: String,
+    /// Stop it where it runs, and start it afterwards
+    #[arg(long)]
+    pub restart: bool,
+}
+
+/// `sandbox repair`.
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// The machine's name [default: every machine]
+    pub name: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `sandbox logs`.

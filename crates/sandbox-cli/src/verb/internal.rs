@@ -8,7 +8,7 @@ use std::{
 
 use sandbox_core::{
     error::Context as _,
-    machine::{direct, nesting, nspawn, record::Records},
+    machine::{direct, frozen, nesting, nspawn, record::Records},
 };
 
 use super::machine::{Host, name};
@@ -21,6 +21,10 @@ use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("internal")?;
     match verb {
+        Internal::Thaw { cgroup } => {
+            frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;
+            Ok(Exit::OK)
+        }
         Internal::Recover { paths } => recover(&paths, settings),
         Internal::Supervise { name: text } => {
             let name = name(&text)?;
