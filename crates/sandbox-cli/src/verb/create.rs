@@ -103,6 +103,12 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         layers.note_lock(&path, &needs).during("note", format!("the lock {}", path.display()))?;
     }
+    if let Some(top) = held.last()
+        && layers.wants_spare(top.made.id, &plan.definition.tree)
+    {
+        internal::make_spare(top.made.id, settings);
+    }
+    drop(held);
     if let Some(state) = state {
         say_state(&name, &state, settings);
     }
