@@ -20,6 +20,7 @@ mod restore;
 pub mod retention;
 pub mod schedule;
 mod take;
+pub mod timer;
 
 use std::path::PathBuf;
 
