@@ -192,6 +192,8 @@ mod tests {
             fs::write(tree.join("etc/changed"), changed).unwrap();
             fs::write(tree.join("etc/moded"), "").unwrap();
             std::os::unix::fs::symlink(link, tree.join("etc/link")).unwrap();
+            // the kernel tells times in steps
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
         fs::write(before.join("etc/gone"), "").unwrap();
         fs::write(after.join("etc/d/come"), "").unwrap();
