@@ -69,9 +69,10 @@ impl Trial {
     }
 
     fn machines(&self) -> Vec<String> {
-        let listed = self.case.does(&["--json", "list"]);
-        let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
-        listed.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+        let said = self.case.does(&["--json", "list"]);
+        // what was cleaned up is said before
+        let listed = serde_json::Deserializer::from_str(&said).into_iter::<Value>().last().unwrap().unwrap();
+        listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
     }
 
     fn snapshots(&self, name: &str) -> Vec<String> {

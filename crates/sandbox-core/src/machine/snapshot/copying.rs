@@ -78,8 +78,12 @@ impl Machines<'_> {
         definition.program.clone_from(&copy.program);
         let work = volume::work(&definition.volumes);
         if let Some(taken) = work.iter().find(|work| work.source().exists()) {
-            let path = taken.source().to_owned();
-            return Err(record::Error::Foreign { path }).during(copy.verb, subject());
+            if self.records.read(&copy.name).is_ok() {
+                let name = copy.name.clone();
+                return Err(record::Error::Taken { name }).during(copy.verb, subject());
+            }
+            let left = SnapshotError::Left { name: copy.name.clone(), path: taken.source().to_owned() };
+            return Err(left).during(copy.verb, subject());
         }
         let plan = Plan {
             declared: record.declared.clone(),
