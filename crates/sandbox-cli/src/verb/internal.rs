@@ -9,7 +9,7 @@ use std::{
 use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
-    machine::{direct, nesting, nspawn, record::Records},
+    machine::{direct, frozen, nesting, nspawn, record::Records},
 };
 
 use super::machine::{Host, holder, name};
@@ -22,6 +22,10 @@ use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("internal")?;
     match verb {
+        Internal::Thaw { cgroup } => {
+            frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;
+            Ok(Exit::OK)
+        }
         Internal::Recover { paths } => recover(&paths, settings),
         Internal::Spare { layer } => spare(&layer, settings),
         Internal::Supervise { name: text } => {
