@@ -23,6 +23,9 @@ use crate::host::root::{self, Root};
 /// Extended attributes that are kept: a user's own, and what a program may do.
 const ATTRIBUTES: [&str; 2] = ["user.", "security.capability"];
 
+/// The name of a whole tree, which has none.
+const ROOT: &str = "rootfs";
+
 /// Packs a file or tree. Its first name is the source's own; a last link is packed as a link unless a slash follows.
 pub fn pack(root: &Root, path: &Path, output: &mut dyn Write) -> Result<Carried, CopyError> {
     let slash = path.as_os_str().as_bytes().ends_with(b"/");
@@ -30,11 +33,20 @@ pub fn pack(root: &Root, path: &Path, output: &mut dyn Write) -> Result<Carried,
         Packer { builder: tar::Builder::new(output), links: HashMap::new(), done: Carried::default() };
     let wrong = || failed(path, "reading");
     match root.parent(path) {
-        Ok((folder, name)) if !slash => packer.entry(&folder, &name, &name, ResolveFlags::empty())?,
+        Ok((folder, name)) if !slash => {
+            let packed = packer.entry(&folder, &name, &name, ResolveFlags::empty());
+            packed.map_err(|error| match error {
+                // what the user typed, where it is that which is not there
+                CopyError::Io { path: at, doing, source } if at == name => {
+                    CopyError::Io { path: path.to_owned(), doing, source }
+                }
+                other => other,
+            })?;
+        }
         // `/`, or what a link leads to
         _ => {
             let top = root.at(path, OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(wrong())?;
-            let name = path.file_name().map_or_else(|| PathBuf::from("."), PathBuf::from);
+            let name = path.file_name().map_or_else(|| PathBuf::from(ROOT), PathBuf::from);
             packer.folder(top, &name)?;
         }
     }

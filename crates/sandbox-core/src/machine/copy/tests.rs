@@ -51,6 +51,16 @@ fn a_tree_arrives_as_it_was() {
 }
 
 #[test]
+fn a_whole_root_becomes_the_target() {
+    let (_place, a, b) = trees();
+    fs::create_dir(a.path().join("etc")).unwrap();
+    fs::write(a.path().join("etc/file"), "1").unwrap();
+    carry(&a, "/", &b, "/new", Trust::Guest).unwrap();
+    carry(&a, "/", &b, "/", Trust::Guest).unwrap();
+    assert!(b.path().join("new/etc/file").exists() && b.path().join("etc/file").exists());
+}
+
+#[test]
 fn what_a_guest_sends_has_no_powers_on_the_host() {
     let (_place, a, b) = trees();
     fs::write(a.path().join("shell"), "").unwrap();
