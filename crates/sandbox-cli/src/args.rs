@@ -20,8 +20,8 @@ pub use self::{
     layer::Layer,
     lock::{Lock, LockVerb},
     machine::{
-        Copy, Kill, Logs, Mount, Named, Remove, Restart, Set, Start, Stop, Top, Unmount, Until, Wait, Whom,
-        YesNo,
+        Copy, Kill, Logs, Mount, Named, Remove, Rename, Repair, Restart, Set, Start, Stop, Top, Unmount,
+        Until, Wait, Whom, YesNo,
     },
     profile::{Costs, New, ProfileVerb, Show},
     session::{Console, Exec, Shell},
@@ -136,6 +136,10 @@ pub enum Verb {
     List,
     /// Show a machine
     Status(Named),
+    /// Give a stopped machine another name
+    Rename(Rename),
+    /// End what a command that died left: completed or undone
+    Repair(Repair),
     /// Show what machines use: processors, memory, tasks, disks, network
     Top(Top),
     /// Show a machine's journal, or what its host says of it

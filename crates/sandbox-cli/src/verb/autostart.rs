@@ -28,7 +28,7 @@ fn change(args: &Named, settings: &Settings, wanted: bool) -> Result<Exit, Failu
     settings.need_root(if wanted { "enable" } else { "disable" })?;
     let host = Host::new(settings);
     let machines = host.machines()?;
-    let chosen = machines.change(&name, &holder("enable"), false, |chosen| {
+    let chosen = machines.choose(&name, &holder("enable"), false, |chosen| {
         chosen.autostart = wanted.then(|| chosen.autostart.unwrap_or_default());
     })?;
     let (definition, _) = machines.look_at(&name)?;

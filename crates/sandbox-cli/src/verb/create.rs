@@ -79,6 +79,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
         now: settings.now,
         boot: (!args.no_start).then(|| Duration::from_secs(args.timeout)),
         holder: holder("create"),
+        verb: None,
     };
     let store = build::store(settings)?;
     let transport = build::transport(&args.build, settings)?;

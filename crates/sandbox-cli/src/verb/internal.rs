@@ -10,7 +10,7 @@ use std::{
 use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
-    machine::{direct, nesting, nspawn, record::Records},
+    machine::{direct, frozen, nesting, nspawn, record::Records},
 };
 
 use super::{
@@ -29,6 +29,10 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
         Internal::Carry { leader, began, errand } => Ok(copy::carry(leader, began, &errand)),
         Internal::Delay { seconds } => {
             nspawn::delay_at_boot(Duration::from_secs(seconds))?;
+            Ok(Exit::OK)
+        }
+        Internal::Thaw { cgroup } => {
+            frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;
             Ok(Exit::OK)
         }
         Internal::Recover { paths } => recover(&paths, settings),

@@ -23,6 +23,8 @@ mod man;
 mod mount;
 mod profile;
 mod remove;
+mod rename;
+mod repair;
 mod resolve;
 mod set;
 mod top;
@@ -80,6 +82,8 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Unmount(args) => mount::unmount(&args, settings),
         Verb::Copy(args) => copy::run(&args, settings),
         Verb::Remove(args) => remove::run(&args, settings),
+        Verb::Rename(args) => rename::run(&args, settings),
+        Verb::Repair(args) => repair::run(&args, settings),
         Verb::List => list::list(settings),
         Verb::Status(args) => list::status(&args, settings),
         Verb::Top(args) => top::run(&args, settings),

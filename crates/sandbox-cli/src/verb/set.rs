@@ -21,7 +21,7 @@ pub fn run(args: &args::Set, settings: &Settings) -> Result<Exit, Failure> {
     let variables = args.env.iter().map(|pair| variable(pair)).collect::<Result<Vec<_>, _>>()?;
     let host = Host::new(settings);
     let machines = host.machines()?;
-    let chosen = machines.change(&name, &holder("set"), args.unenforced, |chosen| {
+    let chosen = machines.choose(&name, &holder("set"), args.unenforced, |chosen| {
         edit(chosen, args, variables);
     })?;
     if settings.json() {

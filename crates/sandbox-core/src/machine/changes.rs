@@ -9,6 +9,7 @@ use std::{
 use super::{
     Backend, Chosen, Declared, Definition, Foreign, HostFolder, Leader, Needs, Network, attach, copy,
     environment,
+    journal::Change,
     life::{LifeError, Machines},
     limits,
     processes::{self, Whom},
@@ -137,49 +138,50 @@ impl Machines<'_> {
         processes::kill(&leader, signal, whom).during("signal", subject(name))
     }
 
-    /// Changes what a user chose for a machine: written down, then made to count, at once where it runs.
+    /// Changes what a user chose for a machine: it counts at once where it runs, and at every start.
     ///
-    /// The record is written before anything is done and everything that is done may be repeated, so that after a
-    /// crash in between the same command, or the next start, brings it about.
+    /// It is journalled: after a crash the next command completes it.
     ///
     /// # Errors
     /// Where the host cannot do what is asked for; then nothing is changed.
-    pub fn change(
+    pub fn choose(
         &self,
         name: &MachineName,
         holder: &str,
         unenforced: bool,
         edit: impl FnOnce(&mut Chosen),
     ) -> Result<Chosen> {
-        let (claim, mut record) = self.records.claim(name, holder).during("change", subject(name))?;
-        let before = record.definition.chosen.clone();
-        edit(&mut record.definition.chosen);
-        let chosen = record.definition.chosen.clone();
-        if chosen == before {
-            return Ok(chosen);
+        let (mut claim, from) = self.records.claim(name, holder).during("change", subject(name))?;
+        let mut to = from.clone();
+        edit(&mut to.definition.chosen);
+        let chosen = to.definition.chosen.clone();
+        if to != from {
+            let before = &from.definition.chosen.limits;
+            limits::check(&to.definition, before, unenforced).during("change", subject(name))?;
+            let change = Change { verb: "set".to_owned(), from, to, moves: Vec::new(), failed: false };
+            self.change(&mut claim, change)?;
         }
-        if chosen.limits != before.limits {
-            limits::check(&record.definition, &before.limits, unenforced).during("change", subject(name))?;
-        }
-        claim.commit(&record).during("change", subject(name))?;
-        drop(claim);
-        self.apply(&record.definition, &before)?;
         Ok(chosen)
     }
 
-    fn apply(&self, definition: &Definition, before: &Chosen) -> Result<()> {
-        let name = &definition.name;
-        let chosen = &definition.chosen;
-        let backend = self.backend(definition.backend).during("change", subject(name))?;
+    /// Does what a change of what was chosen takes beside the backend's configuration. May be repeated.
+    pub(super) fn apply(&self, from: &Definition, to: &Definition) -> Result<()> {
+        let name = &to.name;
+        let (before, chosen) = (&from.chosen, &to.chosen);
+        let moved = from.name != to.name || from.backend != to.backend;
+        if !moved && before == chosen {
+            return Ok(());
+        }
+        let backend = self.backend(to.backend).during("change", subject(name))?;
         if chosen.environment != before.environment {
-            environment::write(&definition.tree, &chosen.environment).during("change", subject(name))?;
+            environment::write(&to.tree, &chosen.environment).during("change", subject(name))?;
         }
         if chosen.limits.disk != before.limits.disk {
-            limits::disk(definition).during("change", subject(name))?;
+            limits::disk(to).during("change", subject(name))?;
         }
-        backend.apply(definition)?;
-        if chosen.autostart != before.autostart {
-            self.order(backend, definition)?;
+        backend.apply(to)?;
+        if moved && chosen.autostart.is_some() || chosen.autostart != before.autostart {
+            self.order(backend, to)?;
         }
         Ok(())
     }
@@ -187,10 +189,11 @@ impl Machines<'_> {
     /// Tells the backend which machines start with the host, and after which others.
     fn order(&self, backend: &dyn Backend, changed: &Definition) -> Result<()> {
         let all = self.records.list().during("order", "the machines that start with the host")?;
-        let mut started: Vec<_> = all
-            .iter()
-            .filter(|record| record.definition.backend == backend.kind())
-            .filter_map(|record| Some((record.definition.chosen.autostart?.order, &record.definition)))
+        let others = all.iter().map(|record| &record.definition).filter(|other| other.name != changed.name);
+        let mut started: Vec<_> = others
+            .chain([changed])
+            .filter(|definition| definition.backend == backend.kind())
+            .filter_map(|definition| Some((definition.chosen.autostart?.order, definition)))
             .collect();
         started.sort_by_key(|(order, definition)| (*order, definition.name.clone()));
         if changed.chosen.autostart.is_none() {
@@ -326,7 +329,7 @@ impl Machines<'_> {
             attach::attach(leader, folder).during("mount in", subject(name))?;
         }
         if permanent {
-            self.change(name, holder, false, |chosen| {
+            self.choose(name, holder, false, |chosen| {
                 chosen.mounts.push(folder.clone());
                 // one below another is mounted after it
                 chosen.mounts.sort_by(|a, b| a.path.cmp(&b.path));
@@ -348,7 +351,7 @@ impl Machines<'_> {
             _ => false,
         };
         if known {
-            self.change(name, holder, false, |chosen| chosen.mounts.retain(|mount| mount.path != path))?;
+            self.choose(name, holder, false, |chosen| chosen.mounts.retain(|mount| mount.path != path))?;
         }
         if known || there {
             return Ok(());

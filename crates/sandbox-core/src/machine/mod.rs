@@ -7,7 +7,10 @@ pub mod copy;
 mod declared;
 pub mod direct;
 pub mod environment;
+pub mod frozen;
 pub mod guest;
+mod identity;
+pub mod journal;
 pub mod life;
 pub mod limits;
 pub mod needs;
@@ -16,7 +19,10 @@ pub mod network;
 pub mod nspawn;
 pub mod processes;
 pub mod record;
+mod rename;
+pub mod settle;
 pub mod signal;
+pub mod snapshot;
 pub mod usage;
 pub mod volume;
 
@@ -118,6 +124,8 @@ pub enum State {
     Degraded,
     /// It is going down.
     Stopping,
+    /// It stands still for a moment, while it is copied.
+    Frozen,
 }
 
 /// A machine's first process, in the host's numbers.

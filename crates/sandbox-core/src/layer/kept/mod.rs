@@ -24,6 +24,7 @@ mod pack;
 mod plan;
 mod spare;
 mod walk;
+pub mod whole;
 
 use std::{
     fmt,
@@ -422,7 +423,7 @@ fn read(held: &Held) -> io::Result<(Vec<entry::Entry>, copy::Bytes)> {
     if tree.exists() {
         let now = Walk::of(&tree, BESIDE)?;
         let entries = pack::entries(&tree, &now.since(&Walk::default()), None)?;
-        return Ok((entries, copy::Bytes::Tree(File::open(tree)?)));
+        return Ok((entries, copy::Bytes::Tree { tree: File::open(tree)?, shared: false }));
     }
     let path = held.folder.join("data");
     let entries = entry::read(&fs::read(held.folder.join("manifest"))?)?;
