@@ -21,9 +21,12 @@ pub use self::{
     internal::Internal,
     layer::Layer,
     lock::{Lock, LockVerb},
-    machine::{Logs, Named, Remove, Rename, Repair, Stop},
+    machine::{
+        Copy, Kill, Logs, Mount, Named, Remove, Restart, Set, Start, Stop, Top, Unmount, Until, Wait, Whom,
+        YesNo,
+    },
     profile::{Costs, New, ProfileVerb, Show},
-    session::{Exec, Shell},
+    session::{Console, Exec, Shell},
 };
 
 /// Builds machines for coding agents from a distribution's archive, and runs them.
@@ -88,6 +91,9 @@ pub struct Global {
     /// Show at the end where the time went, by phase
     #[arg(long, global = true, help_heading = "Global options")]
     pub timings: bool,
+    /// Make a machine that somebody else made one of ours, before it is changed
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub adopt: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,12 +106,30 @@ pub enum Verb {
     Create(Create),
     /// Write down every package with version and digest, check that, compare it
     Lock(Lock),
-    /// Start a machine
-    Start(Named),
+    /// Start a machine, or all that start with the host
+    Start(Start),
     /// Shut a machine down
     Stop(Stop),
     /// Shut a machine down and start it again
     Restart(Stop),
+    /// Send a signal to a machine's processes
+    Kill(Kill),
+    /// Wait until a machine is in a state
+    Wait(Wait),
+    /// Show or change limits, variables, restarts and the start with the host
+    Set(Set),
+    /// Start a machine with the host
+    Enable(Named),
+    /// Start a machine with the host no longer
+    Disable(Named),
+    /// Mount a folder of the host in a machine
+    Mount(Mount),
+    /// Take a folder of the host out of a machine
+    #[command(visible_alias = "umount")]
+    Unmount(Unmount),
+    /// Copy files and trees between a machine and the host
+    #[command(visible_alias = "cp")]
+    Copy(Copy),
     /// Remove a machine with all it has
     #[command(visible_alias = "rm")]
     Remove(Remove),
@@ -127,8 +151,12 @@ pub enum Verb {
     },
     /// End what a command that died left: completed or undone
     Repair(Repair),
-    /// Show a machine's journal
+    /// Show what machines use: processors, memory, tasks, disks, network
+    Top(Top),
+    /// Show a machine's journal, or what its host says of it
     Logs(Logs),
+    /// Attach to a machine's console
+    Console(Console),
     /// Run a command in a machine
     Exec(Exec),
     /// Open a login shell in a machine
@@ -150,13 +178,17 @@ pub enum Verb {
     Profiles,
     /// Check what this host can do
     Doctor,
-    /// Print completions for a shell
+    /// Print what a shell needs to complete words of `sandbox`, names of machines and profiles among them
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or write those of every verb
+    Man {
+        /// Write a page for each verb into this folder
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
     /// What units and supervisors call
     #[command(hide = true)]
     Internal {

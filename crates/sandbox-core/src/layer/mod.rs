@@ -6,7 +6,7 @@ mod id;
 pub mod kept;
 mod locking;
 mod pack;
-mod parts;
+pub(crate) mod parts;
 mod prefetch;
 pub mod scan;
 mod sources;

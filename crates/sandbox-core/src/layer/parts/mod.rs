@@ -8,7 +8,7 @@ pub mod npm;
 pub mod npm_tree;
 mod people;
 pub mod python;
-mod settings;
+pub mod settings;
 mod steps;
 pub mod unarchive;
 mod units;
