@@ -2,7 +2,9 @@
 
 mod declared;
 pub mod direct;
+pub mod export;
 pub mod guest;
+pub mod import;
 pub mod life;
 pub mod needs;
 pub mod nesting;
