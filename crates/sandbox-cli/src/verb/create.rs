@@ -12,7 +12,7 @@ use sandbox_core::{
     host::runner::Processes,
     layer::{self, Doors, Keeping, Order, kept::Layers},
     machine::{
-        Declared, Definition, Exception, Kind, Network, life,
+        Chosen, Declared, Definition, Exception, Kind, Network, life,
         life::{Built, Plan},
         network, volume,
     },
@@ -158,6 +158,7 @@ fn definition(
         volumes: volume::of(&settings.state, name, &order.spec.layer.volumes),
         privileged: args.privileged,
         program: settings.program.clone(),
+        chosen: Chosen::default(),
     })
 }
 

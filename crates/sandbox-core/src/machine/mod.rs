@@ -1,5 +1,6 @@
 //! A startable machine and what runs it.
 
+pub mod chosen;
 mod declared;
 pub mod direct;
 pub mod export;
@@ -15,6 +16,7 @@ pub mod volume;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+pub use chosen::{Autostart, Chosen, HostFolder, Limits, Restart};
 pub use declared::{Declared, HealthCheck, ServedPort};
 pub use needs::{Needs, Nesting};
 
@@ -91,6 +93,9 @@ pub struct Definition {
     pub privileged: bool,
     /// The absolute path of the `sandbox` program, for units that call it.
     pub program: PathBuf,
+    /// What its user chose for it.
+    #[serde(default)]
+    pub chosen: Chosen,
 }
 
 /// Where a machine is in its life.
