@@ -6,6 +6,7 @@ mod internal;
 mod layer;
 mod lock;
 mod machine;
+mod moving;
 mod profile;
 mod session;
 
@@ -15,11 +16,12 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::{
     build::{Bootstrap, Build, Resolve},
-    create::{Backend, Create, Network},
+    create::{Backend, Create},
     internal::Internal,
     layer::Layer,
     lock::{Lock, LockVerb},
     machine::{Logs, Named, Remove, Stop},
+    moving::{Compression, Devices, Export, Format, Import},
     profile::{Costs, New, ProfileVerb, Show},
     session::{Exec, Shell},
 };
@@ -118,6 +120,10 @@ pub enum Verb {
     Exec(Exec),
     /// Open a login shell in a machine
     Shell(Shell),
+    /// Write a machine into a file: its tree, and what is needed to make it again
+    Export(Export),
+    /// Make a machine of a file: exported, an OCI image, a tree in a tar file
+    Import(Import),
     /// List, remove and prune the built layers that machines are made of
     Layer {
         #[command(subcommand)]

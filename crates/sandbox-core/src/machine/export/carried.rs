@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
-
 use crate::{
-    machine::record::Record,
-    machine::{Declared, Definition, Needs, Network, volume::Mounted},
+    machine::{Chosen, Declared, Needs, Network, record::Record, volume::Mounted},
     name::MachineName,
-    spec::VolumeKind,
+    spec::{self, Layer, VolumeKind},
 };
 
 /// What the comment of a tar file begins with.
@@ -16,10 +13,6 @@ const HEAD: &str = "sandbox machine 1 ";
 
 /// The label of an OCI image that has it.
 pub const LABEL: &str = "sandbox.machine";
-
-/// Parts of a definition that are the machine's, not the host's. What is not named here stays behind: a file is not
-/// to say what of another host it is given.
-const CARRIED: [&str; 6] = ["needs", "network", "limits", "environment", "autostart", "restart"];
 
 /// A volume of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -70,9 +63,15 @@ pub struct Carried {
     /// What its profiles declare.
     #[serde(default)]
     pub declared: Declared,
-    /// What its backend was told, but for what is the host's.
+    /// What it asks of the backend.
     #[serde(default)]
-    pub definition: Map<String, Value>,
+    pub needs: Needs,
+    /// What it might reach.
+    #[serde(default)]
+    pub network: Network,
+    /// What its user chose for it, but for folders of the host: a file is not to say what of a host it is given.
+    #[serde(default)]
+    pub chosen: Chosen,
 }
 
 impl Carried {
@@ -80,10 +79,6 @@ impl Carried {
     #[must_use]
     pub fn of(record: &Record, consistency: Consistency, is_included: &dyn Fn(&Mounted) -> bool) -> Self {
         let definition = &record.definition;
-        let all = match serde_json::to_value(definition) {
-            Ok(Value::Object(all)) => all,
-            _ => Map::new(),
-        };
         let volume = |volume: &Mounted| Volume {
             path: volume.path.clone(),
             kind: volume.kind,
@@ -100,7 +95,9 @@ impl Carried {
             consistency,
             volumes: definition.volumes.iter().map(volume).collect(),
             declared: record.declared.clone(),
-            definition: all.into_iter().filter(|(key, _)| CARRIED.contains(&key.as_str())).collect(),
+            needs: definition.needs.clone(),
+            network: definition.network,
+            chosen: Chosen { mounts: Vec::new(), ..definition.chosen.clone() },
         }
     }
 
@@ -116,47 +113,111 @@ impl Carried {
         format!("{HEAD}{}", self.text())
     }
 
+    /// Gives the volumes as profiles declare them.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<spec::Volume> {
+        let volume = |volume: &Volume| spec::Volume {
+            path: volume.path.clone(),
+            kind: volume.kind,
+            owner: volume.owner.clone(),
+            mode: volume.mode.clone(),
+        };
+        self.volumes.iter().map(volume).collect()
+    }
+
     /// Reads the comment of a tar file; none where it is somebody else's.
     ///
     /// # Errors
     /// Where it is ours and makes no sense.
-    pub fn read_comment(text: &str) -> Option<Result<Self, serde_json::Error>> {
-        text.strip_prefix(HEAD).map(serde_json::from_str)
+    pub fn read_comment(text: &str) -> Option<Result<Self, NotCarried>> {
+        text.strip_prefix(HEAD).map(Self::read)
     }
 
-    /// Gives what the machine asked of its backend.
+    /// Reads what a file says of a machine, and sees that it says nothing that no profile may say: whoever wrote the
+    /// file chose every word.
     ///
     /// # Errors
-    /// Where that makes no sense.
-    pub fn needs(&self) -> Result<Needs, serde_json::Error> {
-        self.definition.get("needs").map_or_else(|| Ok(Needs::default()), |needs| Needs::deserialize(needs))
-    }
-
-    /// Gives what it might reach.
-    ///
-    /// # Errors
-    /// Where that makes no sense.
-    pub fn network(&self) -> Result<Network, serde_json::Error> {
-        self.definition
-            .get("network")
-            .map_or_else(|| Ok(Network::default()), |word| Network::deserialize(word))
-    }
-
-    /// Takes what was carried into a definition of this host: all but the needs and the network, which are asked for.
-    ///
-    /// # Errors
-    /// Where it makes no sense.
-    pub fn complete(&self, definition: &Definition) -> Result<Definition, serde_json::Error> {
-        let Value::Object(mut all) = serde_json::to_value(definition)? else {
-            return Ok(definition.clone());
+    /// [`NotCarried`].
+    pub fn read(text: &str) -> Result<Self, NotCarried> {
+        let mut carried: Self = serde_json::from_str(text)?;
+        carried.chosen.mounts.clear();
+        let layer = Layer {
+            name: "imported".to_owned(),
+            volumes: carried.volumes(),
+            ports: carried.declared.ports.iter().map(|served| served.port.clone()).collect(),
+            health: carried.declared.health.iter().map(|health| health.check.clone()).collect(),
+            machine: carried.needs.clone(),
+            environment: carried.chosen.environment.clone(),
+            ..Layer::default()
         };
-        for (key, value) in &self.definition {
-            if CARRIED[2..].contains(&key.as_str()) {
-                all.insert(key.clone(), value.clone());
-            }
+        if let Some(problem) = spec::problems(&layer).into_iter().next() {
+            return Err(NotCarried::Unsound { key: problem.key, what: problem.text });
         }
-        serde_json::from_value(Value::Object(all))
+        let profiles = carried.declared.ports.iter().map(|port| &port.profile);
+        let profiles = profiles.chain(carried.declared.health.iter().map(|health| &health.profile));
+        let words = profiles.chain(&carried.profiles).chain([&carried.image]);
+        if let Some(word) = { words }.find(|word| word.len() > 200 || word.chars().any(char::is_control)) {
+            let (key, what) = ("profiles".to_owned(), format!("`{}` is no name", word.escape_debug()));
+            return Err(NotCarried::Unsound { key, what });
+        }
+        Ok(carried)
     }
 }
 
-use serde::Deserialize as _;
+/// Why what a file says of a machine is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCarried {
+    /// It is malformed.
+    #[error("it is not as `sandbox export` writes it")]
+    Malformed(#[from] serde_json::Error),
+    /// It says what no profile may.
+    #[error("`{key}`: {what}")]
+    Unsound {
+        /// Where.
+        key: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(more: &str) -> Result<Carried, NotCarried> {
+        Carried::read(&format!(
+            "{{\"name\": \"a\", \"image\": \"trixie\", \"profiles\": [], \"packages\": 1, \"created\": 2{more}}}"
+        ))
+    }
+
+    #[test]
+    fn a_file_may_not_say_what_no_profile_may() {
+        assert_eq!(read("").unwrap().network, Network::Internet);
+        let volume = |path: &str| {
+            format!(
+                r#", "volumes": [{{"path": "{path}", "kind": "auth", "owner": "agent", "mode": "0700"}}]"#
+            )
+        };
+        read(&volume("/home/agent/.claude")).unwrap();
+        for bad in [
+            volume("/x/../.."),
+            volume("/"),
+            volume("relative/path"),
+            volume("/a/b\\nBind=/:/host"),
+            r#", "needs": {"devices": ["/dev/../etc/shadow"]}"#.to_owned(),
+            r#", "needs": {"devices": ["/dev/x\nPrivateUsers=no"]}"#.to_owned(),
+            r#", "needs": {"system-calls": ["@mount foo"]}"#.to_owned(),
+            r#", "chosen": {"environment": {"A\nB": "x"}}"#.to_owned(),
+            r#", "chosen": {"environment": {"A": "x\ny"}}"#.to_owned(),
+            r#", "profiles": ["\u001b[2J"]"#.to_owned(),
+        ] {
+            assert!(read(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn folders_of_the_host_are_neither_written_nor_read() {
+        let text = r#", "chosen": {"mounts": [{"source": "/", "path": "/host/root", "read_only": false}]}"#;
+        assert!(read(text).unwrap().chosen.mounts.is_empty());
+    }
+}

@@ -30,7 +30,7 @@ use self::{
     walk::Tree,
 };
 pub use self::{
-    carried::{Carried, Consistency, LABEL, Volume},
+    carried::{Carried, Consistency, LABEL, NotCarried, Volume},
     error::ExportError,
     sink::Compression,
     template::name as template_name,
@@ -234,6 +234,9 @@ impl Order<'_> {
                 Some(at) => of_volumes[at].push(path),
                 None => own.push(path),
             }
+        }
+        for (name, value) in &definition.chosen.environment {
+            found.extend(scan::text(&Path::new("environment").join(name), value.as_bytes()));
         }
         found.extend(self.scan_one(&definition.tree, Path::new(""), &own)?);
         for (volume, paths) in volumes.iter().zip(of_volumes) {

@@ -3,7 +3,10 @@
 use std::{io, path::PathBuf};
 
 use super::tar::TarError;
-use crate::error::{Cause, Class, Hint};
+use crate::{
+    error::{Cause, Class, Hint},
+    machine::export::NotCarried,
+};
 
 /// Why nothing is imported.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +100,7 @@ pub enum ImportError {
     #[error("what it says of the machine makes no sense")]
     Carried {
         /// Why.
-        source: serde_json::Error,
+        source: NotCarried,
     },
 }
 

@@ -106,7 +106,7 @@ impl Source {
             return Err(ImportError::Form { path: path.to_owned(), what, hint });
         }
         let image = Image::open(path, reference)?;
-        let carried = image.label(LABEL).map(serde_json::from_str).transpose();
+        let carried = image.label(LABEL).map(Carried::read).transpose();
         let carried = carried.map_err(|source| ImportError::Carried { source })?;
         Ok(Self { path: path.to_owned(), size: image.bytes(), inner: Inner::Image(image), carried })
     }
@@ -181,8 +181,8 @@ impl Source {
             }
         }
         let imported = check(&path, &tree)?;
-        let renamed = self.carried.as_ref().is_none_or(|carried| carried.name != *name);
-        settle(tree.root(), name, renamed)
+        let old = self.carried.as_ref().map(|carried| &carried.name);
+        settle(tree.root(), name, old)
             .map_err(|source| ImportError::Write { path: "etc".to_owned(), source })?;
         reporter.report(Event::Finished {
             phase: Phase::Unpack,
@@ -238,14 +238,46 @@ fn other_processor(root: &Root, program: &Path) -> Option<String> {
 
 /// Gives the tree its machine's name; one that is another machine than the exported one gets an identity of its own
 /// at its next boot.
-fn settle(root: &Root, name: &MachineName, renamed: bool) -> io::Result<()> {
+fn settle(root: &Root, name: &MachineName, old: Option<&MachineName>) -> io::Result<()> {
     // what tells programs that they are in Docker, where they are not
     root.remove(Path::new(".dockerenv"))?;
     root.make_folders(Path::new("etc"), Meta::of_root(0o755, 0))?;
-    if renamed {
-        root.write(Path::new("etc/hostname"), format!("{name}\n").as_bytes(), Meta::of_root(0o644, 0))?;
-        root.write(Path::new("etc/machine-id"), b"", Meta::of_root(0o444, 0))?;
-        root.remove(Path::new("var/lib/systemd/random-seed"))?;
+    if old == Some(name) {
+        return Ok(());
     }
-    Ok(())
+    let write =
+        |path: &str, text: &str, mode| root.write(Path::new(path), text.as_bytes(), Meta::of_root(mode, 0));
+    let read =
+        |path: &str| String::from_utf8_lossy(&root.read(Path::new(path)).unwrap_or_default()).into_owned();
+    write("etc/hostname", &format!("{name}\n"), 0o644)?;
+    let hosts = match old {
+        Some(old) => renamed(&read("etc/hosts"), old.as_str(), name.as_str()),
+        None => read("etc/hosts"),
+    };
+    // Docker leaves it empty, as it does the resolver's
+    let hosts = if hosts.is_empty() {
+        format!("127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost\n")
+    } else {
+        hosts
+    };
+    write("etc/hosts", &hosts, 0o644)?;
+    let resolver = Path::new("etc/resolv.conf");
+    if root.has(Path::new("usr/lib/systemd/systemd-resolved")) && read("etc/resolv.conf").is_empty() {
+        root.link(resolver, "../run/systemd/resolve/stub-resolv.conf".as_ref(), 0)?;
+    }
+    // another machine than the exported one has an identity of its own
+    write("etc/machine-id", "", 0o444)?;
+    root.remove(Path::new("var/lib/systemd/random-seed"))
+}
+
+/// Gives a list of hosts with a machine's other name.
+fn renamed(hosts: &str, old: &str, new: &str) -> String {
+    let word = |word: &str| if word == old { new.to_owned() } else { word.to_owned() };
+    let line = |line: &str| {
+        line.split('\t')
+            .map(|part| part.split(' ').map(word).collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+            .join("\t")
+    };
+    hosts.lines().map(|text| line(text) + "\n").collect()
 }
