@@ -7,6 +7,7 @@ mod internal;
 mod layer;
 mod lock;
 mod machine;
+mod moving;
 mod profile;
 mod session;
 
@@ -17,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 pub use self::{
     build::{Bootstrap, Build, Resolve},
     copies::{Duplicate, Rename, Repair, Restore, Schedule, Snapshot},
-    create::{Backend, Create, Network},
+    create::{Backend, Create},
     internal::Internal,
     layer::Layer,
     lock::{Lock, LockVerb},
@@ -25,6 +26,7 @@ pub use self::{
         Copy, Kill, Logs, Mount, Named, Remove, Restart, Set, Start, Stop, Top, Unmount, Until, Wait, Whom,
         YesNo,
     },
+    moving::{Compression, Devices, Export, Format, Import},
     profile::{Costs, New, ProfileVerb, Show},
     session::{Console, Exec, Shell},
 };
@@ -161,6 +163,10 @@ pub enum Verb {
     Exec(Exec),
     /// Open a login shell in a machine
     Shell(Shell),
+    /// Write a machine into a file: its tree, and what is needed to make it again
+    Export(Export),
+    /// Make a machine of a file: exported, an OCI image, a tree in a tar file
+    Import(Import),
     /// List, remove and prune the built layers that machines are made of
     Layer {
         #[command(subcommand)]

@@ -10,8 +10,10 @@ mod create;
 mod doctor;
 mod duplicate;
 mod exec;
+mod export;
 mod foreign;
 mod health;
+mod import;
 mod internal;
 mod kill;
 mod layer;
@@ -96,6 +98,8 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Logs(args) => logs::run(&args, settings),
         Verb::Exec(args) => exec::exec(args, settings),
         Verb::Shell(args) => exec::shell(args, settings),
+        Verb::Export(args) => export::run(&args, settings),
+        Verb::Import(args) => import::run(&args, settings),
         Verb::Layer { verb } => layer::run(&verb, settings),
         Verb::Health(args) => health::run(&args, settings),
         Verb::Profile { verb } => profile::run(&verb, settings),
