@@ -10,23 +10,29 @@ use crate::{
     vendors::{packed, speaker},
 };
 
-/// Agents, and what is registered with them.
+/// Agents, and what is registered with them: the machine `lab`, with what else the catalogue has for agents on top.
 pub const AGENTS: Machine = Machine {
     name: "agents",
     release: "trixie",
     profiles: &[
+        "dev",
+        "docker",
+        "kind",
         "claude",
         "codex",
         "gemini",
         "opencode",
+        "aider",
+        "superpowers",
+        "mcp",
+        "claude-remote",
+        "ssh",
+        "tailscale",
+        "ntfy",
         "agy",
         "herdr",
         "aoe",
-        "superpowers",
-        "mcp",
         "browser",
-        "claude-remote",
-        "ntfy",
     ],
 };
 

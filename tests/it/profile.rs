@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Output};
 use serde_json::Value;
 
 use crate::{
-    kit::{archive::Archive, server::Server},
+    kit::{archive::Archive, server::Server, skips},
     stack::Stack,
     user::{User, said},
 };
@@ -293,8 +293,13 @@ fn create<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&fixed[..], &build, more].concat()
 }
 
-fn has_nspawn() -> bool {
-    ["/usr/bin/systemd-nspawn", "/bin/systemd-nspawn"].iter().any(|path| Path::new(path).exists())
+/// Tells whether machines can be made here; where not, the rest of the test is skipped, and says so.
+fn has_nspawn(test: &str) -> bool {
+    let has = ["/usr/bin/systemd-nspawn", "/bin/systemd-nspawn"].iter().any(|path| Path::new(path).exists());
+    if !has {
+        skips::skipped(&format!("profile::{test}"), "this host has no systemd-nspawn");
+    }
+    has
 }
 
 #[test]
@@ -308,7 +313,7 @@ fn costs_are_accepted_before_anything_is_made() {
     }
     assert!(server.log().is_empty(), "something was fetched before the costs were accepted");
     assert!(!user.path("state").exists());
-    if !has_nspawn() {
+    if !has_nspawn("costs_are_accepted_before_anything_is_made") {
         return;
     }
     let output =
@@ -351,7 +356,7 @@ fn what_the_host_lacks_and_what_clashes_is_said_before_anything_is_made() {
 
 #[test]
 fn volumes_stay_where_they_are_asked_to() {
-    if !has_nspawn() {
+    if !has_nspawn("volumes_stay_where_they_are_asked_to") {
         return;
     }
     let (user, _server, _archive) = maker();
