@@ -170,6 +170,25 @@ fn every_value_is_shown_with_its_line() {
     user.ends(&["profile", "show", "./bad.toml"], 3, "did you mean `mode`?");
 }
 
+/// What the profile refuses while it is checked, its script refuses in the machine, each with its reason.
+#[test]
+fn remote_control_refuses_the_same_before_and_after_it_is_built() {
+    let text = fs::read_to_string(repository().join("profiles/claude-remote.toml")).unwrap();
+    let table = text.split_once("\n[refuses]\n").unwrap().1.split("\n\n").next().unwrap();
+    let refused: Vec<&str> = table.lines().map(|line| line.split_once(" = ").unwrap().0).collect();
+    let names = text.split_once("\nnames='").unwrap().1.split('\'').next().unwrap();
+    assert_eq!(names.split_whitespace().collect::<Vec<_>>(), refused);
+    assert!(refused.len() >= 7, "{refused:?}");
+    // a reason of its own, or that of all the others
+    let reasons = text.split_once("case $1 in\n").unwrap().1.split_once("esac").unwrap().0;
+    let other = "turns off the feature flags";
+    assert!(reasons.lines().any(|line| line.trim_start().starts_with("*)") && line.contains(other)));
+    for line in table.lines() {
+        let (name, why) = line.split_once(" = ").unwrap();
+        assert_eq!(reasons.contains(name), !why.contains(other), "{name}: {why}");
+    }
+}
+
 const PEOPLE: &str = "
 [[files]]
 path = \"/etc/passwd\"

@@ -361,7 +361,13 @@ fn customize(
     let asked = layer.packages.install.iter().chain(&layer.packages.if_available).map(String::as_str);
     unpack::asked_for(rootfs.root(), &asked.collect(), lock.epoch)
         .during("note the packages of", format!("`{}`", layer.name))?;
-    parts::put(layer, order, rootfs, lock, doors)
+    parts::put(layer, order, rootfs, lock, doors).or_else(|problem| {
+        if !configure::ran_out(&problem, rootfs.path()) {
+            return Err(problem);
+        }
+        let full = parts::PartError::Full { path: rootfs.path().to_owned(), source: Box::new(problem) };
+        Err(full).during("build", format!("profile `{}`", layer.name))
+    })
 }
 
 /// Sees that the tree's programs can be run, before anything is fetched for it.
