@@ -55,6 +55,7 @@ const TESTS: &[Test<Place>] = &[
         agents::remote_control_waits_for_a_login_and_does_not_hammer,
     ),
     ("agents::remote_control_refuses_what_breaks_it", agents::remote_control_refuses_what_breaks_it),
+    ("agents::remote_control_that_fails_is_told_of", agents::remote_control_that_fails_is_told_of),
     ("agents::remote_control_runs_behind_its_walls", agents::remote_control_runs_behind_its_walls),
     ("machines::tools_are_well", machines::tools_are_well),
     ("machines::the_desktop_is_well", machines::the_desktop_is_well),

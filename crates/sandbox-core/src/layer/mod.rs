@@ -24,8 +24,8 @@ pub use id::{Named, ids};
 pub use locking::{changed, lock, unmet};
 pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
-    PartError, download::DownloadError, git::GitError, npm::NpmError, npm_tree::TreeError,
-    python::PythonError, unarchive::UnarchiveError,
+    PartError, download::DownloadError, git, git::GitError, npm::NpmError, npm_tree, npm_tree::TreeError,
+    python, python::PythonError, unarchive::UnarchiveError,
 };
 use prefetch::Prefetch;
 pub use stacked::{Keeping, Layered, build_of_layers, locked};
