@@ -1,18 +1,26 @@
 //! A startable machine and what runs it.
 
+pub mod chosen;
 mod declared;
 pub mod direct;
+pub mod frozen;
 pub mod guest;
+mod identity;
+pub mod journal;
 pub mod life;
 pub mod needs;
 pub mod nesting;
 pub mod network;
 pub mod nspawn;
 pub mod record;
+mod rename;
+pub mod settle;
+pub mod snapshot;
 pub mod volume;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+pub use chosen::{Autostart, Chosen, HostFolder, Limits, Restart};
 pub use declared::{Declared, HealthCheck, ServedPort};
 pub use needs::{Needs, Nesting};
 
@@ -89,6 +97,9 @@ pub struct Definition {
     pub privileged: bool,
     /// The absolute path of the `sandbox` program, for units that call it.
     pub program: PathBuf,
+    /// What its user chose for it.
+    #[serde(default)]
+    pub chosen: Chosen,
 }
 
 /// Where a machine is in its life.
@@ -105,6 +116,8 @@ pub enum State {
     Degraded,
     /// It is going down.
     Stopping,
+    /// It stands still for a moment, while it is copied.
+    Frozen,
 }
 
 /// A machine's first process, in the host's numbers.

@@ -127,6 +127,7 @@ mod tests {
             volumes: Vec::new(),
             privileged: false,
             program: "/p".into(),
+            chosen: crate::machine::Chosen::default(),
         }
     }
 

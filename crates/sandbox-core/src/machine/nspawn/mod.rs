@@ -280,6 +280,7 @@ pub(crate) mod tests {
             volumes: Vec::new(),
             privileged: false,
             program: "/usr/bin/sandbox".into(),
+            chosen: crate::machine::Chosen::default(),
         }
     }
 }

@@ -1,0 +1,77 @@
+//! `sandbox create`.
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    build::{Build, Locked},
+    profile::Costs,
+};
+
+/// `sandbox create`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox create agents --release trixie --profile docker,claude,codex
+  sandbox create plain --release bookworm --backend direct
+  sandbox create agents --locked")]
+pub struct Create {
+    /// The machine's name: a-z, 0-9 and inner hyphens
+    pub name: String,
+    /// Suite: the name of an image [default: trixie, or with --locked that of the lock]
+    #[arg(long, value_name = "SUITE")]
+    pub release: Option<String>,
+    #[command(flatten)]
+    pub locked: Locked,
+    /// Profiles to stack on the image; `base` always is
+    #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
+    pub profile: Vec<String>,
+    /// What runs the machine
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
+    /// What the machine may reach
+    #[arg(long, value_enum, default_value_t)]
+    pub network: Network,
+    /// Build everything anew: take no layer that is kept, and keep none
+    #[arg(long)]
+    pub fresh: bool,
+    #[command(flatten)]
+    pub costs: Costs,
+    /// Leave it stopped
+    #[arg(long)]
+    pub no_start: bool,
+    /// Wait until every health check of the profiles is well; exit 1 where one is not
+    #[arg(long, conflicts_with = "no_start")]
+    pub wait_healthy: bool,
+    /// Seconds that the machine may take to boot
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub timeout: u64,
+    /// No user namespace and every capability: the guest's root is the host's. For test hosts
+    #[arg(long)]
+    pub privileged: bool,
+    #[command(flatten)]
+    pub build: Build,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// The first that this host can run: nspawn, direct
+    #[default]
+    Auto,
+    /// systemd-nspawn under systemd-machined
+    Nspawn,
+    /// systemd-nspawn under a supervisor of ours
+    Direct,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Network {
+    /// The internet; not the host, its LAN, or other machines
+    #[default]
+    Internet,
+    /// Whatever the host reaches
+    Open,
+    /// The host's own network, no wall at all
+    Host,
+    /// Nothing
+    None,
+}
