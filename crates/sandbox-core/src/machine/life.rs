@@ -193,6 +193,7 @@ impl Machines<'_> {
         let subject = || format!("machine `{name}`");
         let backend = self.backend(plan.definition.backend).during("create", subject())?;
         plan.definition.needs.check().during("create", subject())?;
+        backend.admit(&plan.definition)?;
         let claim = self.records.claim_new(name, &plan.holder, |claim| self.undo(claim)).map_err(
             |error| match error {
                 Undone::Record(cause) => Error::new("create", subject(), cause),
@@ -519,6 +520,7 @@ fn missing(volumes: &[volume::Mounted]) -> Vec<PathBuf> {
 pub const fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::Nspawn => "nspawn",
+        Kind::Lxc => "lxc",
         Kind::Direct => "direct",
     }
 }

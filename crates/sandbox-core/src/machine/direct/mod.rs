@@ -13,9 +13,9 @@
 //! ```
 
 mod command;
-mod link;
-mod run;
-mod supervise;
+pub(in crate::machine) mod link;
+pub(in crate::machine) mod run;
+pub(in crate::machine) mod supervise;
 
 use std::{
     fs, io,

@@ -19,7 +19,10 @@ use futures_lite::future::block_on;
 
 pub use self::error::Error;
 use self::machined::Host;
-pub(in crate::machine) use self::settings::system_calls;
+pub(in crate::machine) use self::{
+    settings::system_calls,
+    uplink::{leave_alone, manage_again},
+};
 use super::{Backend, Definition, Kind, Leader, network};
 use crate::{
     Result,
