@@ -19,7 +19,7 @@ pub use self::{
     internal::Internal,
     layer::Layer,
     lock::{Lock, LockVerb},
-    machine::{Logs, Named, Remove, Stop},
+    machine::{Logs, Move, Named, Place, Remove, Rename, Repair, Stop},
     profile::{Costs, New, ProfileVerb, Show},
     session::{Exec, Shell},
 };
@@ -112,6 +112,12 @@ pub enum Verb {
     List,
     /// Show a machine
     Status(Named),
+    /// Give a stopped machine another backend: same tree, same name, same volumes
+    Move(Move),
+    /// Give a stopped machine another name
+    Rename(Rename),
+    /// End what a command that died left: completed or undone
+    Repair(Repair),
     /// Show a machine's journal
     Logs(Logs),
     /// Run a command in a machine

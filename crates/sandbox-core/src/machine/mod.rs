@@ -3,14 +3,21 @@
 pub mod chosen;
 mod declared;
 pub mod direct;
+pub mod frozen;
 pub mod guest;
+mod identity;
+pub mod journal;
 pub mod life;
 pub mod lxc;
+mod moving;
 pub mod needs;
 pub mod nesting;
 pub mod network;
 pub mod nspawn;
 pub mod record;
+mod rename;
+pub mod settle;
+pub mod snapshot;
 pub mod volume;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -113,6 +120,8 @@ pub enum State {
     Degraded,
     /// It is going down.
     Stopping,
+    /// It stands still for a moment, while it is copied.
+    Frozen,
 }
 
 /// A machine's first process, in the host's numbers.

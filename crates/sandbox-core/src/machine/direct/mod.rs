@@ -241,6 +241,10 @@ impl Backend for Direct {
         self.folder(name).join("rootfs")
     }
 
+    fn admit(&self, definition: &Definition) -> Result<()> {
+        self.define(definition)
+    }
+
     fn define(&self, definition: &Definition) -> Result<()> {
         command::nspawn().map(drop).during("define", subject(definition))
     }

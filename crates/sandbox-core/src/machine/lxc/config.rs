@@ -128,8 +128,9 @@ fn hooks(lines: &mut Lines, facts: &Facts<'_>) {
     let program = quote(&facts.definition.program);
     let (state, name) = (quote(facts.state), &facts.definition.name);
     lines.add("hook.version", 1);
-    // a value that begins and ends with a quote would lose both
-    let call = format!("exec {program} --state-dir {state} internal");
+    // liblxc runs `exec` with the value in a shell; one that begins and ends with a quote would lose both
+    let env = if program.starts_with('\'') { "env " } else { "" };
+    let call = format!("{env}{program} --state-dir {state} internal");
     lines.add("hook.pre-start", format_args!("{call} wall-up {name}"));
     lines.add("hook.start-host", format_args!("{call} lxc-started {name} $LXC_PID"));
 }
@@ -276,6 +277,6 @@ mod tests {
         assert_eq!(quote(Path::new("/usr/bin/sandbox")), "/usr/bin/sandbox");
         assert_eq!(quote(Path::new("/opt/it's")), "'/opt/it'\\''s'");
         let text = written(&Definition { program: "/opt/a b".into(), ..definition() }, None);
-        assert!(text.contains("pre-start = exec '/opt/a b' --state-dir"), "{text}");
+        assert!(text.contains("pre-start = env '/opt/a b' --state-dir"), "{text}");
     }
 }

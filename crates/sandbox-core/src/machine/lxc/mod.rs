@@ -132,13 +132,16 @@ impl Lxc {
         let _ = fs::remove_file(&log);
         let file = fs::File::create(&said).map_err(io("making the log", &said))?;
         let copy = file.try_clone().map_err(io("making the log", &said))?;
+        // what hooks say is told at this level only
+        let arguments = ["-o", &log.to_string_lossy(), "-l", "DEBUG"];
         let mut child = tool::command("lxc-start", &["-P", CONTAINERS, "-n", name.as_str(), "-d"])
+            .args(arguments)
             .stdout(file)
             .stderr(copy)
             .spawn()
             .map_err(io("starting the program", "lxc-start"))?;
         let begun = Instant::now();
-        let tail = || run::tail(&[&said, &log]);
+        let tail = || tail(&log, &said);
         loop {
             if let Some(status) = child.try_wait().map_err(io("waiting for lxc-start", &said))? {
                 return match status.success() && self.recorded(name)?.is_some() {
@@ -221,6 +224,22 @@ impl Lxc {
         }
         hooks::sweep(name, &self.folder(name))
     }
+}
+
+/// Gives what matters of the logs of a start that failed.
+fn tail(log: &Path, said: &Path) -> String {
+    let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
+    let mut lines: Vec<&str> = Vec::new();
+    let mut of_hook = false;
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        // what a hook says follows its line in the log
+        of_hook = line.contains(" produced output: ") || (of_hook && !line.starts_with("lxc-start "));
+        if of_hook || line.contains(" ERROR ") || line.contains(" WARN ") {
+            lines.push(line.split_once(" - ").map_or(line, |(_, text)| text));
+        }
+    }
+    let lines: Vec<_> = lines.iter().take(16).copied().collect();
+    if lines.is_empty() { run::tail(&[said]) } else { lines.join("\n") }
 }
 
 /// Names the configuration of a container.

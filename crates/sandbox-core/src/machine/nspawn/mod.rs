@@ -99,6 +99,10 @@ impl Backend for Nspawn {
         Path::new(files::TREES).join(name)
     }
 
+    fn admit(&self, definition: &Definition) -> Result<()> {
+        self.probe().during("define machine", definition.name.to_string())
+    }
+
     fn define(&self, definition: &Definition) -> Result<()> {
         let name = &definition.name;
         block_on(async {
