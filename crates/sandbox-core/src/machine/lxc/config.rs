@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{idmap, refusal::Device};
-use crate::machine::{Definition, Network, direct::link, network};
+use crate::machine::{Definition, Network, network};
 
 /// Where liblxc keeps what distributions ship.
 const SHIPPED: &str = "/usr/share/lxc/config";
@@ -43,11 +43,6 @@ impl Lines {
     fn add(&mut self, key: &str, value: impl Display) {
         let _ = writeln!(self.0, "lxc.{key} = {value}");
     }
-
-    fn mount(&mut self, source: &Path, target: &Path, options: &str) {
-        let target = target.strip_prefix("/").unwrap_or(target);
-        self.add("mount.entry", format_args!("{} {} none {options} 0 0", field(source), field(target)));
-    }
 }
 
 /// Writes the configuration.
@@ -70,7 +65,7 @@ pub fn config(facts: &Facts<'_>) -> String {
     confinement(&mut lines, facts);
     net(&mut lines, definition);
     hooks(&mut lines, facts);
-    mounts(&mut lines, facts);
+    devices(&mut lines, facts.devices);
     limits(&mut lines, definition);
     autostart(&mut lines, definition);
     let folder = folder(facts);
@@ -135,22 +130,11 @@ fn hooks(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add("hook.start-host", format_args!("{call} lxc-started {name} $LXC_PID"));
 }
 
-fn mounts(lines: &mut Lines, facts: &Facts<'_>) {
-    let definition = facts.definition;
-    if network::has_link(definition.network) {
-        lines.mount(&folder(facts).join("host0.network"), Path::new(link::IN_TREE), "bind,ro");
-    }
-    for volume in &definition.volumes {
-        lines.mount(&volume.source, &volume.path, "bind,create=dir,idmap=container");
-    }
-    for mount in &definition.chosen.mounts {
-        let options = if mount.read_only { "bind,ro" } else { "bind" };
-        lines.mount(&mount.source, &mount.path, &format!("{options},create=dir,idmap=container"));
-    }
-    for device in facts.devices {
-        let Device { path, kind, major, minor } = device;
+fn devices(lines: &mut Lines, devices: &[Device]) {
+    for Device { path, kind, major, minor } in devices {
+        let (source, target) = (field(path), field(path.strip_prefix("/").unwrap_or(path)));
         lines.add("cgroup2.devices.allow", format_args!("{kind} {major}:{minor} rwm"));
-        lines.mount(path, path, "bind,create=file");
+        lines.add("mount.entry", format_args!("{source} {target} none bind,create=file 0 0"));
     }
 }
 
@@ -207,10 +191,7 @@ pub(super) const fn can_have(network: Network) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        machine::{Autostart, HostFolder, Kind, Nesting, nspawn::tests, volume::Mounted},
-        spec::VolumeKind,
-    };
+    use crate::machine::{Autostart, Kind, Nesting, nspawn::tests};
 
     fn definition() -> Definition {
         let tree = "/var/lib/sandbox/machines/agents/rootfs".into();
@@ -234,19 +215,6 @@ mod tests {
         let mut definition = definition();
         definition.needs.nesting = Nesting::CONTAINERS;
         definition.needs.devices = vec!["/dev/fuse".into()];
-        definition.volumes = vec![Mounted {
-            source: "/var/lib/sandbox/volumes/agents/home-agent".into(),
-            path: "/home/agent".into(),
-            kind: VolumeKind::Home,
-            owner: "agent".to_owned(),
-            mode: "0755".to_owned(),
-        }];
-        let folder = |source: &str, read_only| HostFolder {
-            source: source.into(),
-            path: "/srv/my files".into(),
-            read_only,
-        };
-        definition.chosen.mounts = vec![folder("/srv/a", false), folder("/srv/back\\slash", true)];
         definition.chosen.limits.cpus = Some(1500);
         definition.chosen.limits.memory = Some(1 << 30);
         definition.chosen.limits.tasks = Some(512);

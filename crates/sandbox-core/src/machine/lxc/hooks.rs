@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use super::error::{LxcError, io};
+use super::{
+    error::{LxcError, io},
+    mounts,
+};
 use crate::{
     Result,
     error::Context as _,
@@ -38,6 +41,7 @@ fn before(definition: &Definition, folder: &Path, reporter: &dyn Reporter) -> Re
         return Err(LxcError::Link(DirectError::LinkTaken { link }));
     }
     network::wall_up(&definition, reporter).map_err(LxcError::Wall)?;
+    mounts::prepare(&definition)?;
     if !network::has_link(definition.network) {
         return Ok(());
     }
@@ -63,7 +67,7 @@ fn with_resolvers(definition: &Definition) -> Definition {
     definition
 }
 
-/// Gives the host's end of the link its address and writes down the machine's first process, which waits for this
+/// Gives the host's end of the link its address, mounts what the guest has of the host, and writes down the machine's first process, which waits for this
 /// before it becomes the guest's systemd.
 ///
 /// # Errors
@@ -79,6 +83,7 @@ fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcE
         let addresses = link::of(&definition.name, folder).map_err(LxcError::Link)?;
         link::bring_up(&definition.name, addresses).map_err(LxcError::Link)?;
     }
+    mounts::attach(leader, mounts::of(definition, folder))?;
     let record = Run {
         boot: run::boot().map_err(LxcError::Link)?,
         supervisor: 0,

@@ -6,7 +6,7 @@
 //!   rootfs                    the tree
 //!   idmap.json                the first of the host's ids that are the guest's
 //!   link.json                 the addresses of the link, the same at every start
-//!   host0.network             what the guest's networkd is told, bound into its /etc
+//!   host0.network             what the guest's networkd is told, mounted into its /etc
 //!   run.json                  what runs: this boot of the host, the guest's first process
 //!   lxc.log, start.log        what liblxc and lxc-start say
 //!   console.log               what the guest's console says
@@ -16,6 +16,7 @@ pub mod config;
 mod error;
 mod hooks;
 pub mod idmap;
+mod mounts;
 mod refusal;
 mod tool;
 
