@@ -15,22 +15,22 @@ use crate::{
 };
 
 /// A small file system in memory; it is taken away when dropped.
-struct Small(PathBuf);
+pub struct Small(PathBuf);
 
 impl Small {
-    fn new(path: PathBuf, kib: u64) -> Self {
+    pub fn new(path: PathBuf, kib: u64) -> Self {
         fs::create_dir_all(&path).unwrap();
         let size = format!("size={kib}k,mode=755");
         mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
         Self(path)
     }
 
-    fn grow(&self, kib: u64) {
+    pub fn grow(&self, kib: u64) {
         let size = format!("size={kib}k");
         mount(None::<&str>, &self.0, None::<&str>, MsFlags::MS_REMOUNT, Some(size.as_str())).unwrap();
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }

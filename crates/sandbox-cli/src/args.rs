@@ -1,6 +1,7 @@
 //! What may be typed, a file for each group of verbs.
 
 mod build;
+mod copies;
 mod create;
 mod internal;
 mod layer;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::{
     build::{Bootstrap, Build, Resolve},
+    copies::{Duplicate, Rename, Repair, Restore, Schedule, Snapshot},
     create::{Backend, Create, Network},
     internal::Internal,
     layer::Layer,
@@ -116,6 +118,15 @@ pub enum Verb {
     Move(Move),
     /// Give a stopped machine another name
     Rename(Rename),
+    /// Make another machine of a machine
+    Clone(Duplicate),
+    /// Make another machine of one as it is now, running or not, and start it
+    Fork(Duplicate),
+    /// Take, list, restore, compare and remove snapshots of machines
+    Snapshot {
+        #[command(subcommand)]
+        verb: Snapshot,
+    },
     /// End what a command that died left: completed or undone
     Repair(Repair),
     /// Show a machine's journal

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod build;
+mod copy;
 mod costs;
 mod create;
 mod doctor;
@@ -20,6 +21,7 @@ mod remove;
 mod rename;
 mod repair;
 mod resolve;
+mod snapshot;
 
 use clap::CommandFactory as _;
 
@@ -51,6 +53,9 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Remove(args) => remove::run(&args, settings),
         Verb::Move(args) => moving::run(&args, settings),
         Verb::Rename(args) => rename::run(&args, settings),
+        Verb::Clone(args) => copy::run(&args, copy::CLONE, settings),
+        Verb::Fork(args) => copy::run(&args, copy::FORK, settings),
+        Verb::Snapshot { verb } => snapshot::run(&verb, settings),
         Verb::Repair(args) => repair::run(&args, settings),
         Verb::List => list::list(settings),
         Verb::Status(args) => list::status(&args, settings),

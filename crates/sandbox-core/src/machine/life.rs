@@ -266,7 +266,11 @@ impl Machines<'_> {
         // a clone may have put another subvolume in the folder's place
         partial.inode = clonable::identity(&building).ok();
         begin(&partial)?;
-        volume::make(&building, &definition.volumes).during("create", subject())?;
+        // what the build brought is as it should be
+        let brought =
+            |volume: &&volume::Mounted| partial.volumes.contains(&volume.source) && volume.source.exists();
+        let volumes: Vec<_> = definition.volumes.iter().filter(|volume| !brought(volume)).cloned().collect();
+        volume::make(&building, &volumes).during("create", subject())?;
         tell(&building, definition).during("create", subject())?;
         move_into_place(&building, tree).during("create", subject())?;
 
@@ -290,6 +294,7 @@ impl Machines<'_> {
             layers,
             declared: plan.declared.clone(),
             created: plan.now,
+            schedule: None,
         };
         claim.commit(&record).during("create", subject())?;
         Ok(state)

@@ -139,7 +139,11 @@ fn same(a: &Stat, b: &Stat) -> bool {
 }
 
 fn below(folder: &OwnedFd, path: &Path, (but, live): (&str, bool), seen: &mut Vec<Seen>) -> io::Result<()> {
-    for (name, _) in entries(folder)? {
+    let names = match entries(folder) {
+        Err(error) if live && super::whole::has_gone(&error) => return Ok(()),
+        names => names?,
+    };
+    for (name, _) in names {
         if name == Path::new(but) && path == Path::new("") {
             continue;
         }

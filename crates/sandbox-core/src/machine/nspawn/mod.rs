@@ -255,6 +255,7 @@ async fn is_gone(host: &Host, name: &MachineName) -> Result<bool, Error> {
 async fn undefine(name: &MachineName) -> Result<(), Error> {
     let host = Host::connect().await?;
     files::remove(&files::settings(name))?;
+    files::remove(&files::writing(&files::settings(name)))?;
     files::remove_drop_ins(name)?;
     files::sweep(name)?;
     for path in files::remains(name, &network::interface(name)) {
