@@ -23,8 +23,8 @@ pub use self::{
     layer::Layer,
     lock::{Lock, LockVerb},
     machine::{
-        Copy, Kill, Logs, Mount, Named, Remove, Restart, Set, Start, Stop, Top, Unmount, Until, Wait, Whom,
-        YesNo,
+        Copy, Kill, Logs, Mount, Move, Named, Place, Remove, Restart, Set, Start, Stop, Top, Unmount, Until,
+        Wait, Whom, YesNo,
     },
     moving::{Compression, Devices, Export, Format, Import},
     profile::{Costs, New, ProfileVerb, Show},
@@ -140,6 +140,8 @@ pub enum Verb {
     List,
     /// Show a machine
     Status(Named),
+    /// Give a stopped machine another backend: same tree, same name, same volumes
+    Move(Move),
     /// Give a stopped machine another name
     Rename(Rename),
     /// Make another machine of a machine

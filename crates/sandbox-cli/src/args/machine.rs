@@ -313,3 +313,31 @@ pub struct Top {
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     pub interval: f64,
 }
+
+/// `sandbox move`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox move agents --to lxc
+  sandbox move agents --to nspawn --restart")]
+pub struct Move {
+    /// The machine's name
+    pub name: String,
+    /// What shall run it
+    #[arg(long, value_enum, value_name = "BACKEND")]
+    pub to: Place,
+    /// Stop it first where it runs, and start it there
+    #[arg(long)]
+    pub restart: bool,
+}
+
+/// Where a machine of this host can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// systemd-nspawn under systemd-machined
+    Nspawn,
+    /// LXC: an unprivileged container that root starts
+    Lxc,
+    /// systemd-nspawn under a supervisor of ours
+    Direct,
+}

@@ -24,6 +24,7 @@ mod logs;
 mod machine;
 mod man;
 mod mount;
+mod moving;
 mod profile;
 mod remove;
 mod rename;
@@ -86,6 +87,7 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Unmount(args) => mount::unmount(&args, settings),
         Verb::Copy(args) => copy::run(&args, settings),
         Verb::Remove(args) => remove::run(&args, settings),
+        Verb::Move(args) => moving::run(&args, settings),
         Verb::Rename(args) => rename::run(&args, settings),
         Verb::Clone(args) => duplicate::run(&args, duplicate::CLONE, settings),
         Verb::Fork(args) => duplicate::run(&args, duplicate::FORK, settings),
