@@ -21,7 +21,7 @@ pub use self::{
     internal::Internal,
     layer::Layer,
     lock::{Lock, LockVerb},
-    machine::{Logs, Named, Remove, Rename, Repair, Stop},
+    machine::{Logs, Named, Remove, Stop},
     profile::{Costs, New, ProfileVerb, Show},
     session::{Exec, Shell},
 };
