@@ -332,7 +332,8 @@ fn a_machine_that_is_changed_is_listed_and_its_holder_is_named() {
     let case = Case::new();
     let folder = fs::File::open(case.user.path("state/machines/one")).unwrap();
     let lock = nix::fcntl::Flock::lock(folder, nix::fcntl::FlockArg::LockExclusive).unwrap();
-    fs::write(case.user.path("state/machines/one/holder"), "process 7 (sandbox rename)").unwrap();
+    let holder = format!("process {} (sandbox rename)", std::process::id());
+    fs::write(case.user.path("state/machines/one/holder"), &holder).unwrap();
     assert_eq!(case.names(), ["one"]);
     for words in [
         &["rename", "one", "two"][..],
@@ -340,7 +341,7 @@ fn a_machine_that_is_changed_is_listed_and_its_holder_is_named() {
         &["snapshot", "create", "one"],
         &["remove", "one", "--yes"],
     ] {
-        case.user.ends(words, 1, "is being changed by process 7 (sandbox rename)");
+        case.user.ends(words, 1, &format!("is being changed by {holder}"));
     }
     drop(lock);
     case.does(&["clone", "one", "two"]);

@@ -27,6 +27,7 @@ const TOPS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 pub struct Frozen {
     cgroup: PathBuf,
     watcher: Child,
+    since: Instant,
 }
 
 /// Finds the cgroup that has all of a machine's processes, by its first one.
@@ -55,18 +56,17 @@ fn is_frozen(cgroup: &Path) -> bool {
     events.lines().any(|line| line == "frozen 1")
 }
 
-/// Makes a machine stand still. `program` is this program, which watches over it.
+/// Makes a machine stand still. This program is run once more, to watch over it.
 ///
 /// # Errors
 /// [`LifeError::Moving`], [`LifeError::Io`]; then it goes on.
-pub fn freeze(cgroup: &Path, program: &Path, name: &str) -> Result<Frozen, LifeError> {
+pub fn freeze(cgroup: &Path, name: &str) -> Result<Frozen, LifeError> {
     let failed = |doing| move |source| LifeError::Io { path: cgroup.to_owned(), doing, source };
-    let watcher =
-        watch(cgroup, program).map_err(failed("starting the process that lets the machine go on"))?;
+    let watcher = watch(cgroup).map_err(failed("starting the process that lets the machine go on"))?;
     // from here on it is let go on whatever happens
-    let frozen = Frozen { cgroup: cgroup.to_owned(), watcher };
-    fs::write(cgroup.join("cgroup.freeze"), "1").map_err(failed("stopping the machine's processes"))?;
     let begun = Instant::now();
+    let frozen = Frozen { cgroup: cgroup.to_owned(), watcher, since: begun };
+    fs::write(cgroup.join("cgroup.freeze"), "1").map_err(failed("stopping the machine's processes"))?;
     while !is_frozen(cgroup) {
         if begun.elapsed() > PATIENCE {
             let path = cgroup.join("cgroup.freeze");
@@ -91,12 +91,13 @@ pub fn thaw(cgroup: &Path) -> Result<(), LifeError> {
 }
 
 impl Frozen {
-    /// Lets the machine go on.
+    /// Lets the machine go on; gives for how long it stood still.
     ///
     /// # Errors
     /// [`LifeError::Io`].
-    pub fn thaw(self) -> Result<(), LifeError> {
-        thaw(&self.cgroup)
+    pub fn thaw(self) -> Result<Duration, LifeError> {
+        thaw(&self.cgroup)?;
+        Ok(self.since.elapsed())
     }
 }
 
@@ -111,10 +112,11 @@ impl Drop for Frozen {
 
 /// Starts the process that lets a machine go on when this one ends, and waits until it is there.
 #[expect(clippy::disallowed_methods, reason = "it outlives this process and its Runner")]
-fn watch(cgroup: &Path, program: &Path) -> io::Result<Child> {
+fn watch(cgroup: &Path) -> io::Result<Child> {
     use std::os::unix::process::CommandExt as _;
-    let mut command = std::process::Command::new(program);
+    let mut command = std::process::Command::new("/proc/self/exe");
     command
+        .arg0("sandbox")
         .args(["internal", "thaw"])
         .arg(cgroup)
         .env_clear()

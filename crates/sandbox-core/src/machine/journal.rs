@@ -121,7 +121,7 @@ impl Intent {
             Self::Snapshot(_) => "snapshot create",
             Self::Restore(_) => "snapshot restore",
             Self::Forget { .. } => "snapshot remove",
-            Self::Freeze { .. } => "fork",
+            Self::Freeze { .. } => "copy",
         }
     }
 

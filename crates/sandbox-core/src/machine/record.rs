@@ -285,7 +285,16 @@ impl Records {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(&folder, "opening the folder")(error)),
         };
-        match rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+        let mut locked = rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive);
+        // a program that was just started by one that was killed holds its lock for a moment
+        for _ in 0..100 {
+            if locked != Err(rustix::io::Errno::WOULDBLOCK) || !holder_is_dead(&folder) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            locked = rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive);
+        }
+        match locked {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let holder = fs::read_to_string(folder.join("holder")).unwrap_or_default();
@@ -535,6 +544,14 @@ fn is_settled(folder: &Path) -> bool {
     has(RECORD) && !has(JOURNAL) && !has(PARTIAL) && !writing(JOURNAL) && !writing(RECORD)
 }
 
+/// Tells whether a folder's holder says that it is a process, and there is no such process.
+fn holder_is_dead(folder: &Path) -> bool {
+    let holder = fs::read_to_string(folder.join("holder")).unwrap_or_default();
+    let number = holder.strip_prefix("process ").and_then(|rest| rest.split(' ').next());
+    let number: Option<u32> = number.and_then(|number| number.parse().ok());
+    number.is_some_and(|number| !Path::new("/proc").join(number.to_string()).exists())
+}
+
 fn read_intent(folder: &Path) -> Result<Option<Intent>, Error> {
     if let Some(intent) = read_json(&folder.join(JOURNAL))? {
         return Ok(Some(intent));
@@ -605,9 +622,10 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let records = Records::new(state.path());
         let name = MachineName::new("a").unwrap();
-        let claim = records.claim_new(&name, "process 1 (create)", no_undo).unwrap();
+        let own = format!("process {} (create)", std::process::id());
+        let claim = records.claim_new(&name, &own, no_undo).unwrap();
         let error = records.claim_new(&name, "process 2", no_undo).unwrap_err();
-        assert_eq!(error.to_string(), "machine `a` is being changed by process 1 (create)");
+        assert_eq!(error.to_string(), format!("machine `a` is being changed by {own}"));
         assert!(records.list().unwrap().is_empty(), "a half-made machine is listed");
         claim.commit(&record(&name)).unwrap();
         drop(claim);

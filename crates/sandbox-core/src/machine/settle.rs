@@ -206,7 +206,7 @@ impl Machines<'_> {
                 claim.rename(&self.records, &to.name)?;
             }
             // nobody takes it before this is done: it may have to be gone back to
-            old_name = self.records.claim_new::<record::Error>(&from.name, "a rename", |_| Ok(())).ok();
+            old_name = self.records.claim_new::<record::Error>(&from.name, "a rename", Claim::release).ok();
         }
         if from.name != to.name || from.backend != to.backend {
             self.backend(from.backend).during("change", subject())?.undefine(&from)?;

@@ -33,6 +33,8 @@ pub struct Copying {
     from: PathBuf,
     to: PathBuf,
     before: Option<(Walk, Vec<PathBuf>)>,
+    /// It is a subvolume, the copy is to be on its file system, and no other subvolume is in it.
+    subvolume: bool,
 }
 
 /// Tells whether an error says that something has gone, or become something else, since it was seen.
@@ -48,7 +50,7 @@ pub fn has_gone(error: &io::Error) -> bool {
 /// # Errors
 /// What the file system says, with the path; what was copied until then stays.
 pub fn copy(from: &Path, to: &Path) -> Result<(), (PathBuf, io::Error)> {
-    Copying { from: from.to_owned(), to: to.to_owned(), before: None }.finish()?;
+    Copying { from: from.to_owned(), to: to.to_owned(), before: None, subvolume: false }.finish()?;
     sync(to)
 }
 
@@ -70,10 +72,10 @@ impl Copying {
     /// What the file system says, with the path.
     pub fn begin(from: &Path, to: &Path) -> Result<Self, (PathBuf, io::Error)> {
         let at = |error| (from.to_owned(), error);
-        let copying = Self { from: from.to_owned(), to: to.to_owned(), before: None };
+        let copying = Self { from: from.to_owned(), to: to.to_owned(), before: None, subvolume: false };
         let walk = Walk::of_live(from).map_err(at)?;
         if is_one_subvolume(from, &walk) && clonable::is_btrfs(above(to)) {
-            return Ok(copying);
+            return Ok(Self { subvolume: true, ..copying });
         }
         clonable::make_tree(to).map_err(|error| (to.to_owned(), error))?;
         let mut gone = Vec::new();
@@ -112,6 +114,10 @@ impl Copying {
     fn at_once(&self) -> Result<(), (PathBuf, io::Error)> {
         let (from, to) = (&self.from, &self.to);
         let at = |error| (from.clone(), error);
+        // looked at before: nobody waits for that now
+        if self.subvolume && clonable::snapshot(from, to).is_ok() {
+            return Ok(());
+        }
         let mut walk = None;
         if clonable::is_subvolume(from) && clonable::is_btrfs(above(to)) {
             let seen = Walk::of(from, "").map_err(at)?;

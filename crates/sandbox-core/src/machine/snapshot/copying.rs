@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Consistency, SnapshotError, place};
@@ -164,13 +164,9 @@ impl Machines<'_> {
         let first = first.map_err(failed).during("copy", subject())?;
         whole::sync(&record.definition.tree).map_err(failed).during("copy", subject())?;
         claim.begin(&intent(cgroup.clone())).during("copy", subject())?;
-        let begun = Instant::now();
-        let program = &record.definition.program;
-        let program = if program.exists() { program } else { Path::new("/proc/self/exe") };
-        let still = frozen::freeze(&cgroup, program, name.as_str()).during("copy", subject())?;
+        let still = frozen::freeze(&cgroup, name.as_str()).during("copy", subject())?;
         let second = first.into_iter().try_for_each(Copying::finish);
-        still.thaw().during("let go on", subject())?;
-        let frozen = begun.elapsed();
+        let frozen = still.thaw().during("let go on", subject())?;
         second.map_err(failed).during("copy", subject())?;
         self.sync(pairs).during("copy", subject())?;
         let text = format!("machine `{name}` stood still for {} ms", frozen.as_millis());
