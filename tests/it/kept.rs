@@ -246,7 +246,9 @@ fn a_damaged_layer_is_told_and_can_be_removed() {
 #[test]
 fn a_tree_made_ahead_is_taken_once_and_goes_with_its_layer() {
     use sandbox_core::layer::kept::Needs;
-    let Some(disk) = Disk::of("xfs", "a_tree_made_ahead_is_taken_once_and_goes_with_its_layer") else { return };
+    let Some(disk) = Disk::of("xfs", "a_tree_made_ahead_is_taken_once_and_goes_with_its_layer") else {
+        return;
+    };
     let layers = Layers::new(&disk.path());
     let tree = disk.path().join("tree");
     build(&layers, &tree);
