@@ -5,6 +5,7 @@ use std::{
     net::Ipv4Addr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::OnceLock,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -78,7 +79,8 @@ const INOTIFY: [(&str, u64); 2] =
 pub struct Place {
     pub lab: Lab,
     vendor: OnceLock<Vendor>,
-    made: [OnceLock<bool>; MACHINES.len()],
+    /// How long each took to make; nothing where it could not be made.
+    made: [OnceLock<Option<Duration>>; MACHINES.len()],
     inotify: OnceLock<Vec<(&'static str, String)>>,
 }
 
@@ -123,20 +125,26 @@ impl Place {
     /// Gives a machine; makes it where nobody has.
     #[track_caller]
     pub fn machine(&self, machine: &'static Machine) -> &'static str {
+        self.took(machine);
+        machine.name
+    }
+
+    /// Gives how long a machine took to make; makes it where nobody has.
+    #[track_caller]
+    pub fn took(&self, machine: &'static Machine) -> Duration {
         let at = MACHINES.iter().position(|known| known.name == machine.name).expect("a machine of the list");
         let made = self.made[at].get_or_init(|| {
             catch_unwind(AssertUnwindSafe(|| {
                 line(&format!("making the machine `{}` in the test host", machine.name));
-                self.make(machine);
+                self.make(machine)
             }))
-            .is_ok()
+            .ok()
         });
-        assert!(made, "the machine `{}` could not be made", machine.name);
-        machine.name
+        made.unwrap_or_else(|| panic!("the machine `{}` could not be made", machine.name))
     }
 
     #[track_caller]
-    fn make(&self, machine: &Machine) {
+    fn make(&self, machine: &Machine) -> Duration {
         let host = self.host();
         if let Some(vendor) = self.vendor.get().filter(|_| machine.profiles.contains(&"agy")) {
             agents::serve_agy(vendor, &host);
@@ -147,7 +155,9 @@ impl Place {
         if machine.profiles.contains(&"kind") {
             self.raise();
         }
+        let begun = Instant::now();
         self.create(machine.name, machine, &[]).ok();
+        begun.elapsed()
     }
 
     /// Makes a machine like one of the list, under a name of its own.

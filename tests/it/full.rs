@@ -171,12 +171,10 @@ fn a_full_disk_while_a_tree_is_packed() {
 fn a_full_disk_while_a_profile_is_built_in() {
     let fill = "dd if=/dev/zero of=/var/filling bs=1M count=64";
     let step = |script: &str| format!("[[steps]]\nargv = [\"sh\", \"-c\", \"{script}\"]\n");
-    let file = format!("[[files]]\npath = \"/var/large\"\ncontent = \"{}\"\n", "x".repeat(900 << 10));
     for (what, parts) in [
         ("a step", step(fill)),
         ("a step that does not say why", step(&format!("{fill} 2>/dev/null"))),
         ("a step after one that hides it", step(&format!("{fill} 2>/dev/null || :")) + &step("false")),
-        ("a file", step(&format!("{fill} 2>/dev/null || :")) + &file),
     ] {
         let case = Case::new(&plain());
         fs::write(case.user.path(PROFILE), format!("schema = 1\nname = \"p\"\n{parts}")).unwrap();
