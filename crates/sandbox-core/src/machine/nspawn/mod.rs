@@ -173,6 +173,22 @@ impl Backend for Nspawn {
             .during("look up machine", name.to_string())?;
         Ok(machine.and_then(|found| i32::try_from(found.leader).ok()).map(|pid| Leader { pid }))
     }
+
+    fn leaders(&self, names: &[MachineName]) -> Result<BTreeMap<MachineName, Leader>> {
+        let found = async {
+            let host = Host::connect().await?;
+            let mut all = BTreeMap::new();
+            for (name, ..) in host.machines().await? {
+                let Some(name) = names.iter().find(|known| known.as_str() == name) else { continue };
+                let machine = host.machine(name.as_str()).await?;
+                if let Some(pid) = machine.and_then(|found| i32::try_from(found.leader).ok()) {
+                    all.insert(name.clone(), Leader { pid });
+                }
+            }
+            Ok::<_, Error>(all)
+        };
+        block_on(found).during("look up", "the machines of machined")
+    }
 }
 
 /// Writes the machine's files where they are not so already, and has systemd read them.
@@ -252,7 +268,7 @@ async fn foreign() -> Result<Vec<Foreign>, Error> {
     let mut found = BTreeMap::new();
     for name in files::trees()? {
         let tree = Some(Path::new(files::TREES).join(&name));
-        found.insert(name.clone(), Foreign { name, backend: Kind::Nspawn, leader: None, tree });
+        found.insert(name.clone(), Foreign { name, backend: Kind::Nspawn, running: false, tree });
     }
     // a host without machined has trees at most
     if let Ok(host) = Host::connect().await {
@@ -261,9 +277,8 @@ async fn foreign() -> Result<Vec<Foreign>, Error> {
             if class != "container" || name.starts_with('.') {
                 continue;
             }
-            let leader = host.machine(&name).await?.and_then(|found| i32::try_from(found.leader).ok());
-            let fresh = Foreign { name: name.clone(), backend: Kind::Nspawn, leader: None, tree: None };
-            found.entry(name).or_insert(fresh).leader = leader;
+            let fresh = Foreign { name: name.clone(), backend: Kind::Nspawn, running: true, tree: None };
+            found.entry(name).or_insert(fresh).running = true;
         }
     }
     Ok(found.into_values().collect())
