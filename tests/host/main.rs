@@ -82,6 +82,7 @@ const TESTS: &[Test<Lab>] = &[
     ("verbs::it_is_looked_at", verbs::it_is_looked_at),
     ("verbs::what_others_made_is_left_alone", verbs::what_others_made_is_left_alone),
     ("verbs::troubles_of_machined_are_got_over", verbs::troubles_of_machined_are_got_over),
+    ("verbs::polkit_is_asked", verbs::polkit_is_asked),
     ("verbs::sessions_at_once", verbs::sessions_at_once),
     ("verbs::names_are_completed", verbs::names_are_completed),
     ("life::stop_start_and_restart", life::stop_start_and_restart),

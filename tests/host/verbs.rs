@@ -358,6 +358,32 @@ pub fn troubles_of_machined_are_got_over(lab: &Lab) {
     host.sandbox(&["start", agents]).ok();
 }
 
+/// Somebody who is not root may do what polkit lets them, and is told where it does not.
+pub fn polkit_is_asked(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    host.sh("id op >/dev/null 2>&1 || useradd op").ok();
+    let as_op =
+        |verb: &[&str]| host.run(&[&["runuser", "-u", "op", "--", "/usr/local/bin/sandbox"], verb].concat());
+    let refused = as_op(&["stop", agents]);
+    refused.ends_with(6);
+    assert!(refused.err.contains("does not let this user"), "{refused:?}");
+    as_op(&["exec", agents, "--", "true"]).ends_with(125);
+    assert_ne!(leader(&host, agents), 0);
+    let rule = "polkit.addRule(function(action, subject) { if (subject.user == 'op' && \
+                (action.id == 'org.freedesktop.systemd1.manage-units' || action.id == 'org.freedesktop.machine1.manage-machines')) \
+                return polkit.Result.YES; });";
+    host.put("/etc/polkit-1/rules.d/10-op.rules", "0644", rule.as_bytes().to_vec());
+    host.sh("systemctl restart polkit").ok();
+    as_op(&["stop", agents]).ok();
+    assert_eq!(leader(&host, agents), 0);
+    as_op(&["start", agents]).ok();
+    host.sandbox(&["wait", agents, "--timeout", "60"]).ok();
+    as_op(&["kill", agents, "--signal", "CONT"]).ok();
+    as_op(&["stop", "nobody-made-this"]).ends_with(1);
+    host.sh("rm /etc/polkit-1/rules.d/10-op.rules && userdel op && systemctl restart polkit").ok();
+}
+
 /// Fifty sessions at once, each with its own streams.
 ///
 /// Mirrors: Incus' exec, `test_concurrent_exec`.
