@@ -1,8 +1,13 @@
 //! `sandbox kill`.
 
-use sandbox_core::machine::processes;
+use std::time::Duration;
 
-use super::machine::{Host, name};
+use sandbox_core::machine::{nspawn::Wish, processes};
+
+use super::{
+    ask,
+    machine::{Host, name},
+};
 use crate::{
     args::{Kill, Whom},
     exit::Exit,
@@ -17,6 +22,12 @@ use crate::{
 /// What the user is to be told.
 pub fn run(args: &Kill, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
+    if args.whom == Whom::Leader
+        && let Some(asked) =
+            ask::instead(&name, Wish::Signal(args.signal.number()), Duration::ZERO, settings)?
+    {
+        return Ok(asked);
+    }
     settings.need_root("kill")?;
     let whom = match args.whom {
         Whom::Leader => processes::Whom::Leader,

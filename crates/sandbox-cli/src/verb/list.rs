@@ -21,7 +21,7 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
         let theirs = foreign.iter().map(|found| {
             serde_json::json!({
                 "name": found.name, "state": foreign_state(found), "backend": found.backend,
-                "leader": found.leader, "tree": found.tree, "foreign": true,
+                "tree": found.tree, "foreign": true,
             })
         });
         ui::json(&ours.chain(theirs).collect::<Vec<_>>());
@@ -65,7 +65,7 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
 }
 
 const fn foreign_state(found: &Foreign) -> &'static str {
-    if found.leader.is_some() { "running" } else { "stopped" }
+    if found.running { "running" } else { "stopped" }
 }
 
 /// Shows one machine.

@@ -6,12 +6,19 @@ use sandbox_core::{
     error::Context as _,
     layer::kept::Layers,
     machine::{
-        Backend, direct::Direct, guest::GuestState, life::Machines, lxc::Lxc, nspawn::Nspawn, record::Records,
+        Backend,
+        direct::Direct,
+        guest::GuestState,
+        life::Machines,
+        lxc::Lxc,
+        nspawn::{Nspawn, Wish},
+        record::Records,
     },
     name::MachineName,
     report::{Event, Reporter},
 };
 
+use super::ask;
 use crate::{
     args::{Start, Stop},
     exit::Exit,
@@ -127,6 +134,9 @@ pub fn say_state(name: &MachineName, state: &GuestState, settings: &Settings) {
 /// What the user is to be told.
 pub fn start(args: &Start, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(args.name.as_deref().unwrap_or_default())?;
+    if let Some(asked) = ask::instead(&name, Wish::Start, BOOT, settings)? {
+        return Ok(asked);
+    }
     settings.need_root("start")?;
     let host = Host::new(settings);
     let state = host.machines()?.start(&name, BOOT, &holder("start"))?;
@@ -140,9 +150,13 @@ pub fn start(args: &Start, settings: &Settings) -> Result<Exit, Failure> {
 /// What the user is to be told.
 pub fn stop(args: &Stop, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
+    let deadline = Duration::from_secs(args.timeout);
+    if let Some(asked) = ask::instead(&name, Wish::Stop, deadline, settings)? {
+        return Ok(asked);
+    }
     settings.need_root("stop")?;
     let host = Host::new(settings);
-    host.machines()?.stop(&name, Duration::from_secs(args.timeout), &holder("stop"))?;
+    host.machines()?.stop(&name, deadline, &holder("stop"))?;
     Ok(Exit::OK)
 }
 

@@ -1,5 +1,6 @@
 //! One file a verb.
 
+mod ask;
 mod autostart;
 mod bootstrap;
 mod build;

@@ -30,7 +30,7 @@ pub mod snapshot;
 pub mod usage;
 pub mod volume;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 pub use chosen::{Autostart, Chosen, HostFolder, Limits, Restart};
 pub use declared::{Declared, HealthCheck, ServedPort};
@@ -148,8 +148,8 @@ pub struct Foreign {
     pub name: String,
     /// What would run it.
     pub backend: Kind,
-    /// Its first process on the host, where it runs.
-    pub leader: Option<i32>,
+    /// Whether it runs.
+    pub running: bool,
     /// Its tree, where it is known.
     pub tree: Option<PathBuf>,
 }
@@ -247,4 +247,18 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Where the backend cannot be asked.
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>>;
+
+    /// Gives the first processes of those of the machines that run.
+    ///
+    /// # Errors
+    /// Where the backend cannot be asked.
+    fn leaders(&self, names: &[MachineName]) -> Result<BTreeMap<MachineName, Leader>> {
+        let mut all = BTreeMap::new();
+        for name in names {
+            if let Some(leader) = self.leader(name)? {
+                all.insert(name.clone(), leader);
+            }
+        }
+        Ok(all)
+    }
 }

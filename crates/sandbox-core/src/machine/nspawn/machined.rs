@@ -35,7 +35,9 @@ const PERIOD: Duration = Duration::from_millis(200);
 )]
 trait Machines {
     fn get_machine(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn kill_machine(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn terminate_machine(&self, name: &str) -> zbus::Result<()>;
     fn list_machines(&self) -> zbus::Result<Vec<(String, String, String, OwnedObjectPath)>>;
 }
@@ -54,25 +56,33 @@ trait Machine {
     default_path = "/org/freedesktop/systemd1"
 )]
 trait Systemd {
+    #[zbus(allow_interactive_auth)]
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn kill_unit(&self, name: &str, who: &str, signal: i32) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn reload(&self) -> zbus::Result<()>;
     fn subscribe(&self) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn set_unit_properties(
         &self,
         name: &str,
         runtime: bool,
         properties: &[(&str, zbus::Variant<'_>)],
     ) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn enable_unit_files(
         &self,
         files: &[&str],
         runtime: bool,
         force: bool,
     ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
+    #[zbus(allow_interactive_auth)]
     fn disable_unit_files(
         &self,
         files: &[&str],

@@ -180,6 +180,22 @@ impl Backend for Nspawn {
             .during("look up machine", name.to_string())?;
         Ok(machine.and_then(|found| i32::try_from(found.leader).ok()).map(|pid| Leader { pid }))
     }
+
+    fn leaders(&self, names: &[MachineName]) -> Result<BTreeMap<MachineName, Leader>> {
+        let found = async {
+            let host = Host::connect().await?;
+            let mut all = BTreeMap::new();
+            for (name, ..) in host.machines().await? {
+                let Some(name) = names.iter().find(|known| known.as_str() == name) else { continue };
+                let machine = host.machine(name.as_str()).await?;
+                if let Some(pid) = machine.and_then(|found| i32::try_from(found.leader).ok()) {
+                    all.insert(name.clone(), Leader { pid });
+                }
+            }
+            Ok::<_, Error>(all)
+        };
+        block_on(found).during("look up", "the machines of machined")
+    }
 }
 
 /// Writes the machine's files where they are not so already, and has systemd read them.
@@ -254,12 +270,54 @@ async fn forget(host: &Host, name: &MachineName) -> Result<bool, Error> {
     host.wait(until, async |host| Ok(host.machine(name.as_str()).await?.is_none())).await
 }
 
+/// What somebody who is not root may ask for, where polkit lets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The machine's start.
+    Start,
+    /// Its orderly end.
+    Stop,
+    /// A signal to its first process, by number.
+    Signal(i32),
+}
+
+/// Does what somebody who is not root asks for: systemd and machined decide, by polkit, which may ask for a password.
+///
+/// Only a machine of ours is started: its drop-in puts its wall up. Its record is root's, and neither read nor
+/// locked: systemd itself keeps two jobs of one unit apart.
+///
+/// # Errors
+/// Where the machine is none of ours or polkit does not allow it.
+pub fn ask(name: &MachineName, wish: Wish, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
+    let asked = async {
+        if !files::drop_in(name).exists() {
+            return Err(Error::Unknown { name: name.clone() });
+        }
+        let host = Host::connect().await?;
+        match wish {
+            Wish::Start => launch(&host, name, Instant::now() + deadline, deadline).await,
+            Wish::Stop => {
+                let unit = unit::name(name);
+                host.stop(&unit).await?;
+                let until = Instant::now() + deadline + LAST;
+                reporter.report(Event::At { phase: Phase::Boot, subject: unit.clone() });
+                match host.wait(until, async |host| is_gone(host, name).await).await? {
+                    true => Ok(()),
+                    false => Err(Error::Late { unit, state: "gone", waited: deadline + LAST }),
+                }
+            }
+            Wish::Signal(signal) => host.kill_leader(name.as_str(), signal).await,
+        }
+    };
+    block_on(asked).during("change machine", name.to_string())
+}
+
 /// Lists the machines and trees that machined has. Those of ours are among them.
 async fn foreign() -> Result<Vec<Foreign>, Error> {
     let mut found = BTreeMap::new();
     for name in files::trees()? {
         let tree = Some(Path::new(files::TREES).join(&name));
-        found.insert(name.clone(), Foreign { name, backend: Kind::Nspawn, leader: None, tree });
+        found.insert(name.clone(), Foreign { name, backend: Kind::Nspawn, running: false, tree });
     }
     // a host without machined has trees at most
     if let Ok(host) = Host::connect().await {
@@ -268,9 +326,8 @@ async fn foreign() -> Result<Vec<Foreign>, Error> {
             if class != "container" || name.starts_with('.') {
                 continue;
             }
-            let leader = host.machine(&name).await?.and_then(|found| i32::try_from(found.leader).ok());
-            let fresh = Foreign { name: name.clone(), backend: Kind::Nspawn, leader: None, tree: None };
-            found.entry(name).or_insert(fresh).leader = leader;
+            let fresh = Foreign { name: name.clone(), backend: Kind::Nspawn, running: true, tree: None };
+            found.entry(name).or_insert(fresh).running = true;
         }
     }
     Ok(found.into_values().collect())
