@@ -274,5 +274,7 @@ pub fn names(json: &str) -> Vec<String> {
     let value: Value = serde_json::from_str(json).unwrap_or(Value::Null);
     let list = value.as_array().or_else(|| value.get("machines")?.as_array());
     let name = |machine: &Value| Some(machine.get("name")?.as_str()?.to_owned());
-    list.into_iter().flatten().filter_map(name).collect()
+    // those that others made on this machine are none of this run's
+    let ours = list.into_iter().flatten().filter(|machine| machine["foreign"] != true);
+    ours.filter_map(name).collect()
 }

@@ -77,3 +77,14 @@ pub enum Network {
     /// Nothing
     None,
 }
+
+impl From<Network> for sandbox_core::machine::Network {
+    fn from(word: Network) -> Self {
+        match word {
+            Network::Internet => Self::Internet,
+            Network::Open => Self::Open,
+            Network::Host => Self::Host,
+            Network::None => Self::None,
+        }
+    }
+}

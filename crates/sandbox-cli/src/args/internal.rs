@@ -19,6 +19,10 @@ pub enum Internal {
     Thaw { cgroup: PathBuf },
     /// Make a tree of a layer ahead, for the next machine.
     Spare { layer: String },
+    /// Pack or unpack files as one of a machine's processes.
+    Carry { leader: i32, began: u64, errand: String },
+    /// Wait, where the host itself is on its way up.
+    Delay { seconds: u64 },
     /// Undo what dead makers left, and what is named.
     Recover { paths: Vec<PathBuf> },
 }

@@ -4,6 +4,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use sandbox_core::{
@@ -12,7 +13,10 @@ use sandbox_core::{
     machine::{Kind, direct, frozen, lxc, nesting, nspawn, record::Records},
 };
 
-use super::machine::{Host, holder, name};
+use super::{
+    copy,
+    machine::{Host, holder, name},
+};
 use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 
 /// Runs an internal verb.
@@ -22,6 +26,11 @@ use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("internal")?;
     match verb {
+        Internal::Carry { leader, began, errand } => Ok(copy::carry(leader, began, &errand)),
+        Internal::Delay { seconds } => {
+            nspawn::delay_at_boot(Duration::from_secs(seconds))?;
+            Ok(Exit::OK)
+        }
         Internal::Thaw { cgroup } => {
             frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;
             Ok(Exit::OK)

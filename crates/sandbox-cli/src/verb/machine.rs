@@ -13,7 +13,7 @@ use sandbox_core::{
 };
 
 use crate::{
-    args::{Named, Stop},
+    args::{Start, Stop},
     exit::Exit,
     failure::Failure,
     progress::Progress,
@@ -125,8 +125,8 @@ pub fn say_state(name: &MachineName, state: &GuestState, settings: &Settings) {
 ///
 /// # Errors
 /// What the user is to be told.
-pub fn start(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+pub fn start(args: &Start, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(args.name.as_deref().unwrap_or_default())?;
     settings.need_root("start")?;
     let host = Host::new(settings);
     let state = host.machines()?.start(&name, BOOT, &holder("start"))?;

@@ -174,15 +174,16 @@ mod tests {
 
     #[test]
     fn no_two_machines_share_an_id() {
-        let ranges = [1_000_000..1_000_000 + 3 * u64::from(SIZE) + 5];
+        let range = 1_000_000..1_000_000 + 3 * u64::from(SIZE) + 5;
+        let ranges = std::slice::from_ref(&range);
         let mut taken = Vec::new();
         for machine in ["a", "b", "c"] {
-            let base = pick(&name(machine), &ranges, &taken).unwrap();
+            let base = pick(&name(machine), ranges, &taken).unwrap();
             assert!(taken.iter().all(|other: &u32| other.abs_diff(base) >= SIZE), "{taken:?} {base}");
             taken.push(base);
         }
-        assert_eq!(pick(&name("d"), &ranges, &taken), None, "all three are taken");
-        assert_eq!(pick(&name("d"), &ranges, &[1_000_000, 1_070_000]), None, "some are taken in part");
+        assert_eq!(pick(&name("d"), ranges, &taken), None, "all three are taken");
+        assert_eq!(pick(&name("d"), ranges, &[1_000_000, 1_070_000]), None, "some are taken in part");
         assert!(pick(&name("d"), &[POOL], &[]).is_some_and(|base| base >= 0x7000_0000));
         let low = Range { start: 0, end: u64::from(SIZE) };
         assert_eq!(pick(&name("d"), &[low], &[]), None, "the host's own");
