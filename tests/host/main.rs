@@ -12,6 +12,7 @@ mod exec;
 mod kit;
 mod lab;
 mod life;
+mod lxc;
 mod network;
 mod noble;
 mod profile;
@@ -88,6 +89,13 @@ const TESTS: &[Test<Lab>] = &[
     ("verbs::polkit_is_asked", verbs::polkit_is_asked),
     ("verbs::sessions_at_once", verbs::sessions_at_once),
     ("verbs::names_are_completed", verbs::names_are_completed),
+    ("lxc::a_machine_is_a_container", lxc::a_machine_is_a_container),
+    ("lxc::it_is_started_and_stopped_by_whom_you_like", lxc::it_is_started_and_stopped_by_whom_you_like),
+    ("lxc::what_cannot_be_is_refused", lxc::what_cannot_be_is_refused),
+    ("lxc::agents_move_to_it", lxc::agents_move_to_it),
+    ("lxc::docker_works_in_it", lxc::docker_works_in_it),
+    ("lxc::its_walls_stand", lxc::its_walls_stand),
+    ("lxc::machines_move_back", lxc::machines_move_back),
     ("life::stop_start_and_restart", life::stop_start_and_restart),
     ("life::of_two_creates_one_wins", life::of_two_creates_one_wins),
     ("life::killed_create_leaves_nothing", life::killed_create_leaves_nothing),

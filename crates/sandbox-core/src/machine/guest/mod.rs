@@ -1,6 +1,7 @@
 //! The inside of a running machine: its namespaces entered, its systemd asked.
 
 mod enter;
+mod label;
 mod passwd;
 mod port;
 mod state;

@@ -52,6 +52,8 @@ pub fn config(facts: &Facts<'_>) -> String {
     let head = "# Written by sandbox; changes are lost when the machine is defined or started again.\n";
     let mut lines = Lines(head.to_owned());
     includes(&mut lines, facts);
+    // `userns.conf` makes /sys writable, which networkd and others take for a sign that udev tells them of links
+    lines.add("mount.auto", "sys:mixed");
     lines.add("uts.name", &definition.name);
     lines.add("rootfs.path", rootfs(&definition.tree));
     // ids on disk are those that the guest sees: the kernel shifts them at the mount

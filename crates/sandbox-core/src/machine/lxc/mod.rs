@@ -201,6 +201,10 @@ impl Lxc {
                 supervise::end_cgroup(&cgroup);
             }
         }
+        // liblxc takes another name where the first one is in use; one that is in use cannot be removed
+        for number in 1..10 {
+            let _ = fs::remove_dir(format!("/sys/fs/cgroup/lxc.monitor.{name}-{number}"));
+        }
         let link = Path::new("/sys/class/net").join(network::interface(name));
         let begun = Instant::now();
         while link.exists() && begun.elapsed() < REPEAT {
