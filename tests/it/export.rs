@@ -61,9 +61,9 @@ fn made() -> Place {
         fs::write(tree.join(folder).join("of-a-run"), "x").unwrap();
     }
     let sparse = File::create(tree.join("srv/sparse")).unwrap();
-    sparse.set_len(3 << 30).unwrap();
+    sparse.set_len(96 << 20).unwrap();
     for at in 0..40_u64 {
-        sparse.write_all_at(b"bytes", (at << 26) + 12_345).unwrap();
+        sparse.write_all_at(b"bytes", (at << 21) + 12_345).unwrap();
     }
     place
 }
@@ -184,8 +184,8 @@ fn an_image_has_a_layer_for_each_and_is_what_others_take_it_for() {
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_sandbox"), &program).unwrap();
 
-    let said: Value =
-        serde_json::from_str(&does(&["--json", "export", "m", "image", "--format", "oci"])).unwrap();
+    let lines = does(&["--json", "export", "m", "image", "--format", "oci"]);
+    let said: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     let image = user.path("image");
     let read = |digest: &Value| {
         let digest = digest.as_str().unwrap().strip_prefix("sha256:").unwrap();
@@ -290,8 +290,8 @@ fn a_login_goes_nowhere() {
     let volume =
         |path: &str, kind: &str| json!({"path": path, "kind": kind, "owner": "agent", "mode": "0700"});
     let volumes = [volume("/home/agent/.claude", "auth"), volume("/home/agent/work", "home")];
-    let key =
-        ["github", "_pat_11ABCDEFG0abcdefghijkl_", &"mN1pQ3sT5vW7yZ9bC1dE3fG5h".repeat(3)[..59]].concat();
+    // put together here so that no tool takes this file for one that has it
+    let key = ["ghp", "_aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5"].concat();
     let entries = [comment(&json!({ "volumes": volumes })), passwd, init()];
     place.import_entries(&entries, "a", &[]).ok();
     let of = |volume: &str| place.path(&format!("state/volumes/a/{volume}"));

@@ -114,7 +114,13 @@ fn tell(exported: &Exported, host: &Host, settings: &Settings) {
     }
     let Some(path) = &exported.path else { return };
     if settings.json() {
-        ui::json(exported);
+        let mut event = serde_json::json!({"event": "exported"});
+        if let (Some(event), Ok(serde_json::Value::Object(more))) =
+            (event.as_object_mut(), serde_json::to_value(exported))
+        {
+            event.extend(more);
+        }
+        ui::line(&event.to_string());
     } else {
         ui::line(&path.display().to_string());
     }
