@@ -12,6 +12,7 @@ mod exec;
 mod kit;
 mod lab;
 mod life;
+mod moving;
 mod network;
 mod noble;
 mod profile;
@@ -41,6 +42,7 @@ const TESTS: &[Test<Lab>] = &[
     ("direct::stop_and_start_keep_what_was_written", direct::stop_and_start_keep_what_was_written),
     ("direct::a_killed_supervisor_leaves_it_stopped", direct::a_killed_supervisor_leaves_it_stopped),
     ("direct::killed_create_leaves_nothing", direct::killed_create_leaves_nothing),
+    ("moving::a_machine_goes_through_a_file", moving::a_machine_goes_through_a_file),
     ("direct::remove_leaves_nothing", direct::remove_leaves_nothing),
     ("profile::settings_count_for_everybody", profile::settings_count_for_everybody),
     ("profile::health_is_told", profile::health_is_told),

@@ -241,3 +241,44 @@ fn a_damaged_layer_is_told_and_can_be_removed() {
     layers.remove(&made, &sandbox_core::layer::kept::Needs::default()).unwrap();
     assert!(layers.hold(id("second")).unwrap().is_none() && layers.hold(id("first")).unwrap().is_some());
 }
+
+#[test]
+fn a_tree_made_ahead_is_taken_once_and_goes_with_its_layer() {
+    use sandbox_core::layer::kept::Needs;
+    let Some(disk) = Disk::of("xfs") else { return };
+    let layers = Layers::new(&disk.path());
+    let tree = disk.path().join("tree");
+    build(&layers, &tree);
+    let spares = layers.folder().join("spares");
+    let names = || fs::read_dir(&spares).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert!(layers.wants_spare(id("second"), &tree));
+    assert!(!layers.wants_spare(id("second"), Path::new("/proc")), "machines are on another file system");
+    assert!(layers.make_spare(id("second"), "a test").unwrap());
+    assert!(!layers.wants_spare(id("second"), &tree) && !layers.make_spare(id("second"), "a test").unwrap());
+
+    // another layer's tree is no use
+    assert_eq!(lay_out(&layers, "first", &disk.path().join("lower")), LaidOut::Shared);
+    let clone = disk.path().join("clone");
+    assert_eq!(lay_out(&layers, "second", &clone), LaidOut::Ahead);
+    assert_eq!(facts(&clone), facts(&tree));
+    assert_eq!(lay_out(&layers, "second", &disk.path().join("again")), LaidOut::Shared);
+
+    // what a dead maker left is removed, and what somebody makes now is not
+    fs::create_dir(spares.join(format!("{}.new", id("first")))).unwrap();
+    fs::create_dir(spares.join(format!("{}.new", id("second")))).unwrap();
+    let claim = layers.folder().join(format!("claims/{}.spare", id("second")));
+    let held = fs::File::create(&claim).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert!(!layers.make_spare(id("second"), "a test").unwrap(), "two make the same");
+    assert_eq!(layers.recover().unwrap(), 1);
+    assert_eq!(names(), [&*format!("{}.new", id("second"))]);
+    drop(held);
+
+    assert!(layers.make_spare(id("second"), "a test").unwrap());
+    layers.remove(&layers.find("second").unwrap(), &Needs::default()).unwrap();
+    assert!(names().is_empty(), "a tree of a layer that is gone: {:?}", names());
+    // a remover that died between the two
+    fs::create_dir(spares.join(id("second").to_string())).unwrap();
+    assert_eq!(layers.recover().unwrap(), 1);
+    assert!(names().is_empty());
+}

@@ -20,7 +20,7 @@ pub use self::{
     internal::Internal,
     layer::Layer,
     lock::{Lock, LockVerb},
-    machine::{Logs, Named, Remove, Stop},
+    machine::{Logs, Named, Remove, Rename, Repair, Stop},
     moving::{Compression, Devices, Export, Format, Import},
     profile::{Costs, New, ProfileVerb, Show},
     session::{Exec, Shell},
@@ -114,6 +114,10 @@ pub enum Verb {
     List,
     /// Show a machine
     Status(Named),
+    /// Give a stopped machine another name
+    Rename(Rename),
+    /// End what a command that died left: completed or undone
+    Repair(Repair),
     /// Show a machine's journal
     Logs(Logs),
     /// Run a command in a machine

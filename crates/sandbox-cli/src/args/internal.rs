@@ -13,6 +13,10 @@ pub enum Internal {
     WallUp { name: String },
     /// Give a machine what nested containers need.
     Nesting { name: String },
+    /// Let a machine go on that stands still, once this process's input ends.
+    Thaw { cgroup: PathBuf },
+    /// Make a tree of a layer ahead, for the next machine.
+    Spare { layer: String },
     /// Undo what dead makers left, and what is named.
     Recover { paths: Vec<PathBuf> },
 }

@@ -44,3 +44,25 @@ pub struct Logs {
     #[arg(long, short = 'n', value_name = "LINES")]
     pub lines: Option<u32>,
 }
+
+/// `sandbox rename`.
+#[derive(Debug, Args)]
+pub struct Rename {
+    /// The machine's name
+    pub name: String,
+    /// Its new name
+    pub new: String,
+    /// Stop it where it runs, and start it afterwards
+    #[arg(long)]
+    pub restart: bool,
+}
+
+/// `sandbox repair`.
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// The machine's name [default: every machine]
+    pub name: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}

@@ -79,6 +79,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
         now: settings.now,
         boot: (!args.no_start).then(|| Duration::from_secs(args.timeout)),
         holder: holder("create"),
+        verb: None,
     };
     let store = build::store(settings)?;
     let transport = build::transport(&args.build, settings)?;
@@ -103,6 +104,12 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         layers.note_lock(&path, &needs).during("note", format!("the lock {}", path.display()))?;
     }
+    if let Some(top) = held.last()
+        && layers.wants_spare(top.made.id, &plan.definition.tree)
+    {
+        internal::make_spare(top.made.id, settings);
+    }
+    drop(held);
     if let Some(state) = state {
         say_state(&name, &state, settings);
     }

@@ -8,10 +8,11 @@ use std::{
 
 use sandbox_core::{
     error::Context as _,
-    machine::{direct, nesting, nspawn, record::Records},
+    layer::kept::{Id, Layers},
+    machine::{direct, frozen, nesting, nspawn, record::Records},
 };
 
-use super::machine::{Host, name};
+use super::machine::{Host, holder, name};
 use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 
 /// Runs an internal verb.
@@ -21,7 +22,12 @@ use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("internal")?;
     match verb {
+        Internal::Thaw { cgroup } => {
+            frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;
+            Ok(Exit::OK)
+        }
         Internal::Recover { paths } => recover(&paths, settings),
+        Internal::Spare { layer } => spare(&layer, settings),
         Internal::Supervise { name: text } => {
             let name = name(&text)?;
             let definition = Records::new(&settings.state)
@@ -51,6 +57,31 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             Ok(Exit::OK)
         }
     }
+}
+
+fn spare(layer: &str, settings: &Settings) -> Result<Exit, Failure> {
+    let subject = || format!("a tree of layer `{layer}`");
+    let layers = Layers::new(&settings.state);
+    let made = layers.find(layer).during("make ahead", subject())?;
+    layers.make_spare(made.id, &holder("create")).during("make ahead", subject())?;
+    Ok(Exit::OK)
+}
+
+/// Has another process make a tree of a layer ahead, which nobody waits for. Whatever becomes of it, nothing depends
+/// on it.
+#[expect(clippy::disallowed_methods, reason = "the process goes on when this one has ended")]
+pub fn make_spare(layer: Id, settings: &Settings) {
+    use std::process::{Command, Stdio};
+    let _ = Command::new(&settings.program)
+        .args(["--quiet", "--state-dir"])
+        .arg(&settings.state)
+        .args(["internal", "spare", &layer.to_string()])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn();
 }
 
 /// Undoes what makers left that died, and removes what is named.

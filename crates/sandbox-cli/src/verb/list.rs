@@ -100,5 +100,6 @@ pub const fn word(state: State) -> &'static str {
         State::Running => "running",
         State::Degraded => "degraded",
         State::Stopping => "stopping",
+        State::Frozen => "frozen",
     }
 }

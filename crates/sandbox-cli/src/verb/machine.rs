@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a machine may take to boot where nobody says otherwise.
-const BOOT: Duration = Duration::from_secs(120);
+pub const BOOT: Duration = Duration::from_secs(120);
 
 /// The backends of this program, and who listens.
 pub struct Host {
@@ -50,12 +50,21 @@ impl Host {
     pub fn machines(&self) -> Result<Machines<'_>, Failure> {
         let machines = self.as_they_are();
         machines.recover()?;
+        self.recover_layers()?;
+        Ok(machines)
+    }
+
+    /// Cleans up what dead builders of layers left.
+    ///
+    /// # Errors
+    /// Where it cannot be.
+    pub fn recover_layers(&self) -> Result<(), Failure> {
         let count = self.layers.recover().during("clean up", "half-made layers")?;
         if count > 0 {
             let text = format!("cleaned up {count} half-made layer{}", if count == 1 { "" } else { "s" });
             self.progress.report(Event::Notice { text });
         }
-        Ok(machines)
+        Ok(())
     }
 
     /// Gives the machines as they are.

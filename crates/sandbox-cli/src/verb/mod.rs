@@ -18,6 +18,8 @@ mod logs;
 mod machine;
 mod profile;
 mod remove;
+mod rename;
+mod repair;
 mod resolve;
 
 use clap::CommandFactory as _;
@@ -48,6 +50,8 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Stop(args) => machine::stop(&args, settings),
         Verb::Restart(args) => machine::restart(&args, settings),
         Verb::Remove(args) => remove::run(&args, settings),
+        Verb::Rename(args) => rename::run(&args, settings),
+        Verb::Repair(args) => repair::run(&args, settings),
         Verb::List => list::list(settings),
         Verb::Status(args) => list::status(&args, settings),
         Verb::Logs(args) => logs::run(&args, settings),

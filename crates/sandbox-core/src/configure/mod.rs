@@ -341,6 +341,14 @@ pub fn settle(rootfs: &Rootfs, epoch: i64) -> Result<(), ConfigureError> {
     times::clamp(&rootfs.root, epoch, BESIDE)
 }
 
+/// Removes the keys by which SSH knows a host, and has the next boot make new ones; a tree without any stays as it is.
+///
+/// # Errors
+/// Where a file cannot be removed or written.
+pub fn renew_host_keys(root: &Root, epoch: i64) -> Result<(), ConfigureError> {
+    normalise::host_keys(root, epoch)
+}
+
 /// Gives a settled tree its identity, and syncs it.
 ///
 /// # Errors

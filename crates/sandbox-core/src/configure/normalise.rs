@@ -91,7 +91,7 @@ fn run(root: &Root) -> Result<(), ConfigureError> {
     Ok(())
 }
 
-fn host_keys(root: &Root, epoch: i64) -> Result<(), ConfigureError> {
+pub fn host_keys(root: &Root, epoch: i64) -> Result<(), ConfigureError> {
     let folder = Path::new("etc/ssh");
     let keys: Vec<PathBuf> = root
         .list(folder)

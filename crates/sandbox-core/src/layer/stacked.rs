@@ -172,6 +172,7 @@ fn lay_out(held: &[Held], top: &Held, tree: &Path, keeping: Keeping<'_>, doors: 
     let made = keeping.layers.lay_out(held, tree).during("lay out", format!("layer `{}`", top.made.name))?;
     let how = match made {
         LaidOut::Snapshot => "a snapshot".to_owned(),
+        LaidOut::Ahead => "made ahead".to_owned(),
         LaidOut::Shared => "bytes shared".to_owned(),
         LaidOut::Copied { bytes } => format!("{} MB copied", bytes / 1_000_000),
     };

@@ -8,14 +8,16 @@ use std::{
 };
 
 use super::{
-    Backend, Declared, Definition, Kind, Leader, ServedPort, State,
+    Backend, Declared, Definition, Kind, Leader, ServedPort, State, frozen,
     guest::{self, GuestState},
+    journal::{Intent, Partial},
     network,
-    record::{self, Claim, Partial, Record, Records},
+    record::{self, Claim, Record, Records},
+    settle::Unsettled,
     volume,
 };
 use crate::{
-    Error, Result,
+    Result,
     error::{Cause, Class, Context as _, Hint},
     host::{clonable, root},
     layer::kept::Id,
@@ -46,6 +48,8 @@ pub struct Plan {
     pub boot: Option<Duration>,
     /// Who makes it, for whoever wants the same name: `process 12 (create)`.
     pub holder: String,
+    /// The verb, where it is another than `create`.
+    pub verb: Option<String>,
 }
 
 /// What a machine's tree was built of.
@@ -89,6 +93,20 @@ pub enum LifeError {
         /// Its name.
         name: MachineName,
     },
+    /// Something that a verb was to move is gone.
+    #[error("{path} is not there any more, or is another folder than it was", path = path.display())]
+    Lost {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// It cannot be made to stand still.
+    #[error("it cannot be made to stand still: {path} does not do it", path = path.display())]
+    Moving {
+        /// Its cgroup's file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+    },
     /// The backend of its record is not in this program.
     #[error("its backend `{kind:?}` is not at hand")]
     Backend {
@@ -101,7 +119,8 @@ impl Cause for LifeError {
     fn class(&self) -> Class {
         match self {
             Self::Running | Self::Stopped { .. } | Self::Slow { .. } => Class::Unavailable,
-            Self::Io { .. } | Self::Backend { .. } => Class::Host,
+            Self::Io { .. } | Self::Backend { .. } | Self::Moving { .. } => Class::Host,
+            Self::Lost { .. } => Class::State,
         }
     }
 
@@ -193,16 +212,14 @@ impl Machines<'_> {
         let subject = || format!("machine `{name}`");
         let backend = self.backend(plan.definition.backend).during("create", subject())?;
         plan.definition.needs.check().during("create", subject())?;
-        let claim = self.records.claim_new(name, &plan.holder, |claim| self.undo(claim)).map_err(
-            |error| match error {
-                Undone::Record(cause) => Error::new("create", subject(), cause),
-                Undone::Other(error) => error,
-            },
-        )?;
+        let claim = self
+            .records
+            .claim_new(name, &plan.holder, |claim| self.settle(claim).map(drop))
+            .map_err(|error: Unsettled| error.during("create", subject()))?;
         let made = self.make(plan, backend, &claim, build);
         if made.is_err() {
             // the first error is the one to show; what cannot be undone now is undone by the next command
-            let _ = self.undo(claim);
+            let _ = self.settle(claim);
         }
         made
     }
@@ -226,16 +243,20 @@ impl Machines<'_> {
             building: building.clone(),
             inode: None,
             volumes: missing(&definition.volumes),
+            snapshots: Vec::new(),
+            verb: plan.verb.clone(),
         };
-        claim.begin(&partial).during("create", subject())?;
+        let begin =
+            |partial: &Partial| claim.begin(&Intent::Create(partial.clone())).during("create", subject());
+        begin(&partial)?;
         let inode = make_folder(&building).during("create", subject())?;
         partial.inode = Some(inode);
-        claim.begin(&partial).during("create", subject())?;
+        begin(&partial)?;
 
         let Built { packages, layers } = build(&building)?;
         // a clone may have put another subvolume in the folder's place
         partial.inode = clonable::identity(&building).ok();
-        claim.begin(&partial).during("create", subject())?;
+        begin(&partial)?;
         volume::make(&building, &definition.volumes).during("create", subject())?;
         tell(&building, definition).during("create", subject())?;
         move_into_place(&building, tree).during("create", subject())?;
@@ -343,67 +364,9 @@ impl Machines<'_> {
     pub fn remove(&self, name: &MachineName, volumes: Volumes, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
         let (claim, record) = self.records.claim(name, holder).during("remove", subject())?;
-        let tree = &record.definition.tree;
-        let inode = clonable::identity(tree).ok();
-        let partial = Partial {
-            building: beside(tree, "building"),
-            definition: record.definition.clone(),
-            inode,
-            volumes: match volumes {
-                Volumes::Kept => Vec::new(),
-                Volumes::Removed => volume::present(&self.records.volumes(name)),
-            },
-        };
+        let partial = self.partial(&record, volumes);
         claim.uncommit(&partial).during("remove", subject())?;
-        self.undo(claim).map_err(|error| match error {
-            Undone::Record(cause) => Error::new("remove", subject(), cause),
-            Undone::Other(error) => error,
-        })
-    }
-
-    /// Undoes what makers and removers left that died; gives the names.
-    ///
-    /// # Errors
-    /// Where something cannot be undone.
-    pub fn recover(&self) -> Result<Vec<MachineName>> {
-        let mut names = Vec::new();
-        for claim in self.records.abandoned().during("read", "the machines' records")? {
-            let name = claim.name().clone();
-            self.undo(claim).map_err(|error| match error {
-                Undone::Record(cause) => Error::new("clean up", format!("half-made machine `{name}`"), cause),
-                Undone::Other(error) => error,
-            })?;
-            self.reporter
-                .report(Event::Notice { text: format!("cleaned up the half-made machine `{name}`") });
-            names.push(name);
-        }
-        Ok(names)
-    }
-
-    /// Takes away all that belongs to a claimed name: the machine, its configuration, its tree, its folder.
-    fn undo(&self, claim: Claim) -> Result<(), Undone> {
-        if let Some(partial) = claim.partial()? {
-            let definition = &partial.definition;
-            let subject = || format!("machine `{}`", definition.name);
-            let backend = self.backend(definition.backend).during("remove", subject())?;
-            backend.stop(definition, Duration::from_secs(10), self.reporter)?;
-            backend.undefine(definition)?;
-            for tree in [&partial.building, &definition.tree, &beside(&definition.tree, "removing")] {
-                let ours = clonable::identity(tree).is_ok_and(|found| Some(found) == partial.inode);
-                if ours || *tree == partial.building {
-                    remove_tree(tree, &beside(&definition.tree, "removing")).during("remove", subject())?;
-                }
-            }
-            volume::remove(&partial.volumes)
-                .map_err(|source| LifeError::Io {
-                    path: self.records.volumes(&definition.name),
-                    doing: "removing the volumes",
-                    source,
-                })
-                .during("remove", subject())?;
-        }
-        claim.release()?;
-        Ok(())
+        self.take_away(claim, &partial).map_err(|error| error.during("remove", subject()))
     }
 
     /// Reads what a machine's profiles declared.
@@ -437,9 +400,15 @@ impl Machines<'_> {
         let backend =
             self.backend(definition.backend).during("show", format!("machine `{}`", definition.name))?;
         let leader = backend.leader(&definition.name)?;
+        // one that stands still answers nobody, and holds whoever goes in
+        let still = leader.as_ref().is_some_and(|leader| frozen::stands_still(leader.pid));
         // a guest that cannot be asked (no bus yet, going down) is starting as far as anyone can tell
-        let guest = leader.as_ref().map(|leader| guest::state(leader).unwrap_or(GuestState::Starting));
+        let guest = leader
+            .as_ref()
+            .filter(|_| !still)
+            .map(|leader| guest::state(leader).unwrap_or(GuestState::Starting));
         let (state, failed_units) = match guest {
+            None if still => (State::Frozen, Vec::new()),
             None => (State::Stopped, Vec::new()),
             Some(GuestState::Running) => (State::Running, Vec::new()),
             Some(GuestState::Degraded { failed }) => (State::Degraded, failed),
@@ -469,26 +438,8 @@ impl Machines<'_> {
     }
 }
 
-/// Why something is not undone.
-enum Undone {
-    Record(record::Error),
-    Other(Error),
-}
-
-impl From<record::Error> for Undone {
-    fn from(error: record::Error) -> Self {
-        Self::Record(error)
-    }
-}
-
-impl From<Error> for Undone {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
 /// Writes down in a machine's tree what it is, for whoever works in it.
-fn tell(tree: &Path, definition: &Definition) -> Result<(), LifeError> {
+pub(super) fn tell(tree: &Path, definition: &Definition) -> Result<(), LifeError> {
     let path = Path::new("etc/sandbox/machine");
     let let_through = definition.exceptions.iter();
     let let_through: Vec<_> =
@@ -524,7 +475,7 @@ pub const fn word(kind: Kind) -> &'static str {
 }
 
 /// Names a place beside a tree that machined does not take for an image (a leading dot).
-fn beside(tree: &Path, what: &str) -> PathBuf {
+pub(super) fn beside(tree: &Path, what: &str) -> PathBuf {
     let name = tree.file_name().unwrap_or_default().to_string_lossy();
     tree.with_file_name(format!(".#sandbox-{name}.{what}"))
 }
@@ -543,7 +494,7 @@ fn make_folder(path: &Path) -> Result<u64, LifeError> {
     clonable::identity(path).map_err(failed("looking at the folder"))
 }
 
-fn move_into_place(from: &Path, to: &Path) -> Result<(), LifeError> {
+pub(super) fn move_into_place(from: &Path, to: &Path) -> Result<(), LifeError> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|errno| LifeError::Io {
         path: to.to_owned(),
@@ -553,15 +504,25 @@ fn move_into_place(from: &Path, to: &Path) -> Result<(), LifeError> {
 }
 
 /// Removes a tree, first moved aside so that nothing takes it for a machine's while it goes.
-fn remove_tree(tree: &Path, aside: &Path) -> Result<(), LifeError> {
-    let failed = |source| LifeError::Io { path: tree.to_owned(), doing: "removing the tree", source };
+pub(super) fn remove_tree(tree: &Path, aside: &Path) -> Result<(), LifeError> {
+    // what a killed remover left
+    if tree != aside {
+        remove_whole(aside)?;
+    }
     let at = if fs::rename(tree, aside).is_ok() { aside } else { tree };
+    remove_whole(at)
+}
+
+/// Removes a tree where it is; one that is not there is well.
+pub(super) fn remove_whole(tree: &Path) -> Result<(), LifeError> {
     // at once, where no other subvolume is in it
-    if clonable::is_subvolume(at) && clonable::remove_subvolume(at).is_ok() {
+    if clonable::is_subvolume(tree) && clonable::remove_subvolume(tree).is_ok() {
         return Ok(());
     }
-    match root::remove_tree(at) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+    match root::remove_tree(tree) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LifeError::Io { path: tree.to_owned(), doing: "removing the tree", source: error })
+        }
         _ => Ok(()),
     }
 }

@@ -4,14 +4,20 @@ pub mod chosen;
 mod declared;
 pub mod direct;
 pub mod export;
+pub mod frozen;
 pub mod guest;
+mod identity;
 pub mod import;
+pub mod journal;
 pub mod life;
 pub mod needs;
 pub mod nesting;
 pub mod network;
 pub mod nspawn;
 pub mod record;
+mod rename;
+pub mod settle;
+pub mod snapshot;
 pub mod volume;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -112,6 +118,8 @@ pub enum State {
     Degraded,
     /// It is going down.
     Stopping,
+    /// It stands still for a moment, while it is copied.
+    Frozen,
 }
 
 /// A machine's first process, in the host's numbers.

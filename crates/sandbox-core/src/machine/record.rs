@@ -4,7 +4,7 @@
 //! <state>/machines/
 //!   agents/
 //!     machine.json    the record of a whole machine; its absence means half made or half removed
-//!     partial.json    what must be undone if the maker dies
+//!     journal.json    what a verb has begun with it: undone or completed by the next command if the verb died
 //!     holder          who holds the lock, in words
 //!     …               the backend's own files
 //! ```
@@ -14,14 +14,19 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::fd::AsFd as _,
-    os::unix::fs::MetadataExt as _,
+    os::{
+        fd::AsFd as _,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
 use rustix::fs::FlockOperation;
 
-use super::{Declared, Definition};
+use super::{
+    Declared, Definition,
+    journal::{Intent, Partial},
+};
 use crate::{
     error::{Cause, Class, Hint},
     layer::kept::Id,
@@ -51,19 +56,16 @@ pub struct Record {
     pub created: i64,
 }
 
-/// What must be undone if the maker dies.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Partial {
-    /// What its backend was or will be told.
-    pub definition: Definition,
-    /// The tree while it is built, beside its final place.
-    pub building: PathBuf,
-    /// The number of the tree's folder, once it exists: only a folder of this number is ours to remove.
-    pub inode: Option<u64>,
-    /// Volumes that go with it: those that were there before a maker came do not.
-    #[serde(default)]
-    pub volumes: Vec<PathBuf>,
-}
+/// The record's file.
+const RECORD: &str = "machine.json";
+/// The intent's file.
+const JOURNAL: &str = "journal.json";
+/// What versions of before wrote in its place: what a dead maker left, and nothing else.
+const PARTIAL: &str = "partial.json";
+/// How folders begin that have no name yet; no machine is named so.
+const NEW: &str = ".new-";
+/// How the names of files end that are being written.
+const WRITING: &str = ".new";
 
 /// The folder of all machines.
 #[derive(Clone, Debug)]
@@ -111,6 +113,14 @@ pub enum Error {
         /// Who, as they wrote it down.
         holder: String,
     },
+    /// An earlier verb died in the middle, and what it left cannot be ended.
+    #[error("an earlier `{verb}` of it is not ended")]
+    Unfinished {
+        /// The name.
+        name: MachineName,
+        /// The verb.
+        verb: String,
+    },
     /// A record cannot be understood.
     #[error("{path} is damaged", path = path.display())]
     Damaged {
@@ -137,7 +147,7 @@ impl Cause for Error {
             Self::Taken { .. } | Self::Foreign { .. } | Self::Missing { .. } | Self::Busy { .. } => {
                 Class::Unavailable
             }
-            Self::Damaged { .. } => Class::State,
+            Self::Damaged { .. } | Self::Unfinished { .. } => Class::State,
             Self::Io { .. } => Class::Host,
         }
     }
@@ -149,6 +159,9 @@ impl Cause for Error {
                 vec![Hint::Note(format!("did you mean `{nearest}`?"))]
             }
             Self::Missing { .. } => vec![Hint::run("see which there are", "sandbox list")],
+            Self::Unfinished { name, .. } => {
+                vec![Hint::run("see why", format!("sandbox repair {name}"))]
+            }
             _ => Vec::new(),
         }
     }
@@ -172,6 +185,12 @@ impl Records {
         super::volume::folder(&self.state, name)
     }
 
+    /// Gives the state directory.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// Gives a machine's folder.
     #[must_use]
     pub fn folder(&self, name: &MachineName) -> PathBuf {
@@ -179,6 +198,9 @@ impl Records {
     }
 
     /// Claims a name for a new machine.
+    ///
+    /// Its folder is locked before it has its name: whoever finds it under the name and not locked knows that its
+    /// maker is dead.
     ///
     /// # Errors
     /// [`Error::Taken`] and [`Error::Busy`]; what a dead maker left is given to `undo` first.
@@ -188,29 +210,65 @@ impl Records {
         holder: &str,
         mut undo: impl FnMut(Claim) -> Result<(), E>,
     ) -> Result<Claim, E> {
-        use std::os::unix::fs::DirBuilderExt as _;
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
         fs::create_dir_all(&self.folder).map_err(failed(&self.folder, "making the folder"))?;
         let folder = self.folder(name);
         loop {
-            match fs::DirBuilder::new().mode(0o700).create(&folder) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    if folder.join("machine.json").exists() {
+            if folder.join(RECORD).exists() {
+                return Err(Error::Taken { name: name.clone() }.into());
+            }
+            if folder.exists() {
+                if let Some(abandoned) = self.lock(name)? {
+                    if abandoned.is_whole() {
                         return Err(Error::Taken { name: name.clone() }.into());
                     }
-                    if let Some(abandoned) = self.lock(name)? {
-                        if abandoned.folder.join("machine.json").exists() {
-                            return Err(Error::Taken { name: name.clone() }.into());
-                        }
-                        undo(abandoned)?;
-                    }
-                    continue;
+                    undo(abandoned)?;
                 }
-                Err(error) => return Err(failed(&folder, "making the folder")(error).into()),
+                continue;
             }
-            if let Some(claim) = self.lock(name)? {
-                claim.write("holder", holder.as_bytes())?;
-                return Ok(claim);
+            let Some((new, lock)) = self.new_folder(name)? else { continue };
+            match renameat_with(CWD, &new, CWD, &folder, RenameFlags::NOREPLACE) {
+                Ok(()) => {
+                    let claim = Claim { folder, name: name.clone(), _lock: lock };
+                    claim.note(holder);
+                    return Ok(claim);
+                }
+                // another was faster, or took this one for abandoned
+                Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOENT) => {
+                    let _ = fs::remove_dir(&new);
+                }
+                Err(errno) => {
+                    let _ = fs::remove_dir(&new);
+                    return Err(failed(&folder, "naming the folder")(errno.into()).into());
+                }
+            }
+        }
+    }
+
+    /// Makes a folder that has no name yet, and locks it; none where somebody took it for abandoned.
+    fn new_folder(&self, name: &MachineName) -> Result<Option<(PathBuf, File)>, Error> {
+        let path = self.folder.join(format!("{NEW}{}-{name}", std::process::id()));
+        let mut builder = fs::DirBuilder::new();
+        match builder.mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(&path, "making the folder")(error));
+            }
+            _ => {}
+        }
+        let Ok(lock) = File::open(&path) else { return Ok(None) };
+        let locked = rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok();
+        Ok(locked.then_some((path, lock)))
+    }
+
+    /// Removes folders that were never named: their makers are dead.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with(NEW)
+                && let Ok(lock) = File::open(&path)
+                && rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok()
+            {
+                let _ = fs::remove_dir(&path);
             }
         }
     }
@@ -242,12 +300,16 @@ impl Records {
     /// Claims a whole machine to change it.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::Busy`], [`Error::Damaged`].
+    /// [`Error::Missing`], [`Error::Busy`], [`Error::Damaged`]; [`Error::Unfinished`] where an earlier verb left
+    /// something that could not be ended.
     pub fn claim(&self, name: &MachineName, holder: &str) -> Result<(Claim, Record), Error> {
         self.read(name)?;
         let Some(claim) = self.lock(name)? else { return Err(self.missing(name)) };
         let record = self.read(name)?;
-        claim.write("holder", holder.as_bytes())?;
+        if let Some(intent) = claim.intent()? {
+            return Err(Error::Unfinished { name: name.clone(), verb: intent.verb().to_owned() });
+        }
+        claim.note(holder);
         Ok((claim, record))
     }
 
@@ -256,7 +318,7 @@ impl Records {
     /// # Errors
     /// [`Error::Missing`], [`Error::Damaged`].
     pub fn read(&self, name: &MachineName) -> Result<Record, Error> {
-        read_json(&self.folder(name).join("machine.json"))?.ok_or_else(|| self.missing(name))
+        read_json(&self.folder(name).join(RECORD))?.ok_or_else(|| self.missing(name))
     }
 
     /// Reads the definition of a machine, also of one that is being made.
@@ -265,11 +327,11 @@ impl Records {
     /// [`Error::Missing`], [`Error::Damaged`].
     pub fn definition(&self, name: &MachineName) -> Result<Definition, Error> {
         let folder = self.folder(name);
-        if let Some(record) = read_json::<Record>(&folder.join("machine.json"))? {
+        if let Some(record) = read_json::<Record>(&folder.join(RECORD))? {
             return Ok(record.definition);
         }
-        let partial: Option<Partial> = read_json(&folder.join("partial.json"))?;
-        partial.map(|partial| partial.definition).ok_or_else(|| self.missing(name))
+        let intent = read_intent(&folder)?;
+        intent.and_then(|intent| intent.definition().cloned()).ok_or_else(|| self.missing(name))
     }
 
     /// Lists the whole machines by name.
@@ -279,25 +341,26 @@ impl Records {
     pub fn list(&self) -> Result<Vec<Record>, Error> {
         let mut records = Vec::new();
         for name in self.names()? {
-            if let Some(record) = read_json(&self.folder(&name).join("machine.json"))? {
+            if let Some(record) = read_json(&self.folder(&name).join(RECORD))? {
                 records.push(record);
             }
         }
         Ok(records)
     }
 
-    /// Claims every half-made machine whose maker is dead.
+    /// Claims every machine with which a verb has begun something whose process is dead.
     ///
     /// # Errors
     /// Where the folder cannot be read.
-    pub fn abandoned(&self) -> Result<Vec<Claim>, Error> {
+    pub fn unfinished(&self) -> Result<Vec<Claim>, Error> {
+        self.sweep();
         let mut claims = Vec::new();
         for name in self.names()? {
-            if self.folder(&name).join("machine.json").exists() {
+            if is_settled(&self.folder(&name)) {
                 continue;
             }
             if let Ok(Some(claim)) = self.lock(&name)
-                && !claim.folder.join("machine.json").exists()
+                && !is_settled(&claim.folder)
             {
                 claims.push(claim);
             }
@@ -336,42 +399,85 @@ impl Claim {
         &self.name
     }
 
-    /// Reads what must be undone, none where nothing was begun.
+    /// Tells whether the machine has a record.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.folder.join(RECORD).exists()
+    }
+
+    /// Reads what was begun, none where nothing was.
     ///
     /// # Errors
     /// [`Error::Damaged`].
-    pub fn partial(&self) -> Result<Option<Partial>, Error> {
-        read_json(&self.folder.join("partial.json"))
+    pub fn intent(&self) -> Result<Option<Intent>, Error> {
+        read_intent(&self.folder)
     }
 
-    /// Writes down what must be undone, before it is begun.
+    /// Writes down what is begun, before its first step; synced when this returns.
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn begin(&self, partial: &Partial) -> Result<(), Error> {
-        self.write_json("partial.json", partial)
+    pub fn begin(&self, intent: &Intent) -> Result<(), Error> {
+        self.write_json(JOURNAL, intent)
     }
 
-    /// Makes the machine a whole one.
+    /// Writes down that what was begun has ended.
+    ///
+    /// # Errors
+    /// Where the intent cannot be removed.
+    pub fn end(&self) -> Result<(), Error> {
+        for file in [JOURNAL, PARTIAL] {
+            let path = self.folder.join(file);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&path, "removing the file")(error));
+                }
+                _ => {}
+            }
+        }
+        for file in [JOURNAL, RECORD] {
+            let _ = fs::remove_file(self.folder.join(format!("{file}{WRITING}")));
+        }
+        let _ = fs::remove_file(self.folder.join("holder"));
+        self.sync()
+    }
+
+    /// Makes the machine a whole one with this record, and ends what was begun.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn commit(&self, record: &Record) -> Result<(), Error> {
-        self.write_json("machine.json", record)?;
-        let _ = fs::remove_file(self.folder.join("partial.json"));
-        let _ = fs::remove_file(self.folder.join("holder"));
-        Ok(())
+        self.write_json(RECORD, record)?;
+        self.end()
     }
 
-    /// Makes a whole machine a half-removed one.
+    /// Makes a whole machine one that is being removed.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn uncommit(&self, partial: &Partial) -> Result<(), Error> {
-        self.begin(partial)?;
-        let path = self.folder.join("machine.json");
+        self.begin(&Intent::Remove(partial.clone()))?;
+        let path = self.folder.join(RECORD);
         fs::remove_file(&path).map_err(failed(&path, "removing the file"))?;
         self.sync()
+    }
+
+    /// Gives the machine's folder another name, which nobody has; it stays locked.
+    ///
+    /// # Errors
+    /// [`Error::Taken`].
+    pub(super) fn rename(&mut self, records: &Records, name: &MachineName) -> Result<(), Error> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        let folder = records.folder(name);
+        match renameat_with(CWD, &self.folder, CWD, &folder, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => return Err(Error::Taken { name: name.clone() }),
+            Err(errno) => return Err(failed(&folder, "renaming the folder")(errno.into())),
+        }
+        (self.folder, self.name) = (folder, name.clone());
+        File::open(&records.folder)
+            .and_then(|above| above.sync_all())
+            .map_err(failed(&records.folder, "syncing the folder"))
     }
 
     /// Removes the machine's folder and gives the name free.
@@ -389,16 +495,25 @@ impl Claim {
         self.write(file, &text)
     }
 
+    /// Says in words who has it; a dead one's words are believed of nobody.
+    fn note(&self, holder: &str) {
+        let _ = fs::write(self.folder.join("holder"), holder);
+    }
+
+    /// Writes a file under a name that only the lock's holder writes: what a killed one left is written over.
     fn write(&self, file: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.folder.join(file);
+        let new = self.folder.join(format!("{file}{WRITING}"));
         let write = || {
-            let mut temporary = tempfile::NamedTempFile::new_in(&self.folder)?;
+            let mut temporary = File::create(&new)?;
             temporary.write_all(bytes)?;
-            temporary.as_file().sync_all()?;
-            temporary.persist(&path)?;
-            Ok(())
+            temporary.sync_all()?;
+            fs::rename(&new, &path)
         };
-        write().map_err(failed(&path, "writing the file"))?;
+        write().map_err(|error| {
+            let _ = fs::remove_file(&new);
+            failed(&path, "writing the file")(error)
+        })?;
         self.sync()
     }
 
@@ -407,6 +522,20 @@ impl Claim {
             .and_then(|folder| folder.sync_all())
             .map_err(failed(&self.folder, "syncing the folder"))
     }
+}
+
+/// Tells whether a machine is whole and nothing was begun with it.
+fn is_settled(folder: &Path) -> bool {
+    let has = |file: &str| folder.join(file).exists();
+    let writing = |file: &str| has(&format!("{file}{WRITING}"));
+    has(RECORD) && !has(JOURNAL) && !has(PARTIAL) && !writing(JOURNAL) && !writing(RECORD)
+}
+
+fn read_intent(folder: &Path) -> Result<Option<Intent>, Error> {
+    if let Some(intent) = read_json(&folder.join(JOURNAL))? {
+        return Ok(Some(intent));
+    }
+    Ok(read_json::<Partial>(&folder.join(PARTIAL))?.map(Intent::Create))
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
@@ -492,19 +621,72 @@ mod tests {
             building: "/b".into(),
             inode: Some(7),
             volumes: Vec::new(),
+            snapshots: Vec::new(),
+            verb: None,
         };
-        records.claim_new(&name, "dead", no_undo).unwrap().begin(&partial).unwrap();
-        assert_eq!(records.abandoned().unwrap().len(), 1);
+        let intent = Intent::Create(partial);
+        records.claim_new(&name, "dead", no_undo).unwrap().begin(&intent).unwrap();
+        assert_eq!(records.unfinished().unwrap().len(), 1);
         let mut undone = None;
         let claim = records
             .claim_new::<Error>(&name, "new", |claim| {
-                undone = claim.partial()?;
+                undone = claim.intent()?;
                 claim.release()
             })
             .unwrap();
-        assert_eq!(undone, Some(partial));
-        assert!(records.abandoned().unwrap().is_empty(), "a held claim was taken for abandoned");
+        assert_eq!(undone, Some(intent));
+        assert!(records.unfinished().unwrap().is_empty(), "a held claim was taken for abandoned");
         drop(claim);
+    }
+
+    #[test]
+    fn what_a_version_of_before_left_is_read() {
+        let state = tempfile::tempdir().unwrap();
+        let records = Records::new(state.path());
+        let name = MachineName::new("a").unwrap();
+        fs::create_dir_all(records.folder(&name)).unwrap();
+        let value = serde_json::json!({"definition": definition(&name), "building": "/b", "inode": 7});
+        fs::write(records.folder(&name).join(PARTIAL), value.to_string()).unwrap();
+        let claim = records.unfinished().unwrap().pop().unwrap();
+        let Some(Intent::Create(partial)) = claim.intent().unwrap() else { panic!("not read") };
+        assert_eq!((partial.inode, partial.volumes), (Some(7), Vec::new()));
+    }
+
+    #[test]
+    fn a_machine_with_something_begun_is_listed_and_not_changed() {
+        let state = tempfile::tempdir().unwrap();
+        let records = Records::new(state.path());
+        let name = MachineName::new("a").unwrap();
+        records.claim_new(&name, "one", no_undo).unwrap().commit(&record(&name)).unwrap();
+        assert!(records.unfinished().unwrap().is_empty());
+        let (claim, _) = records.claim(&name, "two").unwrap();
+        claim.begin(&Intent::Forget { folders: Vec::new() }).unwrap();
+        assert!(records.unfinished().unwrap().is_empty(), "its holder lives");
+        drop(claim);
+        assert_eq!(records.list().unwrap().len(), 1);
+        let error = records.claim(&name, "three").unwrap_err();
+        assert_eq!(error.to_string(), "an earlier `snapshot remove` of it is not ended");
+        let claim = records.unfinished().unwrap().pop().unwrap();
+        claim.end().unwrap();
+        drop(claim);
+        // a killed writer's file is no reason to refuse, and is swept
+        fs::write(records.folder(&name).join("journal.json.new"), "{").unwrap();
+        records.claim(&name, "four").unwrap();
+        assert_eq!(records.unfinished().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_was_never_named_is_swept_unless_its_maker_lives() {
+        let state = tempfile::tempdir().unwrap();
+        let records = Records::new(state.path());
+        let name = MachineName::new("a").unwrap();
+        fs::create_dir_all(&records.folder).unwrap();
+        let (path, lock) = records.new_folder(&name).unwrap().unwrap();
+        records.unfinished().unwrap();
+        assert!(path.exists());
+        drop(lock);
+        records.unfinished().unwrap();
+        assert!(!path.exists());
     }
 
     #[test]
@@ -513,7 +695,7 @@ mod tests {
         let records = Records::new(state.path());
         let name = MachineName::new("a").unwrap();
         fs::create_dir_all(records.folder(&name)).unwrap();
-        fs::write(records.folder(&name).join("machine.json"), "{").unwrap();
+        fs::write(records.folder(&name).join(RECORD), "{").unwrap();
         let error = records.read(&name).unwrap_err();
         assert!(error.to_string().ends_with("a/machine.json is damaged"), "{error}");
         assert_eq!(error.class(), Class::State);

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd as _, BorrowedFd},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -24,6 +24,7 @@ use super::{
     entry::{Entry, Kind, Meta, Segment},
     pack::open_folder,
     plan::Plan,
+    whole::has_gone,
 };
 use crate::host::{
     clonable::{self, BLOCK, share},
@@ -41,7 +42,12 @@ pub enum Bytes {
         shared: bool,
     },
     /// In the files of a tree.
-    Tree(File),
+    Tree {
+        /// The tree.
+        tree: File,
+        /// Files can share extents with its files.
+        shared: bool,
+    },
 }
 
 impl Bytes {
@@ -49,7 +55,7 @@ impl Bytes {
     pub fn shares_with(&self, folder: &Path) -> bool {
         match self {
             Self::Data { source, shared } => *shared && clonable::shares_with(source.file(), folder),
-            Self::Tree(_) => false,
+            Self::Tree { .. } => false,
         }
     }
 
@@ -65,7 +71,28 @@ impl Bytes {
 ///
 /// # Errors
 /// Of the first path that cannot be made, with the path.
-pub fn make(plan: &Plan<'_>, sources: &[Bytes], tree: &Path) -> Result<(), (std::path::PathBuf, io::Error)> {
+pub fn make(plan: &Plan<'_>, sources: &[Bytes], tree: &Path) -> Result<(), (PathBuf, io::Error)> {
+    make_over(plan, sources, tree, None)
+}
+
+/// Makes the paths of a plan in a folder that has some: folders that are there stay. With a list, what has gone from
+/// its source in the meantime is written there and passed over.
+///
+/// # Errors
+/// Of the first path that cannot be made, with the path.
+pub fn make_over(
+    plan: &Plan<'_>,
+    sources: &[Bytes],
+    tree: &Path,
+    gone: Option<&Mutex<Vec<PathBuf>>>,
+) -> Result<(), (PathBuf, io::Error)> {
+    let passed = |path: &Path, error: io::Error| match gone {
+        Some(gone) if has_gone(&error) => {
+            gone.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+            Ok(())
+        }
+        _ => Err((path.to_owned(), error)),
+    };
     let top = openat(CWD, tree, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| (tree.to_owned(), errno.into()))?;
     let top = top.as_fd();
@@ -74,16 +101,19 @@ pub fn make(plan: &Plan<'_>, sources: &[Bytes], tree: &Path) -> Result<(), (std:
         |error: io::Error| (path, error)
     };
     for entry in plan.folders.iter().filter(|entry| !entry.path.as_os_str().is_empty()) {
-        mkdirat(top, &entry.path, Mode::from_raw_mode(0o700)).map_err(|errno| at(entry)(errno.into()))?;
+        match mkdirat(top, &entry.path, Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(at(entry)(errno.into())),
+        }
     }
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
-    let first: Mutex<Option<(std::path::PathBuf, io::Error)>> = Mutex::new(None);
+    let first: Mutex<Option<(PathBuf, io::Error)>> = Mutex::new(None);
     let work = || {
         let mut piece = Buffer::default();
         while !failed.load(Ordering::Relaxed) {
             let Some(range) = plan.work.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-            if let Err(problem) = paths(&plan.others[range.clone()], sources, top, &mut piece) {
+            if let Err(problem) = paths(&plan.others[range.clone()], sources, top, (&mut piece, &passed)) {
                 failed.store(true, Ordering::Relaxed);
                 first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);
             }
@@ -99,8 +129,10 @@ pub fn make(plan: &Plan<'_>, sources: &[Bytes], tree: &Path) -> Result<(), (std:
         return Err(problem);
     }
     for (path, first) in &plan.links {
-        linkat(top, *first, top, *path, AtFlags::empty())
-            .map_err(|errno| (path.to_path_buf(), errno.into()))?;
+        match linkat(top, *first, top, *path, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(errno) => passed(path, errno.into())?,
+        }
     }
     // last of all, and the innermost first: what is made in a folder changes its time
     for entry in plan.folders.iter().rev() {
@@ -109,18 +141,23 @@ pub fn make(plan: &Plan<'_>, sources: &[Bytes], tree: &Path) -> Result<(), (std:
     Ok(())
 }
 
+/// What is done about a path that cannot be made.
+type Passed<'a> = dyn Fn(&Path, io::Error) -> Result<(), (PathBuf, io::Error)> + Sync + 'a;
+
 /// Makes paths of one folder.
 fn paths(
     others: &[(usize, &Entry)],
     sources: &[Bytes],
     top: BorrowedFd<'_>,
-    piece: &mut Buffer,
-) -> Result<(), (std::path::PathBuf, io::Error)> {
+    (piece, passed): (&mut Buffer, &Passed<'_>),
+) -> Result<(), (PathBuf, io::Error)> {
     let Some((_, first)) = others.first() else { return Ok(()) };
     let above = first.path.parent().unwrap_or(Path::new(""));
     let folder = open_folder(&top, above).map_err(|error| (above.to_owned(), error))?;
     for (layer, entry) in others {
-        one(entry, &sources[*layer], &folder, piece).map_err(|error| (entry.path.clone(), error))?;
+        if let Err(error) = one(entry, &sources[*layer], &folder, piece) {
+            passed(&entry.path, error)?;
+        }
     }
     Ok(())
 }
@@ -162,9 +199,14 @@ fn fill(
     let own;
     let (from, shared) = match source {
         Bytes::Data { source, shared } => (source, *shared),
-        Bytes::Tree(tree) => {
+        Bytes::Tree { tree, shared } => {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            own = Source::new(openat(tree, &entry.path, flags, Mode::empty())?.into(), None);
+            let file_of_tree: File = openat(tree, &entry.path, flags, Mode::empty())?.into();
+            // all of it, holes too
+            if *shared && size >= LARGE && share(&file_of_tree, 0, 0, file, 0).is_ok() {
+                return Ok(());
+            }
+            own = Source::new(file_of_tree, None);
             (&own, false)
         }
     };

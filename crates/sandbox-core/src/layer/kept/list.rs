@@ -146,7 +146,8 @@ impl Layers {
         self.make("partial")?;
         remove(&partial)?;
         fs::rename(&place, &partial).map_err(LayerError::io(&place, "moving the layer away"))?;
-        remove(&partial)
+        remove(&partial)?;
+        self.remove_spare(made.id)
     }
 
     /// Removes every layer that nobody needs, with those on it first, and that is older than a moment; with `dry` it
@@ -220,8 +221,10 @@ impl Layers {
 
     /// Tells whether a build uses a layer, or builds it.
     fn in_use(&self, id: Id) -> bool {
-        File::open(self.place(id).join("layer.json"))
-            .is_ok_and(|file| flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err())
+        let Ok(file) = File::open(self.place(id).join("layer.json")) else { return false };
+        let used = flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err();
+        let _ = flock(file.as_fd(), FlockOperation::Unlock);
+        used
     }
 }
 

@@ -9,6 +9,7 @@
 //!   claims/<id>         who builds it, in words; locked (flock) by the builder
 //!   partial/<id>        one that is being written or removed
 //!   locks/<digest>      a lock file that was built from, and the layers that it needs
+//!   spares/<id>         a whole tree of a layer, made ahead where that saves time
 //! ```
 //!
 //! A layer gets its name by rename, when all of it is on disk. Whoever dies leaves a folder in `partial` whose claim
@@ -22,7 +23,9 @@ mod error;
 mod list;
 mod pack;
 mod plan;
+mod spare;
 mod walk;
+pub mod whole;
 
 use std::{
     fmt,
@@ -108,7 +111,14 @@ pub struct Held {
     /// What it is.
     pub made: Made,
     folder: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // closing is not enough: a child that another thread is about to start has the file too until it executes
+        let _ = flock(self.lock.as_fd(), FlockOperation::Unlock);
+    }
 }
 
 /// The folder of all layers.
@@ -169,7 +179,7 @@ impl Layers {
         if !same_file(&lock, &path) {
             return self.hold(id);
         }
-        Ok(Some(Held { made, folder, _lock: lock }))
+        Ok(Some(Held { made, folder, lock }))
     }
 
     /// Holds a layer with all below it, the lowest first; none where one of them is missing.
@@ -295,6 +305,9 @@ impl Layers {
     /// [`LayerError::Damaged`], [`LayerError::Io`].
     pub fn lay_out(&self, stack: &[Held], tree: &Path) -> Result<LaidOut, LayerError> {
         if let Some(top) = stack.last() {
+            if self.take_spare(top.made.id, tree) {
+                return Ok(LaidOut::Ahead);
+            }
             let from = top.folder.join("tree");
             if clonable::is_subvolume(&from) && snapshot_over(&from, tree).is_ok() {
                 return Ok(LaidOut::Snapshot);
@@ -340,7 +353,7 @@ impl Layers {
                 count += 1;
             }
         }
-        Ok(count)
+        Ok(count + self.recover_spares()?)
     }
 
     /// Lists what in a folder is named as layers are.
@@ -381,6 +394,8 @@ fn kept_whole(tree: &Path, place: &Path) -> Result<bool, LayerError> {
 pub enum LaidOut {
     /// A snapshot of a subvolume.
     Snapshot,
+    /// A tree that was made ahead, of files that share their bytes with the layers.
+    Ahead,
     /// Files that share their bytes with the layers.
     Shared,
     /// Copies.
@@ -410,7 +425,7 @@ fn read(held: &Held) -> io::Result<(Vec<entry::Entry>, copy::Bytes)> {
     if tree.exists() {
         let now = Walk::of(&tree, BESIDE)?;
         let entries = pack::entries(&tree, &now.since(&Walk::default()), None)?;
-        return Ok((entries, copy::Bytes::Tree(File::open(tree)?)));
+        return Ok((entries, copy::Bytes::Tree { tree: File::open(tree)?, shared: false }));
     }
     let path = held.folder.join("data");
     let entries = entry::read(&fs::read(held.folder.join("manifest"))?)?;

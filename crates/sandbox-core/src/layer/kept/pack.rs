@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     os::unix::ffi::OsStrExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, SeekFrom, Stat, openat, readlinkat, seek};
@@ -14,6 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, SeekFrom, Stat, openat, readlinkat
 use super::{
     entry::{Entry, Kind, Meta, Segment},
     walk::{Change, Seen},
+    whole::has_gone,
 };
 use crate::host::{
     clonable::{BLOCK, share},
@@ -31,7 +32,26 @@ pub fn open_folder(tree: &impl std::os::fd::AsFd, path: &Path) -> io::Result<Fil
 }
 
 /// Lists the entries of a tree's changes. The data of files is where [`Data`] puts it, or in the files themselves.
-pub fn entries(tree: &Path, changes: &[Change<'_>], mut data: Option<&mut Data>) -> io::Result<Vec<Entry>> {
+pub fn entries(tree: &Path, changes: &[Change<'_>], data: Option<&mut Data>) -> io::Result<Vec<Entry>> {
+    entries_of(tree, changes, data, None)
+}
+
+/// Lists the same of a tree in which others are at work: what has gone in the meantime is left out and written to a
+/// list. The data of files is in the files themselves.
+pub fn entries_of_live(
+    tree: &Path,
+    changes: &[Change<'_>],
+    gone: &mut Vec<PathBuf>,
+) -> io::Result<Vec<Entry>> {
+    entries_of(tree, changes, None, Some(gone))
+}
+
+fn entries_of(
+    tree: &Path,
+    changes: &[Change<'_>],
+    mut data: Option<&mut Data>,
+    mut gone: Option<&mut Vec<PathBuf>>,
+) -> io::Result<Vec<Entry>> {
     let top = openat(CWD, tree, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut groups = Groups::default();
     let mut folder = (Path::new("").to_owned(), open_folder(&top, Path::new(""))?);
@@ -47,10 +67,16 @@ pub fn entries(tree: &Path, changes: &[Change<'_>], mut data: Option<&mut Data>)
             Change::Made(seen) => seen,
         };
         let above = seen.path.parent().unwrap_or(Path::new(""));
-        if folder.0 != above {
-            folder = (above.to_owned(), open_folder(&top, above)?);
+        let mut listed = || {
+            if folder.0 != above {
+                folder = (above.to_owned(), open_folder(&top, above)?);
+            }
+            entry(&folder.1, seen, &mut groups, data.as_deref_mut())
+        };
+        match (listed(), &mut gone) {
+            (Err(error), Some(gone)) if has_gone(&error) => gone.push(seen.path.clone()),
+            (listed, _) => entries.push(listed?),
         }
-        entries.push(entry(&folder.1, seen, &mut groups, data.as_deref_mut())?);
     }
     Ok(entries)
 }

@@ -61,10 +61,28 @@ impl Walk {
     /// # Errors
     /// What stat(2) and getdents(2) say.
     pub fn of(tree: &Path, but: &str) -> io::Result<Self> {
+        Self::of_all(tree, but, false)
+    }
+
+    /// Looks at a whole tree in which others are at work: what goes while it is looked at is not seen.
+    ///
+    /// # Errors
+    /// What stat(2) and getdents(2) say otherwise.
+    pub fn of_live(tree: &Path) -> io::Result<Self> {
+        Self::of_all(tree, "", true)
+    }
+
+    /// Lists what is seen, in the order of the paths' bytes.
+    #[must_use]
+    pub fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
+
+    fn of_all(tree: &Path, but: &str, live: bool) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let top = openat(CWD, tree, flags, Mode::empty())?;
         let mut seen = vec![Seen { path: PathBuf::new(), stat: statat(&top, ".", AtFlags::empty())? }];
-        below(&top, Path::new(""), but, &mut seen)?;
+        below(&top, Path::new(""), (but, live), &mut seen)?;
         seen.sort_unstable_by(|a, b| order(&a.path, &b.path));
         let last = seen.iter().map(|seen| changed(&seen.stat)).max().unwrap_or(0);
         Ok(Self { seen, last })
@@ -120,18 +138,24 @@ fn same(a: &Stat, b: &Stat) -> bool {
     (a.st_ino, a.st_mode, a.st_size, changed(a)) == (b.st_ino, b.st_mode, b.st_size, changed(b))
 }
 
-fn below(folder: &OwnedFd, path: &Path, but: &str, seen: &mut Vec<Seen>) -> io::Result<()> {
+fn below(folder: &OwnedFd, path: &Path, (but, live): (&str, bool), seen: &mut Vec<Seen>) -> io::Result<()> {
     for (name, _) in entries(folder)? {
         if name == Path::new(but) && path == Path::new("") {
             continue;
         }
-        let stat = statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = match statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(rustix::io::Errno::NOENT) if live => continue,
+            stat => stat?,
+        };
         let path = path.join(&name);
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         seen.push(Seen { path: path.clone(), stat });
         if is_folder {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            below(&openat(folder.as_fd(), &name, flags, Mode::empty())?, &path, but, seen)?;
+            match openat(folder.as_fd(), &name, flags, Mode::empty()) {
+                Err(errno) if live && super::whole::has_gone(&errno.into()) => {}
+                inner => below(&inner?, &path, (but, live), seen)?,
+            }
         }
     }
     Ok(())

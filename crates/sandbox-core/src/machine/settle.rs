@@ -1,0 +1,328 @@
+//! What dead verbs left, ended: undone or completed, as their intents say.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use super::{
+    frozen,
+    journal::{Change, Ending, Intent, Moved, Partial, Settled},
+    life::{LifeError, Machines, Volumes, beside, move_into_place, remove_tree},
+    record::{self, Claim, Record},
+    snapshot::{self, Restoring, Taking},
+    volume,
+};
+use crate::{
+    Error, Result, error::Context as _, host::clonable, layer::kept::whole, name::MachineName, report::Event,
+};
+
+/// How long a machine that nobody wants has to shut down.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why something is not ended.
+pub(super) enum Unsettled {
+    Record(record::Error),
+    Other(Error),
+}
+
+impl From<record::Error> for Unsettled {
+    fn from(error: record::Error) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl From<Error> for Unsettled {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Unsettled {
+    /// Says what was being done.
+    pub(super) fn during(self, verb: &'static str, subject: String) -> Error {
+        match self {
+            Self::Record(cause) => Error::new(verb, subject, cause),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+impl Machines<'_> {
+    /// Ends what verbs began that died, and says so; what cannot be ended now is warned of and stays.
+    ///
+    /// # Errors
+    /// Where the records cannot be read.
+    pub fn recover(&self) -> Result<Vec<Settled>> {
+        let mut all = Vec::new();
+        for claim in self.claimed(None)? {
+            let name = claim.name().clone();
+            match self.settle(claim) {
+                Ok(None) => {}
+                Ok(Some(settled)) => {
+                    self.reporter.report(Event::Notice { text: said(&settled) });
+                    all.push(settled);
+                }
+                Err(error) => {
+                    let error = error.during("clean up", format!("machine `{name}`"));
+                    let cause: &dyn std::error::Error = &error;
+                    let cause = cause.source().map(ToString::to_string).unwrap_or_default();
+                    let text = format!("{error}: {cause}; `sandbox repair {name}` says more");
+                    self.reporter.report(Event::Warning { text });
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Ends what verbs began that died, of one machine or of all, and says what it did; with `dry` only what it would.
+    ///
+    /// # Errors
+    /// The first thing that cannot be ended, after the others were.
+    pub fn repair(&self, name: Option<&MachineName>, dry: bool) -> Result<Vec<Settled>> {
+        let mut all = Vec::new();
+        let mut first = None;
+        for claim in self.claimed(name)? {
+            let name = claim.name().clone();
+            let subject = || format!("machine `{name}`");
+            if dry {
+                if let Some(intent) = claim.intent().during("repair", subject())? {
+                    let ending = intent.ending(claim.is_whole());
+                    all.push(Settled { name, verb: intent.verb().to_owned(), ending });
+                }
+                continue;
+            }
+            match self.settle(claim) {
+                Ok(settled) => all.extend(settled),
+                Err(error) => drop(first.get_or_insert(error.during("repair", subject()))),
+            }
+        }
+        first.map_or(Ok(all), Err)
+    }
+
+    /// Claims what is unfinished; what was begun and has no intent yet comes first: it may hold a name that another
+    /// needs.
+    fn claimed(&self, name: Option<&MachineName>) -> Result<Vec<Claim>> {
+        let claims = self.records.unfinished().during("read", "the machines' records")?;
+        let mut claims: Vec<_> =
+            claims.into_iter().filter(|claim| name.is_none_or(|name| claim.name() == name)).collect();
+        claims.sort_by_key(|claim| claim.intent().is_ok_and(|intent| intent.is_some()));
+        Ok(claims)
+    }
+
+    /// Ends what was begun with a claimed machine; none where it was nothing yet.
+    pub(super) fn settle(&self, mut claim: Claim) -> Result<Option<Settled>, Unsettled> {
+        let whole = claim.is_whole();
+        let Some(intent) = claim.intent()? else {
+            if whole {
+                claim.end()?
+            } else {
+                claim.release()?
+            }
+            return Ok(None);
+        };
+        let settled = Settled {
+            name: claim.name().clone(),
+            verb: intent.verb().to_owned(),
+            ending: intent.ending(whole),
+        };
+        let subject = format!("machine `{}`", claim.name());
+        match intent {
+            Intent::Create(_) | Intent::Remove(_) if whole => claim.end()?,
+            Intent::Create(partial) | Intent::Remove(partial) => self.take_away(claim, &partial)?,
+            Intent::Change(mut change) => self.arrive(&mut claim, &mut change)?,
+            Intent::Snapshot(taking) => {
+                abandon(&taking).during("clean up", subject)?;
+                claim.end()?;
+            }
+            Intent::Restore(restoring) => {
+                put_in_place(&restoring).during("clean up", subject)?;
+                claim.end()?;
+            }
+            Intent::Forget { folders } => {
+                folders.iter().try_for_each(|folder| snapshot::remove(folder)).during("clean up", subject)?;
+                claim.end()?;
+            }
+            Intent::Freeze { cgroup } => {
+                frozen::thaw(&cgroup).during("let go on", subject)?;
+                claim.end()?;
+            }
+        }
+        Ok(Some(settled))
+    }
+
+    /// Takes away all that belongs to a claimed name: the machine, its configuration, its tree, its folder.
+    pub(super) fn take_away(&self, claim: Claim, partial: &Partial) -> Result<(), Unsettled> {
+        let definition = &partial.definition;
+        let subject = || format!("machine `{}`", definition.name);
+        let backend = self.backend(definition.backend).during("remove", subject())?;
+        backend.stop(definition, PATIENCE, self.reporter)?;
+        backend.undefine(definition)?;
+        for tree in [&partial.building, &definition.tree, &beside(&definition.tree, "removing")] {
+            let ours = clonable::identity(tree).is_ok_and(|found| Some(found) == partial.inode);
+            if ours || *tree != definition.tree {
+                remove_tree(tree, &beside(&definition.tree, "removing")).during("remove", subject())?;
+            }
+        }
+        for folder in &partial.snapshots {
+            snapshot::remove_all(folder).during("remove", subject())?;
+        }
+        volume::remove(&partial.volumes)
+            .map_err(|source| LifeError::Io {
+                path: self.records.volumes(&definition.name),
+                doing: "removing the volumes",
+                source,
+            })
+            .during("remove", subject())?;
+        claim.release()?;
+        Ok(())
+    }
+
+    /// Makes a claimed machine what it shall be, or, where that fails, what it was before.
+    ///
+    /// Everything that can be known to fail is asked before; the machine does not run, unless nothing but its
+    /// settings change.
+    ///
+    /// # Errors
+    /// The first error; then the machine is as it was, or the next command makes it so.
+    pub fn change(&self, claim: &mut Claim, change: Change) -> Result<()> {
+        let subject = format!("machine `{}`", change.from.definition.name);
+        claim.begin(&Intent::Change(Box::new(change.clone()))).during("change", subject.clone())?;
+        let mut change = change;
+        self.arrive(claim, &mut change).map_err(|error| {
+            let back = &mut change.back();
+            // the first error is the one to show; what cannot be undone now is undone by the next command
+            if claim.begin(&Intent::Change(Box::new(back.clone()))).is_ok() {
+                let _ = self.arrive(claim, back);
+            }
+            error.during("change", subject)
+        })
+    }
+
+    /// Does what is left of a change; every step may have been done.
+    fn arrive(&self, claim: &mut Claim, change: &mut Change) -> Result<(), Unsettled> {
+        let (from, to) = (change.from.definition.clone(), change.to.definition.clone());
+        let subject = || format!("machine `{}`", to.name);
+        let mut old_name = None;
+        if from.name != to.name {
+            if *claim.name() != to.name {
+                claim.rename(&self.records, &to.name)?;
+            }
+            // nobody takes it before this is done: it may have to be gone back to
+            old_name = self.records.claim_new::<record::Error>(&from.name, "a rename", |_| Ok(())).ok();
+        }
+        if from.name != to.name || from.backend != to.backend {
+            self.backend(from.backend).during("change", subject())?.undefine(&from)?;
+        }
+        for at in 0..change.moves.len() {
+            self.bring(claim, change, at)?;
+        }
+        if from.name != to.name {
+            super::identity::rename(&from.name, &to).during("rename", subject())?;
+        }
+        self.backend(to.backend).during("change", subject())?.define(&to)?;
+        claim.commit(&change.to)?;
+        if let Some(reserved) = old_name {
+            let _ = reserved.release();
+        }
+        Ok(())
+    }
+
+    /// Brings one folder of a change to its place: by rename, or by a copy that is whole before it has the name.
+    fn bring(&self, claim: &Claim, change: &mut Change, at: usize) -> Result<(), Unsettled> {
+        let subject = format!("machine `{}`", change.to.definition.name);
+        let Moved { from, to, inode, copy } = change.moves[at].clone();
+        let is =
+            |path: &Path, number: Option<u64>| number.is_some() && clonable::identity(path).ok() == number;
+        if is(&to, Some(inode)) || is(&to, copy) {
+            if is(&from, Some(inode)) {
+                remove_tree(&from, &beside(&from, "removing")).during("change", subject)?;
+            }
+            return Ok(());
+        }
+        if !is(&from, Some(inode)) {
+            return Err(LifeError::Lost { path: from }).during("change", subject)?;
+        }
+        let failed = |path: &Path, doing| {
+            let path = path.to_owned();
+            move |source| LifeError::Io { path, doing, source }
+        };
+        if let Some(above) = to.parent() {
+            make_folders(above)
+                .map_err(failed(above, "making the folder"))
+                .during("change", subject.clone())?;
+        }
+        match move_into_place(&from, &to) {
+            Err(LifeError::Io { source, .. }) if source.raw_os_error() == Some(libc::EXDEV) => {}
+            moved => return Ok(moved.during("change", subject)?),
+        }
+        let building = beside(&to, "building");
+        remove_tree(&building, &beside(&to, "removing")).during("change", subject.clone())?;
+        whole::copy(&from, &building)
+            .map_err(|(path, source)| LifeError::Io { path, doing: "copying the tree", source })
+            .during("change", subject.clone())?;
+        change.moves[at].copy = clonable::identity(&building).ok();
+        claim.begin(&Intent::Change(Box::new(change.clone())))?;
+        move_into_place(&building, &to).during("change", subject.clone())?;
+        remove_tree(&from, &beside(&from, "removing")).during("change", subject)?;
+        Ok(())
+    }
+
+    /// Says what must be taken away of a whole machine.
+    pub(super) fn partial(&self, record: &Record, volumes: Volumes) -> Partial {
+        let definition = &record.definition;
+        let folders = snapshot::folders(self.records.state(), &definition.name, &definition.tree);
+        Partial {
+            building: beside(&definition.tree, "building"),
+            definition: definition.clone(),
+            inode: clonable::identity(&definition.tree).ok(),
+            volumes: match volumes {
+                Volumes::Kept => Vec::new(),
+                Volumes::Removed => volume::present(&self.records.volumes(&definition.name)),
+            },
+            snapshots: folders.into_iter().filter(|folder| folder.exists()).collect(),
+            verb: None,
+        }
+    }
+}
+
+/// Says what was done, in words.
+#[must_use]
+pub fn said(settled: &Settled) -> String {
+    let Settled { name, verb, ending } = settled;
+    match (ending, verb.as_str()) {
+        (Ending::Undone, "create" | "clone" | "fork" | "import") => {
+            format!("cleaned up the half-made machine `{name}` (`{verb}` had died)")
+        }
+        (Ending::Undone, _) => format!("undid a `{verb}` of machine `{name}` that had died"),
+        (Ending::Completed, _) => format!("completed a `{verb}` of machine `{name}` that had died"),
+    }
+}
+
+/// Takes away what a dead taker of a snapshot left, and lets the machine go on.
+fn abandon(taking: &Taking) -> Result<(), LifeError> {
+    if let Some(cgroup) = &taking.frozen {
+        frozen::thaw(cgroup)?;
+    }
+    snapshot::remove(&taking.building)
+}
+
+/// Puts whole copies in their places, or takes away those that are not whole.
+pub(super) fn put_in_place(restoring: &Restoring) -> Result<(), LifeError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    for swap in &restoring.swaps {
+        let there = clonable::identity(&swap.place).ok();
+        if restoring.ready && swap.inode.is_some() && there != swap.inode {
+            let flags = if there.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+            renameat_with(CWD, &swap.copy, CWD, &swap.place, flags).map_err(|errno| LifeError::Io {
+                path: swap.place.clone(),
+                doing: "putting the snapshot in its place",
+                source: errno.into(),
+            })?;
+        }
+        remove_tree(&swap.copy, &beside(&swap.place, "removing"))?;
+    }
+    Ok(())
+}
+
+fn make_folders(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
