@@ -54,11 +54,13 @@ pub struct Create {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
-    /// The first that this host can run: nspawn, direct
+    /// The first that this host can run: nspawn, lxc, direct
     #[default]
     Auto,
     /// systemd-nspawn under systemd-machined
     Nspawn,
+    /// LXC: an unprivileged container that root starts
+    Lxc,
     /// systemd-nspawn under a supervisor of ours
     Direct,
 }

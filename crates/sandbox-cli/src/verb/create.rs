@@ -123,14 +123,23 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
 pub fn backend(asked: args::Backend, host: &Host) -> Kind {
     match asked {
         args::Backend::Nspawn => Kind::Nspawn,
+        args::Backend::Lxc => Kind::Lxc,
         args::Backend::Direct => Kind::Direct,
         args::Backend::Auto => {
             let systemd = Path::new("/run/systemd/system").exists();
             let machined = Path::new("/usr/lib/systemd/systemd-machined").exists();
             let (kind, why) = match (systemd, machined) {
-                (true, true) => (Kind::Nspawn, "systemd-machined is here"),
-                (true, false) => (Kind::Direct, "systemd-machined is not installed"),
-                (false, _) => (Kind::Direct, "systemd is not PID 1 here"),
+                (true, true) => (Kind::Nspawn, "systemd-machined is here".to_owned()),
+                _ => {
+                    let no_nspawn = match systemd {
+                        true => "systemd-machined is not installed",
+                        false => "systemd is not PID 1 here",
+                    };
+                    match host.lxc().probe() {
+                        Ok(version) => (Kind::Lxc, format!("{no_nspawn}, LXC {version} is")),
+                        Err(_) => (Kind::Direct, no_nspawn.to_owned()),
+                    }
+                }
             };
             host.reporter().report(Event::Notice { text: format!("backend `{}`: {why}", life::word(kind)) });
             kind

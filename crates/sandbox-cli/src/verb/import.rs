@@ -135,6 +135,7 @@ fn plan(
         chosen: carried.map_or_else(Chosen::default, |carried| carried.chosen.clone()),
     };
     Ok(Plan {
+        verb: Some("import".to_owned()),
         definition,
         declared: carried.map_or_else(Declared::default, |carried| carried.declared.clone()),
         image: carried.map_or_else(|| "imported".to_owned(), |carried| carried.image.clone()),

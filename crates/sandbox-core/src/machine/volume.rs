@@ -96,6 +96,37 @@ pub fn of(state: &Path, name: &MachineName, volumes: &[Volume]) -> Vec<Mounted> 
     all
 }
 
+/// A volume that is part of snapshots, clones and forks. There is none of a kind other than `home`: what can be made
+/// again is, and of logins nothing that copies machines ever has the path.
+#[derive(Clone, Copy, Debug)]
+pub struct Work<'a>(&'a Mounted);
+
+/// Gives the volumes that are part of snapshots, clones and forks.
+#[must_use]
+pub fn work(volumes: &[Mounted]) -> Vec<Work<'_>> {
+    volumes.iter().filter(|volume| volume.kind == VolumeKind::Home).map(Work).collect()
+}
+
+impl<'a> Work<'a> {
+    /// Gives its folder on the host.
+    #[must_use]
+    pub fn source(self) -> &'a Path {
+        &self.0.source
+    }
+
+    /// Gives its path in the guest.
+    #[must_use]
+    pub fn path(self) -> &'a Path {
+        &self.0.path
+    }
+
+    /// Gives its folder's name, the same for every machine.
+    #[must_use]
+    pub fn name(self) -> &'a std::ffi::OsStr {
+        self.0.source.file_name().unwrap_or_default()
+    }
+}
+
 fn escaped(path: &Path) -> String {
     let mut name = String::new();
     for letter in path.to_string_lossy().trim_matches('/').chars() {
@@ -149,7 +180,7 @@ fn open_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn owner(tree: &Root, name: &str) -> io::Result<Option<(u32, u32, String)>> {
+pub(in crate::machine) fn owner(tree: &Root, name: &str) -> io::Result<Option<(u32, u32, String)>> {
     if name == "root" {
         return Ok(Some((0, 0, "/root".to_owned())));
     }
@@ -232,9 +263,15 @@ pub fn present(folder: &Path) -> Vec<PathBuf> {
 /// **Source**: systemd-nspawn(1), `--bind=`; `idmap` is known from 250 on.
 #[must_use]
 pub fn bind(volume: &Mounted, privileged: bool) -> String {
+    bind_folder(&volume.source, &volume.path, privileged)
+}
+
+/// Writes any folder of the host as the same.
+#[must_use]
+pub fn bind_folder(source: &Path, path: &Path, privileged: bool) -> String {
     let escape = |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
     let options = if privileged { "norbind" } else { "norbind,idmap" };
-    format!("{}:{}:{options}", escape(&volume.source), escape(&volume.path))
+    format!("{}:{}:{options}", escape(source), escape(path))
 }
 
 #[cfg(test)]

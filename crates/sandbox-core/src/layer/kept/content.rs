@@ -25,7 +25,7 @@ impl Content {
     pub fn open(&self, entry: &Entry) -> io::Result<File> {
         match &self.bytes {
             Bytes::Data { source, .. } => source.file().try_clone(),
-            Bytes::Tree(top) => {
+            Bytes::Tree { tree: top, .. } => {
                 let above = entry.path.parent().unwrap_or(std::path::Path::new(""));
                 let name = entry.path.file_name().unwrap_or_default();
                 let folder = open_folder(top, above)?;
@@ -75,5 +75,5 @@ fn content(held: &Held, below: Option<&Held>) -> io::Result<Content> {
     let now = Walk::of(&tree, BESIDE)?;
     let changes: Vec<walk::Change<'_>> = now.since(&before);
     let entries: Vec<Entry> = pack::entries(&tree, &changes, None)?;
-    Ok(Content { entries, bytes: Bytes::Tree(File::open(tree)?) })
+    Ok(Content { entries, bytes: Bytes::Tree { tree: File::open(tree)?, shared: false } })
 }

@@ -308,7 +308,7 @@ fn relative(path: &Path) -> &Path {
 /// Reads a word of a tree's os-release file: `ID`, `VERSION_ID`.
 ///
 /// **Source**: os-release(5).
-fn os_release(tree: &Path, key: &str) -> Option<String> {
+pub(super) fn os_release(tree: &Path, key: &str) -> Option<String> {
     use crate::host::root::{Links, Root};
     let root = Root::open(tree, Links::InTree).ok()?;
     let bytes = root

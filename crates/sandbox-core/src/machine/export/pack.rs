@@ -128,11 +128,12 @@ impl<'a, W: Write> Packer<'a, W> {
             attributes: &[],
         };
         let inode = (stat.st_dev, stat.st_ino);
-        if found.kind() != FileType::Directory && stat.st_nlink > 1 {
-            if let Some(first) = self.links.get(&inode) {
-                member.what = What::Hard(first);
-                return self.tar.add(&member, &mut Nothing);
-            }
+        if found.kind() != FileType::Directory
+            && stat.st_nlink > 1
+            && let Some(first) = self.links.get(&inode)
+        {
+            member.what = What::Hard(first);
+            return self.tar.add(&member, &mut Nothing);
         }
         match found.kind() {
             FileType::Directory => {

@@ -519,7 +519,10 @@ unsafe fn tell(fd: RawFd, bytes: &[u8]) {
 struct Control([u8; 24]);
 
 /// Sends one file over a socket (unix(7), SCM_RIGHTS).
-unsafe fn send(socket: RawFd, fd: RawFd) -> bool {
+///
+/// # Safety
+/// Only numbers of open files: it may stand between fork and exec.
+pub unsafe fn send(socket: RawFd, fd: RawFd) -> bool {
     // SAFETY: every pointer is to this frame; the control buffer has room for one number.
     unsafe {
         let mut byte = 0_u8;
@@ -541,8 +544,17 @@ unsafe fn send(socket: RawFd, fd: RawFd) -> bool {
 
 /// Receives one file that must be a terminal: the guest's side may lie.
 fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    let fd = receive_any(socket)?;
+    if rustix::termios::isatty(&fd) { Ok(fd) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Receives one file over a socket (unix(7), SCM_RIGHTS).
+///
+/// # Errors
+/// Where none comes.
+pub fn receive_any(socket: &OwnedFd) -> io::Result<OwnedFd> {
     // SAFETY: every pointer is to this frame; a number that comes is a new file of this process.
-    let fd = unsafe {
+    unsafe {
         let mut byte = 0_u8;
         let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
         let mut control = Control([0; 24]);
@@ -558,9 +570,8 @@ fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
         if head.is_null() || (*head).cmsg_type != libc::SCM_RIGHTS {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        OwnedFd::from_raw_fd(ptr::read_unaligned(libc::CMSG_DATA(head).cast::<libc::c_int>()))
-    };
-    if rustix::termios::isatty(&fd) { Ok(fd) } else { Err(io::ErrorKind::InvalidData.into()) }
+        Ok(OwnedFd::from_raw_fd(ptr::read_unaligned(libc::CMSG_DATA(head).cast::<libc::c_int>())))
+    }
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -13,6 +13,9 @@ use tar::{EntryType, GnuExtSparseHeader, Header};
 
 const BLOCK: u64 = 512;
 
+/// Extended attributes: names and values.
+pub type Attributes = Vec<(OsString, Vec<u8>)>;
+
 /// The most bytes of an extended header: names of paths and attributes of one file.
 const EXTENDED: u64 = 1 << 20;
 
@@ -91,7 +94,7 @@ pub struct Member {
     /// A device's numbers.
     pub device: (u32, u32),
     /// Extended attributes.
-    pub attributes: Vec<(OsString, Vec<u8>)>,
+    pub attributes: Attributes,
 }
 
 /// A tar file under way.
@@ -111,7 +114,7 @@ struct More {
     uid: Option<u64>,
     gid: Option<u64>,
     mtime: Option<i64>,
-    attributes: Vec<(OsString, Vec<u8>)>,
+    attributes: Attributes,
 }
 
 impl<R: Read> Tar<R> {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io::{self, Read, Write as _},
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -20,7 +20,7 @@ use rustix::{
 
 use super::{
     error::ImportError,
-    tar::{Kind, Member},
+    tar::{Attributes, Kind, Member},
 };
 use crate::host::root::{self, Links, Meta, Root};
 
@@ -63,7 +63,7 @@ pub struct Tree {
     bytes: u64,
     paths: u64,
     /// What folders will be, when all is in them.
-    folders: BTreeMap<PathBuf, (Meta, Vec<(OsString, Vec<u8>)>)>,
+    folders: BTreeMap<PathBuf, (Meta, Attributes)>,
     /// What was left out or cannot be had, for a word about it.
     pub left: Left,
 }
@@ -205,7 +205,7 @@ impl Tree {
         Meta { mode: member.mode, uid: id(member.uid), gid: id(member.gid), mtime: member.mtime }
     }
 
-    fn attributes(&mut self, member: &Member) -> Vec<(OsString, Vec<u8>)> {
+    fn attributes(&mut self, member: &Member) -> Attributes {
         let all = member.attributes.len();
         let kept: Vec<_> =
             member.attributes.iter().filter(|(name, _)| is_of_a_machine(name)).cloned().collect();

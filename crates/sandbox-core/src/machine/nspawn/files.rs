@@ -30,6 +30,39 @@ pub(super) fn drop_in(name: &MachineName) -> PathBuf {
     drop_ins(name).join("50-sandbox.conf")
 }
 
+/// The drop-in that says when the machine starts with the host.
+pub(super) fn order(name: &MachineName) -> PathBuf {
+    drop_ins(name).join("60-sandbox-order.conf")
+}
+
+/// Gives a settings file that somebody else wrote a name that nspawn passes over.
+pub(super) fn set_aside(name: &MachineName) -> Result<(), Error> {
+    let path = settings(name);
+    match fs::rename(&path, path.with_extension("nspawn.before-sandbox")) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::File { path, done: "set aside", source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lists the names of trees that machined would start.
+pub(super) fn trees() -> Result<Vec<String>, Error> {
+    let failed = |source| Error::File { path: TREES.into(), done: "read", source };
+    let entries = match fs::read_dir(TREES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
 /// What systemd, machined and networkd may leave of a machine that is gone.
 pub(super) fn remains(name: &MachineName, link: &str) -> Vec<PathBuf> {
     [
@@ -56,11 +89,35 @@ pub(super) fn sweep(name: &MachineName) -> Result<(), Error> {
 }
 
 /// Writes a file unless it has this text already, and tells whether it had to.
+///
+/// Only who has the machine's lock writes its files, so that one name does for what is being written, and what a killed
+/// writer left is found again.
 pub(super) fn ensure(path: &Path, text: &str) -> Result<bool, Error> {
+    let new = writing(path);
+    let _ = fs::remove_file(&new);
     if fs::read_to_string(path).is_ok_and(|present| present == text) {
         return Ok(false);
     }
-    write(path, text).map(|()| true)
+    let ensured = || {
+        fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        let mut file = fs::File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        fs::File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+    };
+    let ensured = ensured();
+    if ensured.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    ensured.map(|()| true).map_err(|source| Error::File { path: path.to_owned(), done: "written", source })
+}
+
+/// Names a machine's file while it is written.
+pub(super) fn writing(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.sandbox-new"))
 }
 
 /// Writes a file under a temporary name, syncs it and renames it into place.

@@ -11,6 +11,7 @@ pub mod unit;
 mod uplink;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -19,8 +20,11 @@ use futures_lite::future::block_on;
 
 pub use self::error::Error;
 use self::machined::Host;
-pub(in crate::machine) use self::settings::system_calls;
-use super::{Backend, Definition, Kind, Leader, network};
+pub(in crate::machine) use self::{
+    settings::system_calls,
+    uplink::{leave_alone, manage_again},
+};
+use super::{Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, network};
 use crate::{
     Result,
     error::Context,
@@ -96,6 +100,10 @@ impl Backend for Nspawn {
         Path::new(files::TREES).join(name)
     }
 
+    fn admit(&self, definition: &Definition) -> Result<()> {
+        self.probe().during("define machine", definition.name.to_string())
+    }
+
     fn define(&self, definition: &Definition) -> Result<()> {
         let name = &definition.name;
         block_on(async {
@@ -113,12 +121,58 @@ impl Backend for Nspawn {
     }
 
     fn stop(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
-        block_on(stop(&definition.name, deadline, reporter))
+        let restarts = definition.chosen.restart != Restart::No;
+        block_on(stop(&definition.name, restarts, deadline, reporter))
             .during("stop machine", definition.name.to_string())
     }
 
     fn undefine(&self, definition: &Definition) -> Result<()> {
         block_on(undefine(&definition.name)).during("remove machine", definition.name.to_string())
+    }
+
+    fn apply(&self, definition: &Definition) -> Result<()> {
+        let applied = async {
+            let host = Host::connect().await?;
+            write(&host, definition, &self.state).await?;
+            let unit = unit::name(&definition.name);
+            if host.status(&unit).await?.is_down() {
+                return Ok(());
+            }
+            host.limit(&unit, &definition.chosen.limits).await
+        };
+        block_on(applied).during("change machine", definition.name.to_string())
+    }
+
+    fn autostart(&self, definition: &Definition, earlier: &[MachineName]) -> Result<()> {
+        let name = &definition.name;
+        let path = files::order(name);
+        let changed = async {
+            let host = Host::connect().await?;
+            match definition.chosen.autostart {
+                Some(autostart) => {
+                    files::ensure(&path, &unit::order(definition, autostart, earlier, &self.state))?;
+                    host.enable(&unit::name(name)).await?;
+                }
+                None => {
+                    host.disable(&unit::name(name)).await?;
+                    files::remove(&path)?;
+                }
+            }
+            host.reload().await
+        };
+        block_on(changed).during("change the start of machine", name.to_string())
+    }
+
+    fn foreign(&self) -> Result<Vec<Foreign>> {
+        block_on(foreign()).during("list", "the machines of machined")
+    }
+
+    fn adopt(&self, definition: &Definition) -> Result<()> {
+        files::set_aside(&definition.name).during("adopt", definition.name.to_string())
+    }
+
+    fn host_log(&self, definition: &Definition) -> HostLog {
+        HostLog::Unit(unit::name(&definition.name))
     }
 
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {
@@ -200,12 +254,55 @@ async fn forget(host: &Host, name: &MachineName) -> Result<bool, Error> {
     host.wait(until, async |host| Ok(host.machine(name.as_str()).await?.is_none())).await
 }
 
+/// Lists the machines and trees that machined has. Those of ours are among them.
+async fn foreign() -> Result<Vec<Foreign>, Error> {
+    let mut found = BTreeMap::new();
+    for name in files::trees()? {
+        let tree = Some(Path::new(files::TREES).join(&name));
+        found.insert(name.clone(), Foreign { name, backend: Kind::Nspawn, leader: None, tree });
+    }
+    // a host without machined has trees at most
+    if let Ok(host) = Host::connect().await {
+        for (name, class, _) in host.machines().await? {
+            // the host itself is one of them
+            if class != "container" || name.starts_with('.') {
+                continue;
+            }
+            let leader = host.machine(&name).await?.and_then(|found| i32::try_from(found.leader).ok());
+            let fresh = Foreign { name: name.clone(), backend: Kind::Nspawn, leader: None, tree: None };
+            found.entry(name).or_insert(fresh).leader = leader;
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Waits if the host itself is on its way up: a start by hand is at once.
+///
+/// # Errors
+/// Where systemd cannot be asked.
+pub fn delay_at_boot(delay: Duration) -> Result<()> {
+    let booting = block_on(async { Host::connect().await?.is_booting().await });
+    if booting.during("wait before", "the machine's start")? {
+        std::thread::sleep(delay);
+    }
+    Ok(())
+}
+
 /// Asks ever harder until unit and machine are gone.
-async fn stop(name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -> Result<(), Error> {
+async fn stop(
+    name: &MachineName,
+    restarts: bool,
+    deadline: Duration,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
     let host = Host::connect().await?;
     let unit = unit::name(name);
     if is_gone(&host, name).await? {
         return Ok(());
+    }
+    if restarts {
+        // systemd must know that this end is meant
+        host.stop(&unit).await?;
     }
     if power_off(&host, name, Instant::now() + deadline).await? {
         return Ok(());
@@ -248,6 +345,7 @@ async fn is_gone(host: &Host, name: &MachineName) -> Result<bool, Error> {
 async fn undefine(name: &MachineName) -> Result<(), Error> {
     let host = Host::connect().await?;
     files::remove(&files::settings(name))?;
+    files::remove(&files::writing(&files::settings(name)))?;
     files::remove_drop_ins(name)?;
     files::sweep(name)?;
     for path in files::remains(name, &network::interface(name)) {
