@@ -53,11 +53,11 @@ impl Node<'_> {
     pub fn template(&self, storage: &str, name: &str) -> Result<(String, PathBuf), ProxmoxError> {
         let volume = format!("{storage}:vztmpl/{name}");
         let said = self.run("pvesm", &["path", &volume])?;
-        let path = PathBuf::from(said.trim());
-        if !path.is_absolute() || said.trim().lines().count() != 1 {
-            return Err(ProxmoxError::Said { command: "pvesm path", said });
+        // what it warns of stands in other lines
+        match said.lines().rev().find(|line| line.starts_with('/')).map(PathBuf::from) {
+            Some(path) => Ok((volume, path)),
+            None => Err(ProxmoxError::Said { command: "pvesm path", said }),
         }
-        Ok((volume, path))
     }
 
     /// Makes a container of a template, with its wall; it does not run. Nothing is left of one that fails.
@@ -109,9 +109,9 @@ impl Node<'_> {
     fn next(&self) -> Result<u32, ProxmoxError> {
         let said = self.run("pvesh", &["get", "/cluster/nextid"])?;
         // with and without the quotes of JSON
-        let word = said.trim().trim_matches('"');
-        word.parse()
-            .map_err(|_| ProxmoxError::Said { command: "pvesh get /cluster/nextid", said: word.to_owned() })
+        let word =
+            said.lines().rev().map(|line| line.trim().trim_matches('"')).find_map(|word| word.parse().ok());
+        word.ok_or(ProxmoxError::Said { command: "pvesh get /cluster/nextid", said })
     }
 
     fn run(&self, program: &'static str, words: &[&str]) -> Result<String, ProxmoxError> {
