@@ -13,6 +13,7 @@ mod kit;
 mod lab;
 mod life;
 mod lxc;
+mod moving;
 mod network;
 mod noble;
 mod profile;
@@ -47,6 +48,7 @@ const TESTS: &[Test<Lab>] = &[
     ("snapshot::a_running_machine_is_forked", snapshot::a_running_machine_is_forked),
     ("snapshot::a_killed_fork_lets_the_machine_go_on", snapshot::a_killed_fork_lets_the_machine_go_on),
     ("direct::killed_create_leaves_nothing", direct::killed_create_leaves_nothing),
+    ("moving::a_machine_goes_through_a_file", moving::a_machine_goes_through_a_file),
     ("direct::remove_leaves_nothing", direct::remove_leaves_nothing),
     ("profile::settings_count_for_everybody", profile::settings_count_for_everybody),
     ("profile::health_is_told", profile::health_is_told),

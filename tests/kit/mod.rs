@@ -11,6 +11,7 @@ pub mod compress;
 pub mod deb;
 pub mod key;
 pub mod process;
+pub mod pve;
 pub mod registries;
 pub mod repack;
 pub mod server;

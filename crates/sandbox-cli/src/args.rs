@@ -26,7 +26,7 @@ pub use self::{
         Copy, Kill, Logs, Mount, Move, Named, Place, Remove, Restart, Set, Start, Stop, Top, Unmount, Until,
         Wait, Whom, YesNo,
     },
-    moving::{Compression, Devices, Export, Format, Import},
+    moving::{Compression, Devices, Export, Format, Import, To},
     profile::{Costs, New, ProfileVerb, Show},
     session::{Console, Exec, Shell},
 };

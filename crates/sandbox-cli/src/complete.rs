@@ -50,7 +50,7 @@ pub fn registration(shell: Shell) -> Result<Exit, Failure> {
 fn command() -> Command {
     let command = Cli::command();
     command.mut_subcommands(|verb| {
-        let made = matches!(verb.get_name(), "create" | "profile");
+        let made = matches!(verb.get_name(), "create" | "import" | "profile");
         let verb = if made { verb } else { named(verb) };
         let verb = with_profiles(verb);
         verb.mut_subcommands(|inner| {

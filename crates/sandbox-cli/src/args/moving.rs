@@ -19,6 +19,7 @@ Examples:
   sandbox export agents - --live | ssh other sandbox import - agents
   sandbox export agents ./image --format oci && skopeo inspect oci:./image
   sandbox export agents --format proxmox
+  sandbox export agents --to proxmox --rootfs local-lvm:32
 
 Logins are in no export: volumes that hold them are never read, and a file that looks like one is refused by
 name. A file that is there already is not written over.")]
@@ -30,6 +31,11 @@ pub struct Export {
     /// What is written
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// Make a container of it on this node: a template in a storage, the container, its wall
+    #[arg(long, value_enum, conflicts_with_all = ["target", "format"])]
+    pub to: Option<To>,
+    #[command(flatten)]
+    pub node: Node,
     /// How layers of an OCI image are compressed
     #[arg(long, value_enum, default_value_t)]
     pub compression: Compression,
@@ -45,6 +51,35 @@ pub struct Export {
     /// Do not look for logins in files
     #[arg(long)]
     pub allow_credentials: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum To {
+    /// Proxmox VE, on one of its nodes
+    Proxmox,
+}
+
+/// Where on a node a container goes.
+#[derive(Debug, Args)]
+pub struct Node {
+    /// Storage of the template, with --to
+    #[arg(long, value_name = "STORAGE", default_value = "local", requires = "to")]
+    pub storage: String,
+    /// Storage of the container's tree and its size in GB, with --to
+    #[arg(long, value_name = "STORAGE:GB", default_value = "local-lvm:16", requires = "to")]
+    pub rootfs: String,
+    /// The node's bridge, with --to
+    #[arg(long, value_name = "BRIDGE", default_value = "vmbr0", requires = "to")]
+    pub bridge: String,
+    /// The container's number, with --to [default: the next free one]
+    #[arg(long, value_name = "NUMBER", requires = "to")]
+    pub id: Option<u32>,
+    /// Start the container, with --to
+    #[arg(long, requires = "to")]
+    pub start: bool,
+    /// A folder with `etc` and `bin` in the place of the node's own
+    #[arg(long, hide = true, requires = "to")]
+    pub node: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -1,5 +1,7 @@
 //! `sandbox export`: a machine as a file.
 
+mod proxmox;
+
 use std::{
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
@@ -45,14 +47,20 @@ pub fn run(args: &args::Export, settings: &Settings) -> Result<Exit, Failure> {
     if stopped {
         machines.stop(&name, STOP_DEADLINE, &holder("export"))?;
     }
-    let exported = write(args, &name, &target, &host, settings);
+    let exported = match args.to {
+        Some(args::To::Proxmox) => proxmox::make(args, &name, &host, settings),
+        None => write(args, &name, &target, &host, settings).map(|exported| tell(&exported, &host, settings)),
+    };
     if stopped {
         let state = machines.start(&name, BOOT, &holder("export"))?;
         say_state(&name, &state, settings);
     }
-    let exported = exported?;
-    tell(&exported, &host, settings);
-    Ok(Exit::OK)
+    exported.map(|()| Exit::OK)
+}
+
+fn options(args: &args::Export, shape: Shape) -> Options {
+    let (volumes, credentials) = (args.with_volumes, args.allow_credentials);
+    Options { shape, live: args.live, volumes, credentials }
 }
 
 fn write(
@@ -114,7 +122,13 @@ fn tell(exported: &Exported, host: &Host, settings: &Settings) {
     }
     let Some(path) = &exported.path else { return };
     if settings.json() {
-        ui::json(exported);
+        let mut event = serde_json::json!({"event": "exported"});
+        if let (Some(event), Ok(serde_json::Value::Object(more))) =
+            (event.as_object_mut(), serde_json::to_value(exported))
+        {
+            event.extend(more);
+        }
+        ui::line(&event.to_string());
     } else {
         ui::line(&path.display().to_string());
     }

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path, time::Duration};
 use sandbox_core::{
     error::Context as _,
     machine::{
-        Chosen, Declared, Definition, Needs, Network,
+        Chosen, Declared, Definition, Network,
         export::Carried,
         import::{self, Left, Limits, Source},
         life::{self, Built, Plan},
@@ -44,10 +44,8 @@ pub fn run(args: &args::Import, settings: &Settings) -> Result<Exit, Failure> {
     let host = Host::new(settings);
     let machines = host.machines()?;
     let carried = source.carried().cloned();
-    if let Some(carried) = &carried {
-        accept(args, &carried.needs, settings)?;
-    }
     let plan = plan(args, &name, carried.as_ref(), &host, settings)?;
+    accept(args, &plan.definition, settings)?;
     let limits = Limits { bytes: args.max_size.0, paths: PATHS, devices: devices(args) };
     internal::clean_on_interrupt(settings, &[]);
     let reporter = host.reporter();
@@ -70,8 +68,14 @@ const fn devices(args: &args::Import) -> import::Devices {
 }
 
 /// Sees that whoever imports agrees to what the file asks of the host: anybody may have written it.
-fn accept(args: &args::Import, needs: &Needs, settings: &Settings) -> Result<(), Failure> {
+fn accept(args: &args::Import, definition: &Definition, settings: &Settings) -> Result<(), Failure> {
+    let needs = &definition.needs;
     let mut asked = Vec::new();
+    // of an earlier machine of the name: its logins would be this one's
+    for volume in definition.volumes.iter().filter(|volume| volume.source.exists()) {
+        asked
+            .push(format!("what the volume {} of an earlier machine of the name has", volume.path.display()));
+    }
     if needs.nesting.is_any() {
         asked.push("containers in the machine (nesting)".to_owned());
     }

@@ -22,6 +22,7 @@ pub mod nesting;
 pub mod network;
 pub mod nspawn;
 pub mod processes;
+pub mod proxmox;
 pub mod record;
 mod rename;
 pub mod settle;

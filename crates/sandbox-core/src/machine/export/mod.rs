@@ -35,7 +35,7 @@ pub use self::{
     sink::Compression,
     template::name as template_name,
 };
-use super::{life::Machines, record::Record, volume::Mounted};
+use super::{frozen, life::Machines, record::Record, volume::Mounted};
 use crate::{
     Result,
     digest::Sha256,
@@ -112,11 +112,22 @@ impl Machines<'_> {
         let subject = || format!("machine `{name}`");
         let (_claim, record) = self.records.claim(name, holder).during("export", subject())?;
         let backend = self.backend(record.definition.backend).during("export", subject())?;
-        let runs = backend.leader(name)?.is_some();
+        let leader = backend.leader(name)?;
+        let runs = leader.is_some();
         if runs && !options.live {
             return Err(ExportError::Running { name: name.clone() }).during("export", subject());
         }
         let consistency = if runs { Consistency::CrashConsistent } else { Consistency::Clean };
+        // its processes stand still while files are read, where they can be made to
+        let cgroup = leader.and_then(|leader| frozen::cgroup(leader.pid));
+        let _frozen = cgroup.and_then(|cgroup| {
+            let frozen = frozen::freeze(&cgroup, name.as_str());
+            if frozen.is_err() {
+                let text = format!("machine `{name}` cannot be made to stand still: it is read as it runs");
+                self.reporter.report(Event::Warning { text });
+            }
+            frozen.ok()
+        });
         let order = Order { record: &record, options, consistency, reporter: self.reporter };
         order.carry_out(to, layers).during("export", subject())
     }
@@ -297,7 +308,7 @@ fn relative(path: &Path) -> &Path {
 /// Reads a word of a tree's os-release file: `ID`, `VERSION_ID`.
 ///
 /// **Source**: os-release(5).
-fn os_release(tree: &Path, key: &str) -> Option<String> {
+pub(super) fn os_release(tree: &Path, key: &str) -> Option<String> {
     use crate::host::root::{Links, Root};
     let root = Root::open(tree, Links::InTree).ok()?;
     let bytes = root

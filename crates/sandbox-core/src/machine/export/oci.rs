@@ -4,7 +4,7 @@
 //! **Source**: OCI image specification 1.1: image-layout.md, manifest.md, config.md, layer.md.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -212,13 +212,13 @@ fn whole<W: Write>(tree: &Tree, packer: &mut Packer<'_, W>) -> Result<(), Export
 
 /// Puts into a layer what the machine has other than the layers that it was made of.
 fn changed<W: Write>(tree: &Tree, base: &Base, packer: &mut Packer<'_, W>) -> Result<(), ExportError> {
-    let mut there: HashSet<PathBuf> = HashSet::new();
+    let mut there: HashMap<PathBuf, bool> = HashMap::new();
     let mut other: HashSet<PathBuf> = HashSet::new();
     // all names of a file are in the layer, or none: else they would be two files
     let mut groups: HashSet<(u64, u64)> = HashSet::new();
     let inode = |found: &Found<'_>| (found.stat.st_dev, found.stat.st_ino);
     tree.visit(&unread, &mut |found| {
-        there.insert(found.path.to_owned());
+        there.insert(found.path.to_owned(), found.kind() == rustix::fs::FileType::Directory);
         let same = match base.is_same(found) {
             Ok(same) => same,
             Err(error) if error.raw_os_error().is_some_and(|code| tree.is_gone_code(code)) => false,
@@ -233,13 +233,15 @@ fn changed<W: Write>(tree: &Tree, base: &Base, packer: &mut Packer<'_, W>) -> Re
         Ok(())
     })?;
     let paths = base.paths();
-    let gone = paths.keys().filter(|path| !there.contains(**path) && !is_of_a_run(path));
+    // what stands in the place of a folder hides all that was in it
+    let hidden = |path: &Path| path.parent().is_some_and(|above| there.get(above) == Some(&false));
+    let gone = paths.keys().filter(|path| !there.contains_key(**path) && !is_of_a_run(path) && !hidden(path));
     whiteouts(gone.copied(), packer)?;
     tree.visit(&unread, &mut |found| {
         let kept_names = found.stat.st_nlink > 1
             && found.kind() != rustix::fs::FileType::Directory
             && groups.contains(&inode(found));
-        if other.contains(found.path) || kept_names || !there.contains(found.path) {
+        if other.contains(found.path) || kept_names || !there.contains_key(found.path) {
             return packer.add(tree, found);
         }
         Ok(())
@@ -276,9 +278,15 @@ fn whiteouts<'p, W: Write>(
 /// Puts into a layer what a kept layer adds.
 fn kept<W: Write>(content: &Content, packer: &mut Packer<'_, W>) -> Result<(), ExportError> {
     let entries = || content.entries.iter().filter(|entry| !is_of_a_run(&entry.path));
-    let removed = entries().filter(|entry| entry.kind == Kind::Removed).map(|entry| entry.path.as_path());
+    let in_place: HashSet<&Path> = entries()
+        .filter(|entry| !matches!(entry.kind, Kind::Removed | Kind::Folder))
+        .map(|entry| entry.path.as_path())
+        .collect();
+    let hidden = |path: &Path| path.parent().is_some_and(|above| in_place.contains(above));
+    let removed = entries().filter(|entry| entry.kind == Kind::Removed && !hidden(&entry.path));
+    let removed = removed.map(|entry| entry.path.as_path());
     whiteouts(removed, packer)?;
-    let mut firsts: std::collections::HashMap<u64, &Path> = std::collections::HashMap::new();
+    let mut firsts: HashMap<u64, &Path> = std::collections::HashMap::new();
     for entry in entries() {
         let mut segments = Vec::new();
         let Some(what) = what(entry, &mut segments) else { continue };

@@ -29,7 +29,10 @@ pub use self::{
     tar::TarError,
     tree::{Devices, Left, Limits},
 };
-use super::export::{Carried, LABEL};
+use super::{
+    export::{Carried, LABEL},
+    identity,
+};
 use crate::{
     host::{
         foreign::NATIVE,
@@ -246,38 +249,16 @@ fn settle(root: &Root, name: &MachineName, old: Option<&MachineName>) -> io::Res
         return Ok(());
     }
     let write =
-        |path: &str, text: &str, mode| root.write(Path::new(path), text.as_bytes(), Meta::of_root(mode, 0));
-    let read =
-        |path: &str| String::from_utf8_lossy(&root.read(Path::new(path)).unwrap_or_default()).into_owned();
-    write("etc/hostname", &format!("{name}\n"), 0o644)?;
-    let hosts = match old {
-        Some(old) => renamed(&read("etc/hosts"), old.as_str(), name.as_str()),
-        None => read("etc/hosts"),
-    };
-    // Docker leaves it empty, as it does the resolver's
-    let hosts = if hosts.is_empty() {
-        format!("127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost\n")
-    } else {
-        hosts
-    };
-    write("etc/hosts", &hosts, 0o644)?;
-    let resolver = Path::new("etc/resolv.conf");
-    if root.has(Path::new("usr/lib/systemd/systemd-resolved")) && read("etc/resolv.conf").is_empty() {
-        root.link(resolver, "../run/systemd/resolve/stub-resolv.conf".as_ref(), 0)?;
+        |path: &str, text: &str| root.write(Path::new(path), text.as_bytes(), Meta::of_root(0o644, 0));
+    let is_empty = |path: &str| root.read(Path::new(path)).unwrap_or_default().is_empty();
+    identity::another(root, old, name)?;
+    write("etc/hostname", &format!("{name}\n"))?;
+    // Docker leaves these empty
+    if is_empty("etc/hosts") {
+        write("etc/hosts", &format!("127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost\n"))?;
     }
-    // another machine than the exported one has an identity of its own
-    write("etc/machine-id", "", 0o444)?;
-    root.remove(Path::new("var/lib/systemd/random-seed"))
-}
-
-/// Gives a list of hosts with a machine's other name.
-fn renamed(hosts: &str, old: &str, new: &str) -> String {
-    let word = |word: &str| if word == old { new.to_owned() } else { word.to_owned() };
-    let line = |line: &str| {
-        line.split('\t')
-            .map(|part| part.split(' ').map(word).collect::<Vec<_>>().join(" "))
-            .collect::<Vec<_>>()
-            .join("\t")
-    };
-    hosts.lines().map(|text| line(text) + "\n").collect()
+    if root.has(Path::new("usr/lib/systemd/systemd-resolved")) && is_empty("etc/resolv.conf") {
+        root.link(Path::new("etc/resolv.conf"), "../run/systemd/resolve/stub-resolv.conf".as_ref(), 0)?;
+    }
+    Ok(())
 }

@@ -12,7 +12,9 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, OFlags, XattrFlags, fsetxattr, statat, unlinkat},
+    fs::{
+        AtFlags, FileType, OFlags, Timespec, Timestamps, XattrFlags, fsetxattr, statat, unlinkat, utimensat,
+    },
     io::Errno,
 };
 
@@ -334,7 +336,10 @@ impl Tree {
         let kind = if member.kind == Kind::Fifo { FileType::Fifo } else { FileType::CharacterDevice };
         let made = self.clear(path, true).and_then(|()| {
             let (above, name) = self.root.parent(path)?;
-            root::make_node(above.as_fd(), &name, kind, (0, 0), meta)
+            root::make_node(above.as_fd(), &name, kind, (0, 0), meta)?;
+            let time = Timespec { tv_sec: meta.mtime, tv_nsec: 0 };
+            let times = Timestamps { last_access: time, last_modification: time };
+            Ok(utimensat(&above, &name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
         });
         made.map_err(|source| written(path, source))
     }
