@@ -6,6 +6,7 @@ pub mod descriptors;
 pub mod foreign;
 pub mod large;
 pub mod polite;
+pub mod priority;
 pub mod root;
 pub mod runner;
 pub mod transport;

@@ -126,7 +126,9 @@ mod tests {
             let text = format!("KEY={}{rest}\n", shape.begin);
             assert_eq!(shape_of(&text), Some(shape.begin));
             let short = &rest[..shape.least - 1];
-            assert_eq!(shape_of(&format!("KEY={}{short}", shape.begin)), None, "{}", shape.begin);
+            let found = shape_of(&format!("KEY={}{short}", shape.begin));
+            // too short for one, it may still be another whose beginning is shorter
+            assert!(found.is_none_or(|found| found.len() < shape.begin.len()), "{}", shape.begin);
         }
         assert!(shape_of("-----BEGIN OPENSSH PRIVATE KEY-----\nx\n").is_some());
         for plain in [

@@ -22,14 +22,14 @@ use super::{
     with_deb, write_one,
 };
 use crate::{
-    host::root::{Links, Meta, Root, remove_tree},
+    host::{
+        priority::Thread,
+        root::{Links, Meta, Root, remove_tree},
+    },
     lock::{Lock, LockedPackage},
     report::{Event, Phase, Reporter, Timed, Unit},
     store::{Delivered, Delivery},
 };
-
-/// How much lower the priority of those is that unpack what is not waited for.
-const NICE: i32 = 10;
 
 /// Why a batch is not in the tree.
 #[derive(Debug)]
@@ -88,10 +88,25 @@ struct State<'a> {
     open: bool,
     /// How many threads work.
     workers: usize,
+    /// Those of them that unpack what comes after a batch whose scripts may run.
+    ahead: Vec<Thread>,
+    /// What they unpack is waited for.
+    waited_for: bool,
     /// How many bytes the files have that were written.
     bytes: u64,
     batches: Vec<Came<'a>>,
     halt: Option<Halt>,
+}
+
+impl State<'_> {
+    /// Says whether what is unpacked ahead is waited for. Those who unpack it are alive: they take themselves off the
+    /// list before they end.
+    fn wait_for_ahead(&mut self, waited_for: bool) {
+        self.waited_for = waited_for;
+        for thread in &self.ahead {
+            if waited_for { thread.competes() } else { thread.yields() }
+        }
+    }
 }
 
 /// What came of a batch.
@@ -219,16 +234,24 @@ impl<'a> Unpacking<'a> {
     }
 
     fn others(&self) -> Result<(), Halt> {
-        let mut polite = false;
+        let mut ahead = false;
         while let Some(delivered) = self.delivery.next() {
-            if !polite && self.plan.batch(delivered.at()) > 0 {
-                // scripts of earlier batches run meanwhile, and all wait for them
-                let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-                polite = true;
+            if !ahead && self.plan.batch(delivered.at()) > 0 {
+                self.goes_ahead();
+                ahead = true;
             }
             self.one(&delivered)?;
         }
         Ok(())
+    }
+
+    /// Has the calling thread give way to scripts of earlier batches, which all wait for, unless all wait for it.
+    fn goes_ahead(&self) {
+        let mut state = self.state();
+        state.ahead.push(Thread::this());
+        if !state.waited_for {
+            Thread::this().yields();
+        }
     }
 
     fn one(&self, delivered: &Delivered) -> Result<(), Halt> {
@@ -391,9 +414,11 @@ impl<'a> Unpacking<'a> {
             *taken || done.len() + entangled >= wanted
         };
         let mut state = self.state();
+        state.wait_for_ahead(true);
         while !has(&state) && state.halt.is_none() && state.workers > 0 {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.wait_for_ahead(false);
         if let Some(halt) = state.halt.take() {
             return Err(halt);
         }
@@ -432,7 +457,11 @@ struct Leaving<'a, 'b>(&'a Unpacking<'b>);
 
 impl Drop for Leaving<'_, '_> {
     fn drop(&mut self) {
-        self.0.state().workers -= 1;
+        let mut state = self.0.state();
+        state.workers -= 1;
+        // its number may soon be another's
+        state.ahead.retain(|thread| *thread != Thread::this());
+        drop(state);
         self.0.changed.notify_all();
     }
 }
