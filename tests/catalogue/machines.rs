@@ -5,13 +5,17 @@ use std::{
     net::Ipv4Addr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::OnceLock,
+    time::{Duration, Instant},
 };
 
 use crate::{
     agents::{self, AGENTS},
+    interpreter,
     kit::vendor::Vendor,
     lab::{Host, Lab, npm_registry},
+    process::Output,
     runner::line,
+    stack::LAB,
     vendors,
 };
 
@@ -46,9 +50,9 @@ pub const SERVICES: Machine = Machine {
     ],
 };
 
-/// Tools, engines of containers among them.
+/// An engine of containers, and a tailnet with a device of its own.
 pub const TOOLS: Machine =
-    Machine { name: "tools", release: "trixie", profiles: &["dev", "kind", "podman", "tailscale-tun"] };
+    Machine { name: "tools", release: "trixie", profiles: &["podman", "tailscale-tun"] };
 
 /// A desktop; and the engine that clashes with the other one.
 pub const DESKTOP: Machine =
@@ -62,7 +66,7 @@ pub const BOOKWORM: Machine = Machine {
 };
 
 /// Every machine.
-pub const MACHINES: [&Machine; 5] = [&SERVICES, &AGENTS, &TOOLS, &DESKTOP, &BOOKWORM];
+pub const MACHINES: [&Machine; 6] = [&SERVICES, &LAB, &AGENTS, &TOOLS, &DESKTOP, &BOOKWORM];
 
 /// Where the trust in the vendors' sites is, in the test host.
 const AUTHORITY: &str = "/root/vendors.pem";
@@ -75,7 +79,8 @@ const INOTIFY: [(&str, u64); 2] =
 pub struct Place {
     pub lab: Lab,
     vendor: OnceLock<Vendor>,
-    made: [OnceLock<bool>; MACHINES.len()],
+    /// How long each took to make; nothing where it could not be made.
+    made: [OnceLock<Option<Duration>>; MACHINES.len()],
     inotify: OnceLock<Vec<(&'static str, String)>>,
 }
 
@@ -111,38 +116,57 @@ impl Place {
             );
         }
         words.extend(npm_registry().into_iter().flat_map(|url| ["--npm-registry".to_owned(), url]));
+        words.extend(
+            interpreter::python_index().into_iter().flat_map(|url| ["--python-index".to_owned(), url]),
+        );
         words
     }
 
     /// Gives a machine; makes it where nobody has.
     #[track_caller]
     pub fn machine(&self, machine: &'static Machine) -> &'static str {
+        self.took(machine);
+        machine.name
+    }
+
+    /// Gives how long a machine took to make; makes it where nobody has.
+    #[track_caller]
+    pub fn took(&self, machine: &'static Machine) -> Duration {
         let at = MACHINES.iter().position(|known| known.name == machine.name).expect("a machine of the list");
         let made = self.made[at].get_or_init(|| {
             catch_unwind(AssertUnwindSafe(|| {
                 line(&format!("making the machine `{}` in the test host", machine.name));
-                self.make(machine);
+                self.make(machine)
             }))
-            .is_ok()
+            .ok()
         });
-        assert!(made, "the machine `{}` could not be made", machine.name);
-        machine.name
+        made.unwrap_or_else(|| panic!("the machine `{}` could not be made", machine.name))
     }
 
     #[track_caller]
-    fn make(&self, machine: &Machine) {
+    fn make(&self, machine: &Machine) -> Duration {
         let host = self.host();
         if let Some(vendor) = self.vendor.get().filter(|_| machine.profiles.contains(&"agy")) {
             agents::serve_agy(vendor, &host);
         }
+        if let Some(vendor) = self.vendor.get().filter(|_| machine.profiles.contains(&"aider")) {
+            interpreter::serve(vendor, &self.lab, &host);
+        }
         if machine.profiles.contains(&"kind") {
             self.raise();
         }
-        let profiles = machine.profiles.join(",");
-        let create = ["create", machine.name, "--release", machine.release, "--profile", &profiles];
+        let begun = Instant::now();
+        self.create(machine.name, machine, &[]).ok();
+        begun.elapsed()
+    }
+
+    /// Makes a machine like one of the list, under a name of its own.
+    pub fn create(&self, name: &str, like: &Machine, more: &[&str]) -> Output {
+        let profiles = like.profiles.join(",");
+        let create = ["create", name, "--release", like.release, "--profile", &profiles];
         let reach = self.reach();
         let reach: Vec<&str> = reach.iter().map(String::as_str).collect();
-        host.sandbox(&[&create[..], &reach].concat()).ok();
+        self.host().sandbox(&[&create[..], &reach, more].concat())
     }
 
     /// Gives the kernel what kind wants of it, until the run ends.
@@ -168,7 +192,7 @@ impl Place {
 
 /// Sees that a machine is up, all of it, and that every check of its profiles says so.
 #[track_caller]
-fn is_well(place: &Place, machine: &'static Machine) {
+pub fn is_well(place: &Place, machine: &'static Machine) {
     let name = place.machine(machine);
     let host = place.host();
     let health = host.sandbox(&["health", name]);

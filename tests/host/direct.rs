@@ -180,6 +180,72 @@ pub fn stop_and_start_keep_what_was_written(lab: &Lab) {
     lab.sandbox(&["start", plain]).ends_with(1);
 }
 
+/// Copies, also of a stopped machine, mounts, counters, restarts and the start with the host, where nobody but the
+/// supervisor is there.
+pub fn the_verbs_without_machined(lab: &Lab) {
+    let plain = &plain(lab);
+    let (inner, local) = (format!("{plain}:/srv/in"), lab.path("copied"));
+    let local = local.to_str().expect("text");
+    lab.sandbox_on(&["copy", "-", &inner], "running\n").ok();
+    assert_eq!(exec(lab, plain, "stat -c %u /srv/in; cat /srv/in").ok(), "0\nrunning");
+    exec(lab, plain, "chown 1000 /srv/in").ok();
+    let shared = lab.path("shared");
+    fs::create_dir_all(&shared).expect("a folder");
+    fs::write(shared.join("x"), "of the host").expect("a file");
+    let shared = shared.to_str().expect("text");
+    lab.sandbox(&["mount", plain, shared, "/mnt/shared", "--read-only", "--permanent"]).ok();
+    assert_eq!(
+        exec(lab, plain, "cat /mnt/shared/x; touch /mnt/shared/y; ls /mnt/shared").ok(),
+        "of the hostx"
+    );
+    let top: Value = serde_json::from_str(lab.sandbox(&["top", plain, "--json"]).ok()).expect("JSON");
+    assert!(top[0]["memory"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{top}");
+    assert!(top[0]["tasks"].as_u64().is_some_and(|tasks| tasks > 3), "{top}");
+    lab.sandbox(&["set", plain, "--memory", "1G"]).ends_with(if has_memory() { 0 } else { 6 });
+    lab.sandbox(&["set", plain, "--memory", "none"]).ok();
+
+    lab.sandbox(&["set", plain, "--restart", "on-failure"]).ok();
+    let before = status(lab, plain)["leader"].clone();
+    lab.sandbox(&["kill", plain, "--signal", "KILL", "--whom", "all"]).ok();
+    until("another leader", SOON, || {
+        let now = status(lab, plain)["leader"].clone();
+        (now.is_i64() && now != before).then_some(())
+    });
+    lab.sandbox(&["wait", plain, "--timeout", "60"]).ok();
+    let outside = lab.sandbox(&["logs", plain, "--outside"]);
+    assert!(outside.ok().contains("supervisor: it starts again (on-failure)"), "{outside:?}");
+    assert_eq!(exec(lab, plain, "ls /mnt/shared").ok(), "x", "mounted again");
+    lab.sandbox(&["set", plain, "--restart", "always"]).ok();
+    lab.sandbox(&["stop", plain]).ok();
+    assert_eq!(status(lab, plain)["state"], "stopped", "a stop is meant");
+    lab.sandbox(&["set", plain, "--restart", "no"]).ok();
+
+    // stopped: by its tree, the same numbers
+    let _ = fs::remove_file(local);
+    lab.sandbox(&["copy", &inner, local]).ok();
+    assert_eq!(fs::read_to_string(local).expect("copied"), "running\n");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(local).expect("copied")), 1000);
+    lab.sandbox(&["copy", local, &format!("{plain}:/srv/back"), "--owner", "root"]).ok();
+    lab.sandbox(&["logs", plain, "-n", "2"]).ok();
+    lab.sandbox(&["mount", plain, shared, "/mnt/other"]).ends_with(1);
+    lab.sandbox(&["unmount", plain, "/mnt/shared"]).ok();
+
+    let notice = lab.sandbox(&["enable", plain]);
+    notice.ok();
+    assert!(notice.err.contains("sandbox start --all"), "{notice:?}");
+    lab.sandbox(&["start", "--all"]).ok();
+    assert_eq!(status(lab, plain)["state"], "running");
+    lab.sandbox(&["start", "--all"]).ok();
+    lab.sandbox(&["disable", plain]).ok();
+    assert_eq!(exec(lab, plain, "cat /srv/back; ls /mnt/shared").ok(), "running");
+}
+
+/// Tells whether this machine's unified hierarchy limits memory.
+fn has_memory() -> bool {
+    let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    controllers.split_whitespace().any(|known| known == "memory")
+}
+
 /// What a power cut or the kernel's memory killer does to the supervisor: stopped, not broken.
 pub fn a_killed_supervisor_leaves_it_stopped(lab: &Lab) {
     let plain = &plain(lab);

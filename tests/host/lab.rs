@@ -24,7 +24,7 @@ pub const SOON: Duration = Duration::from_secs(120);
 pub const LONG: Duration = Duration::from_secs(900);
 
 /// Machines that tests make on this machine, by their first names.
-const HERE: [&str; 7] = ["testhost", "plain", "older", "noble", "profiled", "victim", "forked"];
+const HERE: [&str; 8] = ["testhost", "plain", "older", "noble", "profiled", "victim", "forked", "moved"];
 
 /// Gives a machine on this machine the name that it has in this checkout: links are named after machines, so
 /// two runs at once, of two checkouts, need two names.
@@ -274,5 +274,7 @@ pub fn names(json: &str) -> Vec<String> {
     let value: Value = serde_json::from_str(json).unwrap_or(Value::Null);
     let list = value.as_array().or_else(|| value.get("machines")?.as_array());
     let name = |machine: &Value| Some(machine.get("name")?.as_str()?.to_owned());
-    list.into_iter().flatten().filter_map(name).collect()
+    // those that others made on this machine are none of this run's
+    let ours = list.into_iter().flatten().filter(|machine| machine["foreign"] != true);
+    ours.filter_map(name).collect()
 }

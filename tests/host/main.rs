@@ -12,6 +12,8 @@ mod exec;
 mod kit;
 mod lab;
 mod life;
+mod lxc;
+mod moving;
 mod network;
 mod noble;
 mod profile;
@@ -22,6 +24,7 @@ mod show;
 mod snapshot;
 mod terminal;
 mod traces;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -40,10 +43,12 @@ const TESTS: &[Test<Lab>] = &[
         direct::network_reaches_the_mirror_and_not_this_machine,
     ),
     ("direct::stop_and_start_keep_what_was_written", direct::stop_and_start_keep_what_was_written),
+    ("direct::the_verbs_without_machined", direct::the_verbs_without_machined),
     ("direct::a_killed_supervisor_leaves_it_stopped", direct::a_killed_supervisor_leaves_it_stopped),
     ("snapshot::a_running_machine_is_forked", snapshot::a_running_machine_is_forked),
     ("snapshot::a_killed_fork_lets_the_machine_go_on", snapshot::a_killed_fork_lets_the_machine_go_on),
     ("direct::killed_create_leaves_nothing", direct::killed_create_leaves_nothing),
+    ("moving::a_machine_goes_through_a_file", moving::a_machine_goes_through_a_file),
     ("direct::remove_leaves_nothing", direct::remove_leaves_nothing),
     ("profile::settings_count_for_everybody", profile::settings_count_for_everybody),
     ("profile::health_is_told", profile::health_is_told),
@@ -73,6 +78,26 @@ const TESTS: &[Test<Lab>] = &[
     ("network::the_host_is_not_reached", network::the_host_is_not_reached),
     ("network::the_lan_is_not_reached", network::the_lan_is_not_reached),
     ("network::another_machine_is_not_reached", network::another_machine_is_not_reached),
+    ("verbs::copies_keep_owners_and_kinds", verbs::copies_keep_owners_and_kinds),
+    ("verbs::copies_follow_no_guest_out", verbs::copies_follow_no_guest_out),
+    ("verbs::signals_reach_whom_they_should", verbs::signals_reach_whom_they_should),
+    ("verbs::a_port_is_waited_for", verbs::a_port_is_waited_for),
+    ("verbs::what_is_set_counts", verbs::what_is_set_counts),
+    ("verbs::it_starts_with_the_host_and_again", verbs::it_starts_with_the_host_and_again),
+    ("verbs::a_folder_of_the_host_is_mounted", verbs::a_folder_of_the_host_is_mounted),
+    ("verbs::it_is_looked_at", verbs::it_is_looked_at),
+    ("verbs::what_others_made_is_left_alone", verbs::what_others_made_is_left_alone),
+    ("verbs::troubles_of_machined_are_got_over", verbs::troubles_of_machined_are_got_over),
+    ("verbs::polkit_is_asked", verbs::polkit_is_asked),
+    ("verbs::sessions_at_once", verbs::sessions_at_once),
+    ("verbs::names_are_completed", verbs::names_are_completed),
+    ("lxc::a_machine_is_a_container", lxc::a_machine_is_a_container),
+    ("lxc::it_is_started_and_stopped_by_whom_you_like", lxc::it_is_started_and_stopped_by_whom_you_like),
+    ("lxc::what_cannot_be_is_refused", lxc::what_cannot_be_is_refused),
+    ("lxc::agents_move_to_it", lxc::agents_move_to_it),
+    ("lxc::docker_works_in_it", lxc::docker_works_in_it),
+    ("lxc::its_walls_stand", lxc::its_walls_stand),
+    ("lxc::machines_move_back", lxc::machines_move_back),
     ("life::stop_start_and_restart", life::stop_start_and_restart),
     ("life::of_two_creates_one_wins", life::of_two_creates_one_wins),
     ("life::killed_create_leaves_nothing", life::killed_create_leaves_nothing),

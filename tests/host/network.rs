@@ -20,10 +20,10 @@ const PROBE: &str =
     "timeout 5 bash -c \"exec 3<>/dev/tcp/$0/$1 && head -n 1 <&3\" 2>/dev/null || echo refused";
 
 /// Listens in a machine or the host, on all addresses.
-const LISTEN: &str = "systemctl is-active -q listener || systemd-run -q --unit listener --service-type=exec \
+pub const LISTEN: &str = "systemctl is-active -q listener || systemd-run -q --unit listener --service-type=exec \
     systemd-socket-activate --accept --inetd -l 0.0.0.0:8099 /bin/echo reached";
 
-fn probe(host: &Host<'_>, machine: Option<&str>, address: &str, port: u16) -> String {
+pub fn probe(host: &Host<'_>, machine: Option<&str>, address: &str, port: u16) -> String {
     let port = port.to_string();
     let argv = ["bash", "-c", PROBE, address, &port];
     let output = match machine {
@@ -34,7 +34,7 @@ fn probe(host: &Host<'_>, machine: Option<&str>, address: &str, port: u16) -> St
 }
 
 /// Waits until a listener that was just started answers one who may reach it.
-fn control(host: &Host<'_>, address: &str, port: u16) {
+pub fn control(host: &Host<'_>, address: &str, port: u16) {
     until(&format!("the host reaches {address}:{port}"), Duration::from_secs(30), || {
         (probe(host, None, address, port) == "reached").then_some(())
     });

@@ -37,11 +37,14 @@ for place in /etc/systemd/nspawn /etc/systemd/system /run/systemd/system /run/sy
 done
 find /var/lib/machines /var/lib/sandbox/volumes /var/lib/sandbox/snapshots -mindepth 1 -maxdepth 1 2>/dev/null
 find /var/lib/machines/.#sandbox-snapshots -mindepth 1 -maxdepth 1 2>/dev/null
+find /var/lib/lxc -mindepth 1 -maxdepth 3 2>/dev/null
+find /run/lxc/lock -type f 2>/dev/null
+find /sys/fs/cgroup -maxdepth 1 -name "lxc.[mp]*.*"
 nft -s list ruleset | sed 's/^/nft /'
 awk '{ print "mount", $5 }' /proc/self/mountinfo | grep -v -e /run/credentials -e /run/user -e binfmt_misc
 for link in /sys/class/net/*; do echo "link ${link##*/}"; done
 for space in /run/netns/*; do echo "netns $space"; done
-for process in $(pgrep -x systemd-nspawn; pgrep -f '[s]andbox internal'); do
+for process in $(pgrep -x systemd-nspawn; pgrep -f '^\[lxc monitor\]'; pgrep -f '[s]andbox internal'); do
   echo "process $(tr '\0' ' ' </proc/$process/cmdline)"
 done
 find /sys/fs/cgroup/machine.slice -mindepth 1 -maxdepth 1 -type d 2>/dev/null | sed 's/^/cgroup /'

@@ -15,6 +15,16 @@ const VERBS: &[&str] = &[
     "start",
     "stop",
     "restart",
+    "kill",
+    "wait",
+    "set",
+    "enable",
+    "disable",
+    "mount",
+    "unmount",
+    "copy",
+    "top",
+    "console",
     "remove",
     "list",
     "status",
@@ -117,8 +127,17 @@ fn help_completions_and_manual_are_there() {
         assert!(text(&[verb, "--help"]).contains("Examples:"), "{verb}");
     }
     for shell in ["bash", "zsh", "fish"] {
-        assert!(text(&["completions", shell]).contains("bootstrap"), "{shell}");
+        // it asks this program again, which knows verbs and names
+        assert!(text(&["completions", shell]).contains("COMPLETE"), "{shell}");
     }
     assert!(text(&["man"]).contains(".TH sandbox"));
+    let pages = user.path("pages");
+    text(&["man", "--dir", pages.to_str().unwrap()]);
+    for verb in VERBS {
+        let page = std::fs::read_to_string(pages.join(format!("sandbox-{verb}.1"))).unwrap();
+        assert!(page.contains(&format!("sandbox\\-{verb}")) && page.contains(".SH DESCRIPTION"), "{verb}");
+    }
+    assert!(pages.join("sandbox-layer-prune.1").exists());
+    assert!(!pages.join("sandbox-internal.1").exists());
     assert!(text(&["profile", "list", "--json"]).contains("\"docker\""));
 }

@@ -41,6 +41,9 @@ impl Drop for Small {
     }
 }
 
+/// A profile that a case builds in, where it has one.
+const PROFILE: &str = "p.toml";
+
 const ENOUGH: u64 = 256 << 10;
 
 /// A user, an archive with all that dpkg needs and a package `filler` of a test, and where it is served.
@@ -76,7 +79,9 @@ impl Case {
     fn run(&self, target: &str) -> Output {
         assert!(self.server.url().starts_with("http") && self.archive.root().is_dir());
         let rest = ["--variant", "essential", "--keyring", "key", "--include", "filler"];
-        self.user.sandbox(&[&["bootstrap", "kit", target][..], &rest].concat())
+        let profile: &[&str] =
+            if self.user.path(PROFILE).exists() { &["--profile", "./p.toml"] } else { &[] };
+        self.user.sandbox(&[&["bootstrap", "kit", target][..], &rest, profile].concat())
     }
 
     /// Runs it on a full disk, and again on one with space.
@@ -90,7 +95,7 @@ impl Case {
         let left: Vec<_> = fs::read_dir(self.user.path(target).parent().unwrap())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !["cache", "images", "key", "outside"].contains(&name.as_str()))
+            .filter(|name| !["cache", "images", "key", "outside", PROFILE].contains(&name.as_str()))
             .collect();
         assert!(left.is_empty(), "{what} leaves {left:?}");
         cache::sound(&self.user.path("cache"));
@@ -160,4 +165,27 @@ fn a_full_disk_while_a_tree_is_packed() {
     let case = Case::new(&plain());
     let small = Small::new(case.user.path("small"), system_kib() * 3 / 2);
     case.fails_and_recovers("packing", &small, "small/tree.tar", "small/");
+}
+
+#[test]
+fn a_full_disk_while_a_profile_is_built_in() {
+    let fill = "dd if=/dev/zero of=/var/filling bs=1M count=64";
+    let step = |script: &str| format!("[[steps]]\nargv = [\"sh\", \"-c\", \"{script}\"]\n");
+    for (what, parts) in [
+        ("a step", step(fill)),
+        ("a step that does not say why", step(&format!("{fill} 2>/dev/null"))),
+        ("a step after one that hides it", step(&format!("{fill} 2>/dev/null || :")) + &step("false")),
+    ] {
+        let case = Case::new(&plain());
+        fs::write(case.user.path(PROFILE), format!("schema = 1\nname = \"p\"\n{parts}")).unwrap();
+        let small = Small::new(case.user.path("small"), system_kib() + 24 * 1024);
+        let place = small.path().to_str().unwrap().to_owned();
+        let output = case.run("small/tree");
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(6), "{what}: {text}");
+        for word in [&place, " is full", "profile `p`", "\nhint: ", "df -h"] {
+            assert!(text.contains(word), "{what}, {word}: {text}");
+        }
+        assert_eq!(fs::read_dir(small.path()).unwrap().count(), 0, "{what} leaves something");
+    }
 }

@@ -7,6 +7,7 @@ mod internal;
 mod layer;
 mod lock;
 mod machine;
+mod moving;
 mod profile;
 mod session;
 
@@ -17,13 +18,17 @@ use clap::{Args, Parser, Subcommand};
 pub use self::{
     build::{Bootstrap, Build, Resolve},
     copies::{Duplicate, Rename, Repair, Restore, Schedule, Snapshot},
-    create::{Backend, Create, Network},
+    create::{Backend, Create},
     internal::Internal,
     layer::Layer,
     lock::{Lock, LockVerb},
-    machine::{Logs, Named, Remove, Stop},
+    machine::{
+        Copy, Kill, Logs, Mount, Move, Named, Place, Remove, Restart, Set, Start, Stop, Top, Unmount, Until,
+        Wait, Whom, YesNo,
+    },
+    moving::{Compression, Devices, Export, Format, Import, To},
     profile::{Costs, New, ProfileVerb, Show},
-    session::{Exec, Shell},
+    session::{Console, Exec, Shell},
 };
 
 /// Builds machines for coding agents from a distribution's archive, and runs them.
@@ -88,6 +93,9 @@ pub struct Global {
     /// Show at the end where the time went, by phase
     #[arg(long, global = true, help_heading = "Global options")]
     pub timings: bool,
+    /// Make a machine that somebody else made one of ours, before it is changed
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub adopt: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,12 +108,30 @@ pub enum Verb {
     Create(Create),
     /// Write down every package with version and digest, check that, compare it
     Lock(Lock),
-    /// Start a machine
-    Start(Named),
+    /// Start a machine, or all that start with the host
+    Start(Start),
     /// Shut a machine down
     Stop(Stop),
     /// Shut a machine down and start it again
     Restart(Stop),
+    /// Send a signal to a machine's processes
+    Kill(Kill),
+    /// Wait until a machine is in a state
+    Wait(Wait),
+    /// Show or change limits, variables, restarts and the start with the host
+    Set(Set),
+    /// Start a machine with the host
+    Enable(Named),
+    /// Start a machine with the host no longer
+    Disable(Named),
+    /// Mount a folder of the host in a machine
+    Mount(Mount),
+    /// Take a folder of the host out of a machine
+    #[command(visible_alias = "umount")]
+    Unmount(Unmount),
+    /// Copy files and trees between a machine and the host
+    #[command(visible_alias = "cp")]
+    Copy(Copy),
     /// Remove a machine with all it has
     #[command(visible_alias = "rm")]
     Remove(Remove),
@@ -114,6 +140,8 @@ pub enum Verb {
     List,
     /// Show a machine
     Status(Named),
+    /// Give a stopped machine another backend: same tree, same name, same volumes
+    Move(Move),
     /// Give a stopped machine another name
     Rename(Rename),
     /// Make another machine of a machine
@@ -127,12 +155,20 @@ pub enum Verb {
     },
     /// End what a command that died left: completed or undone
     Repair(Repair),
-    /// Show a machine's journal
+    /// Show what machines use: processors, memory, tasks, disks, network
+    Top(Top),
+    /// Show a machine's journal, or what its host says of it
     Logs(Logs),
+    /// Attach to a machine's console
+    Console(Console),
     /// Run a command in a machine
     Exec(Exec),
     /// Open a login shell in a machine
     Shell(Shell),
+    /// Write a machine into a file: its tree, and what is needed to make it again
+    Export(Export),
+    /// Make a machine of a file: exported, an OCI image, a tree in a tar file
+    Import(Import),
     /// List, remove and prune the built layers that machines are made of
     Layer {
         #[command(subcommand)]
@@ -150,13 +186,17 @@ pub enum Verb {
     Profiles,
     /// Check what this host can do
     Doctor,
-    /// Print completions for a shell
+    /// Print what a shell needs to complete words of `sandbox`, names of machines and profiles among them
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or write those of every verb
+    Man {
+        /// Write a page for each verb into this folder
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
     /// What units and supervisors call
     #[command(hide = true)]
     Internal {

@@ -2,6 +2,7 @@
 
 mod args;
 mod catalogue;
+mod complete;
 mod exit;
 mod failure;
 mod progress;
@@ -19,6 +20,7 @@ use crate::{args::Cli, exit::Exit, settings::Settings};
 
 fn main() -> ExitCode {
     sandbox_core::host::descriptors::keep_private();
+    complete::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

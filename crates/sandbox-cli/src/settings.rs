@@ -35,6 +35,8 @@ pub struct Settings {
     pub display: Display,
     /// Whether it is told at the end where the time went.
     pub timings: bool,
+    /// Whether a machine that somebody else made becomes one of ours where it is to be changed.
+    pub adopt: bool,
     /// The user's home, if known.
     pub home: Option<PathBuf>,
     /// The folder of the user's own images and profiles.
@@ -68,7 +70,7 @@ impl Settings {
     /// # Errors
     /// Where this program's own path is not known.
     pub fn read(global: &Global) -> Result<Self, Failure> {
-        let Global { cache_dir, state_dir, quiet, json, timings } = global;
+        let Global { cache_dir, state_dir, quiet, json, timings, adopt } = global;
         let program = fs::read_link("/proc/self/exe")
             .map_err(|error| Failure::said(Exit::HOST, format!("/proc/self/exe cannot be read: {error}")))?;
         Ok(Self {
@@ -81,6 +83,7 @@ impl Settings {
                 _ => Display::Lines,
             },
             timings: *timings,
+            adopt: *adopt,
             home: variable("HOME").map(PathBuf::from),
             own: variable("XDG_CONFIG_HOME")
                 .map(PathBuf::from)

@@ -11,12 +11,18 @@ pub enum Internal {
     Supervise { name: String },
     /// Put a machine's walls up.
     WallUp { name: String },
+    /// Give a container of LXC's its addresses, and write down its first process.
+    LxcStarted { name: String, leader: i32 },
     /// Give a machine what nested containers need.
     Nesting { name: String },
     /// Let a machine go on that stands still, once this process's input ends.
     Thaw { cgroup: PathBuf },
     /// Make a tree of a layer ahead, for the next machine.
     Spare { layer: String },
+    /// Pack or unpack files as one of a machine's processes.
+    Carry { leader: i32, began: u64, errand: String },
+    /// Wait, where the host itself is on its way up.
+    Delay { seconds: u64 },
     /// Undo what dead makers left, and what is named.
     Recover { paths: Vec<PathBuf> },
 }

@@ -1,6 +1,12 @@
 //! Verbs of a machine that is there.
 
-use clap::Args;
+use std::{path::PathBuf, str::FromStr};
+
+use clap::{Args, ValueEnum};
+use sandbox_core::machine::{
+    chosen::{Cpus, Size},
+    signal::Signal,
+};
 
 /// A verb with a machine's name.
 #[derive(Debug, Args)]
@@ -34,6 +40,13 @@ pub struct Remove {
 
 /// `sandbox logs`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox logs agents -f
+  sandbox logs agents --unit docker --priority err --since -1h
+  sandbox logs agents --outside              why it does not start
+
+A machine that is stopped keeps its journal, which is read from its tree.")]
 pub struct Logs {
     /// The machine's name
     pub name: String,
@@ -43,4 +56,288 @@ pub struct Logs {
     /// How many of the last lines
     #[arg(long, short = 'n', value_name = "LINES")]
     pub lines: Option<u32>,
+    /// Show what the host says of it: its unit's journal, or its supervisor's and its console's log
+    #[arg(long)]
+    pub outside: bool,
+    /// Lines of this unit alone; may be repeated
+    #[arg(long, short = 'u', value_name = "UNIT")]
+    pub unit: Vec<String>,
+    /// Lines of this priority and more urgent ones: err, warning, 3
+    #[arg(long, short = 'p', value_name = "PRIORITY")]
+    pub priority: Option<String>,
+    /// Lines from then on: today, -1h, 2026-01-31 12:00
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Lines of its last boot alone
+    #[arg(long, short = 'b')]
+    pub boot: bool,
+}
+
+/// `sandbox start`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox start agents
+  sandbox start --all                what a host without systemd calls when it boots")]
+pub struct Start {
+    /// The machine's name
+    #[arg(required_unless_present = "all")]
+    pub name: Option<String>,
+    /// Start every machine that starts with the host and does not run, in order, with the delays
+    #[arg(long, conflicts_with = "name")]
+    pub all: bool,
+}
+
+/// `sandbox kill`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox kill agents                          SIGTERM to its first process: systemd starts itself anew
+  sandbox kill agents --signal SIGRTMIN+4      an orderly power-off, not waited for
+  sandbox kill agents --signal KILL --whom all")]
+pub struct Kill {
+    /// The machine's name
+    pub name: String,
+    /// The signal, by name or number
+    #[arg(long, short, value_name = "SIGNAL", default_value = "TERM")]
+    pub signal: Signal,
+    /// Who gets it
+    #[arg(long, value_enum, default_value_t)]
+    pub whom: Whom,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Whom {
+    /// The machine's first process
+    #[default]
+    Leader,
+    /// Every process of the machine
+    All,
+}
+
+/// `sandbox copy`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox copy agents:/etc/os-release .
+  sandbox copy ./project agents:/home/agent/ --owner agent
+  sandbox copy agents:/var/log - | tar t
+  date | sandbox copy - agents:/root/when
+  tar c . | sandbox copy - agents:/srv/
+
+A file or folder is copied into a target that is a folder, else it becomes the target. Owners keep their numbers,
+those that the machine sees. What is copied out of a machine has no set-id bits, and nothing is a device. What is
+mounted in a tree is left out. `-` is a stream: a file's bytes, or of a folder a tar.")]
+pub struct Copy {
+    /// What: MACHINE:/PATH, a path of the host, or `-`
+    pub from: String,
+    /// Where: MACHINE:/PATH, a path of the host, or `-`
+    pub to: String,
+    /// Who is to own all of it on the side it comes to: USER, UID, USER:GROUP [default: as it was]
+    #[arg(long, value_name = "OWNER")]
+    pub owner: Option<String>,
+}
+
+/// `sandbox wait`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox wait agents --for healthy --timeout 120
+  sandbox wait agents --for port:8080
+
+Exits 0 once it is so, 1 where it is not after the time.")]
+pub struct Wait {
+    /// The machine's name
+    pub name: String,
+    /// What for
+    #[arg(long = "for", value_name = "running|stopped|healthy|port:N", default_value = "running")]
+    pub until: Until,
+    /// Seconds to wait at most [default: for ever]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}
+
+/// What a machine is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Its systemd has booted.
+    Running,
+    /// It does not run.
+    Stopped,
+    /// Every check of its profiles is well.
+    Healthy,
+    /// Something listens on a TCP port.
+    Port(u16),
+}
+
+impl FromStr for Until {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "running" => Ok(Self::Running),
+            "stopped" => Ok(Self::Stopped),
+            "healthy" => Ok(Self::Healthy),
+            _ => {
+                let port = text.strip_prefix("port:").and_then(|port| port.parse().ok());
+                let port = port.filter(|port| *port > 0).map(Self::Port);
+                port.ok_or_else(|| "one of running, stopped, healthy, port:1 to port:65535".to_owned())
+            }
+        }
+    }
+}
+
+/// A value, or `none` to take it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrNone<T>(pub Option<T>);
+
+impl<T: FromStr> FromStr for OrNone<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|value| Self(Some(value))) }
+    }
+}
+
+/// `sandbox set`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox set agents --cpus 1.5 --memory 4G --tasks 2000
+  sandbox set agents --memory none
+  sandbox set agents --env HTTP_PROXY=http://proxy:3128 --unset-env OLD
+  sandbox set agents --autostart yes --start-order 10 --start-delay 5 --restart on-failure
+  sandbox set agents                          shows what is set
+
+Limits, variables (for what is run from then on) and restarts count at once.")]
+pub struct Set {
+    /// The machine's name
+    pub name: String,
+    /// Processors it may use: 2, 0.5, or none
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<OrNone<Cpus>>,
+    /// Memory it may use: 512M, 4G, or none
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<OrNone<Size>>,
+    /// Processes and threads it may have, or none
+    #[arg(long, value_name = "NUMBER")]
+    pub tasks: Option<OrNone<u64>>,
+    /// Bytes that its tree may take, on a subvolume of btrfs, or none
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<OrNone<Size>>,
+    /// Variable for everybody in it; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// Take a variable back; may be repeated
+    #[arg(long, value_name = "KEY")]
+    pub unset_env: Vec<String>,
+    /// Whether it starts with the host
+    #[arg(long, value_enum, value_name = "yes|no")]
+    pub autostart: Option<YesNo>,
+    /// Its place among those that start with the host: lower ones first
+    #[arg(long, value_name = "NUMBER")]
+    pub start_order: Option<u32>,
+    /// Seconds that pass before it is started with the host
+    #[arg(long, value_name = "SECONDS")]
+    pub start_delay: Option<u32>,
+    /// What happens when it ends by itself
+    #[arg(long, value_enum)]
+    pub restart: Option<Restart>,
+    /// Write limits down that this host cannot enforce
+    #[arg(long)]
+    pub unenforced: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum YesNo {
+    Yes,
+    No,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Restart {
+    /// It stays stopped
+    No,
+    /// It starts again unless it shut down cleanly
+    OnFailure,
+    /// It starts again
+    Always,
+}
+
+/// `sandbox mount`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox mount agents ~/project /home/agent/project
+  sandbox mount agents /srv/data /data --read-only --permanent
+
+Owners have the same numbers on both sides: the machine's root writes as root there. Give away what you would give
+root of the machine, or give it --read-only.")]
+pub struct Mount {
+    /// The machine's name
+    pub name: String,
+    /// The folder of the host
+    pub source: PathBuf,
+    /// Where the machine has it; the folder is made
+    pub path: PathBuf,
+    /// The machine can only read it
+    #[arg(long, visible_alias = "ro")]
+    pub read_only: bool,
+    /// Mount it again at each start
+    #[arg(long)]
+    pub permanent: bool,
+}
+
+/// `sandbox unmount`.
+#[derive(Debug, Args)]
+pub struct Unmount {
+    /// The machine's name
+    pub name: String,
+    /// Where the machine has it
+    pub path: PathBuf,
+}
+
+/// `sandbox top`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On a terminal it goes on until Ctrl-C. Where the host's cgroups have no controller for memory or tasks, what its
+processes have is summed up.")]
+pub struct Top {
+    /// Machines [default: all that run]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Show it once
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    pub interval: f64,
+}
+
+/// `sandbox move`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox move agents --to lxc
+  sandbox move agents --to nspawn --restart")]
+pub struct Move {
+    /// The machine's name
+    pub name: String,
+    /// What shall run it
+    #[arg(long, value_enum, value_name = "BACKEND")]
+    pub to: Place,
+    /// Stop it first where it runs, and start it there
+    #[arg(long)]
+    pub restart: bool,
+}
+
+/// Where a machine of this host can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// systemd-nspawn under systemd-machined
+    Nspawn,
+    /// LXC: an unprivileged container that root starts
+    Lxc,
+    /// systemd-nspawn under a supervisor of ours
+    Direct,
 }

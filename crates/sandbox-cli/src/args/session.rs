@@ -38,3 +38,19 @@ pub struct Shell {
     #[arg(long, short, value_name = "USER")]
     pub user: Option<String>,
 }
+
+/// `sandbox console`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What the machine's console said is shown first, then whoever is there logs in. `^]` three times within a second leaves
+it; the machine goes on.")]
+pub struct Console {
+    /// The machine's name
+    pub name: String,
+    /// Be logged in as this user, without a password
+    #[arg(long, short, value_name = "USER")]
+    pub user: Option<String>,
+    /// How many lines of what it said before are shown
+    #[arg(long, short = 'n', value_name = "LINES", default_value_t = 20)]
+    pub lines: u32,
+}

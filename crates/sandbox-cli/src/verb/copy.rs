@@ -1,47 +1,163 @@
-//! `sandbox clone` and `sandbox fork`.
+//! `sandbox copy`, and its part in a machine.
 
-use std::time::Duration;
+use std::{
+    fs::File,
+    io,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
-use sandbox_core::machine::snapshot::Copy;
+use sandbox_core::{
+    error::Context as _,
+    machine::{
+        Leader,
+        copy::{self, Answer, Carried, Trust},
+    },
+    name::MachineName,
+    report::Event,
+};
 
-use super::machine::{Host, holder, name, say_state};
-use crate::{args::Duplicate, exit::Exit, failure::Failure, settings::Settings};
+use super::machine::{Host, holder, name};
+use crate::{args::Copy, exit::Exit, failure::Failure, settings::Settings, ui};
 
-/// The verb that leaves the copy stopped.
-pub const CLONE: &str = "clone";
-/// The verb that starts the copy where the other runs.
-pub const FORK: &str = "fork";
+/// One end of a copy.
+enum Place {
+    Machine(MachineName, PathBuf),
+    Host(PathBuf),
+    Stream,
+}
 
-/// Makes another machine of a machine.
+/// Gives the machine's name in `NAME:/path`, none for a path of the host: one that is written with a slash or a dot
+/// in front is always that.
+pub fn machine_of(text: &str) -> Option<&str> {
+    text.split_once(':').map(|(name, _)| name).filter(|name| !name.contains('/') && !name.is_empty())
+}
+
+impl Place {
+    fn read(text: &str) -> Result<Self, Failure> {
+        if text == "-" {
+            return Ok(Self::Stream);
+        }
+        let Some(machine) = machine_of(text) else { return Ok(Self::Host(absolute(Path::new(text))?)) };
+        let path = PathBuf::from(&text[machine.len() + 1..]);
+        if path.is_absolute() {
+            return Ok(Self::Machine(name(machine)?, path));
+        }
+        Err(Failure::said(Exit::USAGE, format!("`{text}`: a path in a machine begins with `/`"))
+            .hint("a file of the host with a colon in its name", format!("./{text}")))
+    }
+}
+
+/// Gives a path of the host without dots in it; its last part may be missing, and is not followed.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    let failed = |error: io::Error| Failure::said(Exit::UNAVAILABLE, format!("{}: {error}", path.display()));
+    let whole = std::path::absolute(path).map_err(failed)?;
+    let bytes = path.as_os_str().as_bytes();
+    match (whole.parent(), whole.file_name()) {
+        (Some(above), Some(last)) if !bytes.ends_with(b"/") && !bytes.ends_with(b"/.") && bytes != b"." => {
+            Ok(above.canonicalize().map_err(failed)?.join(last))
+        }
+        _ => {
+            let mut whole = whole.canonicalize().map_err(failed)?;
+            // what ends in a slash is a folder
+            whole.push("");
+            Ok(whole)
+        }
+    }
+}
+
+/// Copies.
 ///
 /// # Errors
-/// What the user is to be told; then nothing of the new machine is left.
-pub fn run(args: &Duplicate, verb: &'static str, settings: &Settings) -> Result<Exit, Failure> {
-    let (old, new) = (name(&args.name)?, name(&args.new)?);
-    settings.need_root(verb)?;
+/// What the user is to be told.
+pub fn run(args: &Copy, settings: &Settings) -> Result<Exit, Failure> {
+    let (from, to) = (Place::read(&args.from)?, Place::read(&args.to)?);
+    settings.need_root("copy")?;
     let host = Host::new(settings);
-    let machines = host.machines()?;
-    let runs = machines.status(&old)?.leader.is_some();
-    let start = verb == FORK && runs && !args.no_start;
-    let copy = Copy {
-        verb,
-        name: new.clone(),
-        snapshot: args.snapshot.clone(),
-        boot: start.then(|| Duration::from_secs(args.timeout)),
-        program: settings.program.clone(),
-        now: settings.now,
-        holder: holder(verb),
+    let machines = host.as_they_are();
+    let owner = args.owner.clone();
+    let hold = |name: &MachineName| machines.hold(name, &settings.program, &holder("copy"));
+    let subject = || format!("{} to {}", args.from, args.to);
+    let carried = match (from, to) {
+        (Place::Machine(name, path), Place::Host(target)) => {
+            copy::out(&hold(&name)?.side, &path, &target, owner)
+        }
+        (Place::Machine(name, path), Place::Stream) => {
+            copy::out_to(&hold(&name)?.side, &path, stream(&io::stdout())?)
+        }
+        (Place::Host(path), Place::Machine(name, target)) => {
+            copy::into(&hold(&name)?.side, &path, &target, owner)
+        }
+        (Place::Stream, Place::Machine(name, target)) => {
+            copy::into_from(&hold(&name)?.side, &target, owner, stream(&io::stdin())?)
+        }
+        _ => {
+            return Err(Failure::said(
+                Exit::USAGE,
+                "one side is MACHINE:/PATH, the other a path of the host or `-`",
+            )
+            .hint("between two machines", "sandbox copy A:/x - | sandbox copy - B:/y"));
+        }
     };
-    super::internal::clean_on_interrupt(settings, &[]);
-    let (copied, state) = machines.copy(&old, &copy)?;
-    if settings.json() {
-        crate::ui::json(&serde_json::json!({
-            "name": new, "of": old, "consistency": copied.consistency,
-            "frozen_ms": u64::try_from(copied.frozen.as_millis()).unwrap_or(u64::MAX),
-        }));
-    }
-    if let Some(state) = state {
-        say_state(&new, &state, settings);
-    }
+    let carried = carried.during("copy", subject())?;
+    say(&carried, args.to == "-", &host, settings);
     Ok(Exit::OK)
+}
+
+fn stream(end: &impl std::os::fd::AsFd) -> Result<File, Failure> {
+    let copy = end.as_fd().try_clone_to_owned();
+    let copy = copy.map_err(|error| Failure::said(Exit::HOST, format!("the stream: {error}")))?;
+    Ok(copy.into())
+}
+
+fn say(carried: &Carried, streamed: bool, host: &Host, settings: &Settings) {
+    if settings.json() && !streamed {
+        ui::json(carried);
+    } else {
+        for what in &carried.left_out {
+            host.reporter().report(Event::Warning { text: format!("left out: {what}") });
+        }
+    }
+}
+
+/// Does an errand as one of a machine's processes; the answer is on stderr.
+pub fn carry(leader: i32, began: u64, errand: &str) -> Exit {
+    let done = || -> Result<Carried, String> {
+        let errand = serde_json::from_str(errand).map_err(|error| error.to_string())?;
+        let root = copy::enter(&Leader { pid: leader }, began).map_err(|error| chain(&error))?;
+        let failed = |error: io::Error| error.to_string();
+        let end = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from).map_err(failed);
+        let mut input = end(rustix::stdio::stdin())?;
+        let mut output = end(rustix::stdio::stdout())?;
+        copy::run(&errand, &root, Trust::Host, &mut input, &mut output).map_err(|error| chain(&error))
+    };
+    let (answer, exit) = match done() {
+        Ok(carried) => (Answer::Carried(carried), Exit::OK),
+        Err(said) => (Answer::Failed(said), Exit::UNAVAILABLE),
+    };
+    let text = serde_json::to_vec(&answer).unwrap_or_default();
+    let _ = io::Write::write_all(&mut io::stderr(), &text);
+    exit
+}
+
+/// Words an error with what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_told_from_a_path() {
+        assert_eq!(machine_of("agents:/etc"), Some("agents"));
+        for text in ["./a:b", "/x:y", "plain", ":/x", "-"] {
+            assert_eq!(machine_of(text), None, "{text}");
+        }
+        assert!(matches!(Place::read("agents:etc"), Err(failure) if failure.exit() == Exit::USAGE));
+    }
 }

@@ -4,15 +4,19 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
-    machine::{direct, frozen, nesting, nspawn, record::Records},
+    machine::{Kind, direct, frozen, lxc, nesting, nspawn, record::Records},
 };
 
-use super::machine::{Host, holder, name};
+use super::{
+    copy,
+    machine::{Host, holder, name},
+};
 use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 
 /// Runs an internal verb.
@@ -22,6 +26,11 @@ use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("internal")?;
     match verb {
+        Internal::Carry { leader, began, errand } => Ok(copy::carry(leader, began, &errand)),
+        Internal::Delay { seconds } => {
+            nspawn::delay_at_boot(Duration::from_secs(seconds))?;
+            Ok(Exit::OK)
+        }
         Internal::Thaw { cgroup } => {
             frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;
             Ok(Exit::OK)
@@ -41,7 +50,19 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             let subject = format!("machine `{name}`");
             let definition =
                 Records::new(&settings.state).definition(&name).during("wall in", subject.clone())?;
-            nspawn::prepare(&definition, Host::new(settings).reporter())?;
+            let host = Host::new(settings);
+            match definition.backend {
+                Kind::Lxc => lxc::prepare(&definition, &settings.state, host.reporter())?,
+                _ => nspawn::prepare(&definition, host.reporter())?,
+            }
+            Ok(Exit::OK)
+        }
+        Internal::LxcStarted { name: text, leader } => {
+            let name = name(&text)?;
+            let definition = Records::new(&settings.state)
+                .definition(&name)
+                .during("start", format!("machine `{name}`"))?;
+            lxc::started(&definition, &settings.state, leader)?;
             Ok(Exit::OK)
         }
         Internal::Nesting { name: text } => {

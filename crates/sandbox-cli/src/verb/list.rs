@@ -1,6 +1,6 @@
 //! `sandbox list` and `sandbox status`.
 
-use sandbox_core::machine::{State, life, life::Status};
+use sandbox_core::machine::{Foreign, State, life, life::Status};
 
 use super::machine::{Host, name};
 use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
@@ -12,19 +12,29 @@ use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
 pub fn list(settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("list")?;
     let host = Host::new(settings);
-    let machines = host.machines()?.list()?;
+    let all = host.machines()?;
+    let machines = all.list()?;
+    // a host where they cannot be listed has none that matter
+    let foreign = all.foreign().unwrap_or_default();
     if settings.json() {
-        ui::json(&machines);
+        let ours = machines.iter().map(|machine| serde_json::json!(machine));
+        let theirs = foreign.iter().map(|found| {
+            serde_json::json!({
+                "name": found.name, "state": foreign_state(found), "backend": found.backend,
+                "tree": found.tree, "foreign": true,
+            })
+        });
+        ui::json(&ours.chain(theirs).collect::<Vec<_>>());
         return Ok(Exit::OK);
     }
-    if machines.is_empty() {
+    if machines.is_empty() && foreign.is_empty() {
         let _ = std::io::Write::write_all(
             &mut std::io::stderr(),
             b"no machines\n\nhint: make one:  sandbox create agents --release trixie --profile docker,claude,codex\n",
         );
         return Ok(Exit::OK);
     }
-    let rows: Vec<_> = machines
+    let rows: Vec<Vec<String>> = machines
         .iter()
         .map(|machine| {
             vec![
@@ -37,8 +47,25 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
             ]
         })
         .collect();
+    let theirs = foreign.iter().map(|found| {
+        let backend = life::word(found.backend).to_owned();
+        let dash = || "-".to_owned();
+        vec![
+            found.name.clone(),
+            foreign_state(found).to_owned(),
+            backend,
+            "foreign".to_owned(),
+            dash(),
+            dash(),
+        ]
+    });
+    let rows: Vec<_> = rows.into_iter().chain(theirs).collect();
     ui::table(&["NAME", "STATE", "BACKEND", "IMAGE", "PROFILES", "ADDRESS"], &rows);
     Ok(Exit::OK)
+}
+
+const fn foreign_state(found: &Foreign) -> &'static str {
+    if found.running { "running" } else { "stopped" }
 }
 
 /// Shows one machine.

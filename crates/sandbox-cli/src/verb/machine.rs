@@ -5,13 +5,22 @@ use std::time::Duration;
 use sandbox_core::{
     error::Context as _,
     layer::kept::Layers,
-    machine::{Backend, direct::Direct, guest::GuestState, life::Machines, nspawn::Nspawn, record::Records},
+    machine::{
+        Backend,
+        direct::Direct,
+        guest::GuestState,
+        life::Machines,
+        lxc::Lxc,
+        nspawn::{Nspawn, Wish},
+        record::Records,
+    },
     name::MachineName,
     report::{Event, Reporter},
 };
 
+use super::ask;
 use crate::{
-    args::{Named, Stop},
+    args::{Start, Stop},
     exit::Exit,
     failure::Failure,
     progress::Progress,
@@ -25,6 +34,7 @@ pub const BOOT: Duration = Duration::from_secs(120);
 /// The backends of this program, and who listens.
 pub struct Host {
     nspawn: Nspawn,
+    lxc: Lxc,
     direct: Direct,
     progress: Progress,
     records: Records,
@@ -36,6 +46,7 @@ impl Host {
     pub fn new(settings: &Settings) -> Self {
         Self {
             nspawn: Nspawn::new(&settings.state),
+            lxc: Lxc::new(&settings.state),
             direct: Direct::new(&settings.state, &settings.program),
             progress: Progress::new(settings),
             records: Records::new(&settings.state),
@@ -69,8 +80,13 @@ impl Host {
 
     /// Gives the machines as they are.
     pub fn as_they_are(&self) -> Machines<'_> {
-        let backends: Vec<&dyn Backend> = vec![&self.nspawn, &self.direct];
+        let backends: Vec<&dyn Backend> = vec![&self.nspawn, &self.lxc, &self.direct];
         Machines { records: self.records.clone(), backends, reporter: &self.progress }
+    }
+
+    /// Gives the backend of LXC.
+    pub const fn lxc(&self) -> &Lxc {
+        &self.lxc
     }
 
     /// Gives who listens.
@@ -116,8 +132,11 @@ pub fn say_state(name: &MachineName, state: &GuestState, settings: &Settings) {
 ///
 /// # Errors
 /// What the user is to be told.
-pub fn start(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+pub fn start(args: &Start, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(args.name.as_deref().unwrap_or_default())?;
+    if let Some(asked) = ask::instead(&name, Wish::Start, BOOT, settings)? {
+        return Ok(asked);
+    }
     settings.need_root("start")?;
     let host = Host::new(settings);
     let state = host.machines()?.start(&name, BOOT, &holder("start"))?;
@@ -131,9 +150,13 @@ pub fn start(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
 /// What the user is to be told.
 pub fn stop(args: &Stop, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
+    let deadline = Duration::from_secs(args.timeout);
+    if let Some(asked) = ask::instead(&name, Wish::Stop, deadline, settings)? {
+        return Ok(asked);
+    }
     settings.need_root("stop")?;
     let host = Host::new(settings);
-    host.machines()?.stop(&name, Duration::from_secs(args.timeout), &holder("stop"))?;
+    host.machines()?.stop(&name, deadline, &holder("stop"))?;
     Ok(Exit::OK)
 }
 

@@ -1,39 +1,65 @@
 //! One file a verb.
 
+mod ask;
+mod autostart;
 mod bootstrap;
 mod build;
+mod console;
 mod copy;
 mod costs;
 mod create;
 mod doctor;
+mod duplicate;
 mod exec;
+mod export;
+mod foreign;
 mod health;
+mod import;
 mod internal;
+mod kill;
 mod layer;
 mod list;
 mod lock;
 mod locked;
 mod logs;
 mod machine;
+mod man;
+mod mount;
+mod moving;
 mod profile;
 mod remove;
 mod rename;
 mod repair;
 mod resolve;
+mod set;
 mod snapshot;
+mod top;
+mod wait;
 
-use clap::CommandFactory as _;
-
-use crate::{
-    args::{Cli, Verb},
-    exit::Exit,
-    failure::Failure,
-    settings::Settings,
-};
+use crate::{args::Verb, exit::Exit, failure::Failure, settings::Settings};
 
 /// Tells whether a verb's exit status is its payload's, so that our own failures are 125.
 pub const fn runs_a_payload(verb: &Verb) -> bool {
     matches!(verb, Verb::Exec(_) | Verb::Shell(_))
+}
+
+/// Gives the machine that a verb changes, which must be one of ours.
+fn changed(verb: &Verb) -> Option<&str> {
+    match verb {
+        Verb::Start(args) => args.name.as_deref(),
+        Verb::Stop(args) | Verb::Restart(args) => Some(&args.name),
+        Verb::Kill(args) => Some(&args.name),
+        Verb::Set(args) => Some(&args.name),
+        Verb::Enable(args) | Verb::Disable(args) => Some(&args.name),
+        Verb::Mount(args) => Some(&args.name),
+        Verb::Unmount(args) => Some(&args.name),
+        Verb::Copy(args) => copy::machine_of(&args.to),
+        Verb::Remove(args) => Some(&args.name),
+        Verb::Exec(args) => Some(&args.name),
+        Verb::Shell(args) => Some(&args.name),
+        Verb::Console(args) => Some(&args.name),
+        _ => None,
+    }
 }
 
 /// Runs a verb.
@@ -41,40 +67,49 @@ pub const fn runs_a_payload(verb: &Verb) -> bool {
 /// # Errors
 /// What the user is to be told.
 pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
+    if let Some(name) = changed(&verb) {
+        foreign::check(name, settings)?;
+    }
     match verb {
         Verb::Bootstrap(args) => bootstrap::run(&args, settings),
         Verb::Resolve(args) => resolve::run(&args, settings),
         Verb::Create(args) => create::run(&args, settings),
         Verb::Lock(args) => lock::run(&args, settings),
+        Verb::Start(args) if args.all => autostart::start_all(settings),
         Verb::Start(args) => machine::start(&args, settings),
         Verb::Stop(args) => machine::stop(&args, settings),
         Verb::Restart(args) => machine::restart(&args, settings),
+        Verb::Kill(args) => kill::run(&args, settings),
+        Verb::Wait(args) => wait::run(&args, settings),
+        Verb::Set(args) => set::run(&args, settings),
+        Verb::Enable(args) => autostart::enable(&args, settings),
+        Verb::Disable(args) => autostart::disable(&args, settings),
+        Verb::Mount(args) => mount::mount(&args, settings),
+        Verb::Unmount(args) => mount::unmount(&args, settings),
+        Verb::Copy(args) => copy::run(&args, settings),
         Verb::Remove(args) => remove::run(&args, settings),
+        Verb::Move(args) => moving::run(&args, settings),
         Verb::Rename(args) => rename::run(&args, settings),
-        Verb::Clone(args) => copy::run(&args, copy::CLONE, settings),
-        Verb::Fork(args) => copy::run(&args, copy::FORK, settings),
+        Verb::Clone(args) => duplicate::run(&args, duplicate::CLONE, settings),
+        Verb::Fork(args) => duplicate::run(&args, duplicate::FORK, settings),
         Verb::Snapshot { verb } => snapshot::run(&verb, settings),
         Verb::Repair(args) => repair::run(&args, settings),
         Verb::List => list::list(settings),
         Verb::Status(args) => list::status(&args, settings),
+        Verb::Top(args) => top::run(&args, settings),
+        Verb::Console(args) => console::run(&args, settings),
         Verb::Logs(args) => logs::run(&args, settings),
         Verb::Exec(args) => exec::exec(args, settings),
         Verb::Shell(args) => exec::shell(args, settings),
+        Verb::Export(args) => export::run(&args, settings),
+        Verb::Import(args) => import::run(&args, settings),
         Verb::Layer { verb } => layer::run(&verb, settings),
         Verb::Health(args) => health::run(&args, settings),
         Verb::Profile { verb } => profile::run(&verb, settings),
         Verb::Profiles => profile::list(settings),
         Verb::Doctor => doctor::run(settings),
-        Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "sandbox", &mut std::io::stdout());
-            Ok(Exit::OK)
-        }
-        Verb::Man => {
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut std::io::stdout())
-                .map_err(|error| Failure::said(Exit::HOST, format!("the page cannot be written: {error}")))?;
-            Ok(Exit::OK)
-        }
+        Verb::Completions { shell } => crate::complete::registration(shell),
+        Verb::Man { dir } => man::run(dir.as_deref()),
         Verb::Internal { verb } => internal::run(verb, settings),
     }
 }

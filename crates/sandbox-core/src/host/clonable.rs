@@ -28,6 +28,8 @@ const SUBVOL_CREATE_V2: libc::c_ulong = 0x5000_9418;
 const SNAP_DESTROY: libc::c_ulong = 0x5000_940f;
 const INO_LOOKUP: libc::c_ulong = 0xd000_9412;
 const SUBVOL_SETFLAGS: libc::c_ulong = 0x4008_941a;
+const QUOTA_CTL: libc::c_ulong = 0xc010_9428;
+const QGROUP_LIMIT: libc::c_ulong = 0x8030_942b;
 const READ_ONLY: u64 = 1 << 1;
 
 #[repr(C)]
@@ -61,6 +63,23 @@ struct Lookup {
     tree: u64,
     object: u64,
     name: [u8; 4080],
+}
+
+/// `struct btrfs_ioctl_quota_ctl_args`.
+#[repr(C)]
+struct Quota {
+    command: u64,
+    status: u64,
+}
+
+/// `struct btrfs_ioctl_qgroup_limit_args`.
+#[repr(C)]
+struct QuotaLimit {
+    group: u64,
+    flags: u64,
+    referenced: u64,
+    exclusive: u64,
+    reserved: [u64; 2],
 }
 
 fn call<T>(fd: impl AsFd, request: libc::c_ulong, argument: &mut T) -> io::Result<()> {
@@ -145,6 +164,24 @@ pub fn snapshot(from: &Path, to: &Path) -> io::Result<()> {
 /// What ioctl(2) says.
 pub fn make_read_only(path: &Path) -> io::Result<()> {
     call(open_folder(path)?, SUBVOL_SETFLAGS, &mut READ_ONLY.clone())
+}
+
+/// Limits the bytes that a subvolume refers to; none takes the limit away.
+///
+/// # Errors
+/// What ioctl(2) says.
+pub fn limit_subvolume(path: &Path, bytes: Option<u64>) -> io::Result<()> {
+    const ENABLE: u64 = 1;
+    const REFERENCED: u64 = 1;
+    const NO_LIMIT: u64 = u64::MAX;
+    let folder = open_folder(path)?;
+    if bytes.is_some() {
+        call(&folder, QUOTA_CTL, &mut Quota { command: ENABLE, status: 0 })?;
+    }
+    let referenced = bytes.unwrap_or(NO_LIMIT);
+    // group 0 is the subvolume's own
+    let mut limit = QuotaLimit { group: 0, flags: REFERENCED, referenced, exclusive: 0, reserved: [0; 2] };
+    call(&folder, QGROUP_LIMIT, &mut limit)
 }
 
 /// Removes a subvolume that has none in it, at once.

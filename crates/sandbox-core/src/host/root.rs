@@ -27,6 +27,8 @@ use rustix::{
 pub enum Links {
     /// They are refused.
     Refused,
+    /// Every link on the way is refused, also one that stays in the tree.
+    Never,
     /// They begin at the tree's own root.
     InTree,
 }
@@ -107,6 +109,7 @@ impl Root {
         ResolveFlags::NO_MAGICLINKS
             | match self.links {
                 Links::Refused => ResolveFlags::BENEATH,
+                Links::Never => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
                 Links::InTree => ResolveFlags::IN_ROOT,
             }
     }

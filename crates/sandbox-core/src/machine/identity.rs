@@ -47,22 +47,30 @@ pub(super) fn renew(tree: &Path, old: &MachineName, definition: &Definition) -> 
     let failed =
         |source| LifeError::Io { path: tree.to_owned(), doing: "making it a machine of its own", source };
     let root = Root::open(tree, Links::InTree).map_err(failed)?;
-    for file in ["etc/hostname", "etc/hosts"].map(Path::new) {
-        replace(&root, file, old.as_str(), definition.name.as_str()).map_err(failed)?;
+    another(&root, Some(old), &definition.name).map_err(failed)?;
+    tell(tree, definition)
+}
+
+/// Takes from a tree what says that it is another machine's; `old` is that one's name, where it is known.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn another(root: &Root, old: Option<&MachineName>, new: &MachineName) -> io::Result<()> {
+    for (file, old) in ["etc/hostname", "etc/hosts"].map(Path::new).into_iter().zip(old.into_iter().cycle()) {
+        replace(root, file, old.as_str(), new.as_str())?;
     }
     for file in ONES_OWN.map(Path::new) {
         // a link to /etc/machine-id stays one
         if matches!(root.kind(file), Ok(Some(FileType::RegularFile))) {
-            root.remove(file).map_err(failed)?;
+            root.remove(file)?;
         }
     }
     // empty, not missing: the first boot fills it
     let id = Path::new("etc/machine-id");
     if root.has(id) {
-        root.write(id, b"", Meta::of_root(0o644, 0)).map_err(failed)?;
+        root.write(id, b"", Meta::of_root(0o644, 0))?;
     }
-    configure::renew_host_keys(&root, 0).map_err(|error| failed(io::Error::other(error)))?;
-    tell(tree, definition)
+    configure::renew_host_keys(root, 0).map_err(io::Error::other)
 }
 
 /// Replaces whole words of a file that is there, owner, permissions and the rest as they are.

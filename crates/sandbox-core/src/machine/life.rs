@@ -1,6 +1,7 @@
 //! A machine's life: made, started, stopped, removed, and undone where its maker died.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     thread,
@@ -77,6 +78,12 @@ pub enum LifeError {
     /// It runs already.
     #[error("it runs already")]
     Running,
+    /// It is where it shall go.
+    #[error("it is a machine of the backend `{backend}` already")]
+    There {
+        /// The backend.
+        backend: &'static str,
+    },
     /// It does not run.
     #[error("it does not run")]
     Stopped {
@@ -118,7 +125,9 @@ pub enum LifeError {
 impl Cause for LifeError {
     fn class(&self) -> Class {
         match self {
-            Self::Running | Self::Stopped { .. } | Self::Slow { .. } => Class::Unavailable,
+            Self::Running | Self::There { .. } | Self::Stopped { .. } | Self::Slow { .. } => {
+                Class::Unavailable
+            }
             Self::Io { .. } | Self::Backend { .. } | Self::Moving { .. } => Class::Host,
             Self::Lost { .. } => Class::State,
         }
@@ -212,6 +221,7 @@ impl Machines<'_> {
         let subject = || format!("machine `{name}`");
         let backend = self.backend(plan.definition.backend).during("create", subject())?;
         plan.definition.needs.check().during("create", subject())?;
+        backend.admit(&plan.definition)?;
         let claim = self
             .records
             .claim_new(name, &plan.holder, |claim| self.settle(claim).map(drop))
@@ -397,49 +407,82 @@ impl Machines<'_> {
     /// Where one cannot be asked.
     pub fn list(&self) -> Result<Vec<Status>> {
         let records = self.records.list().during("list", "the machines")?;
-        records.into_iter().map(|record| self.look(record)).collect()
+        let mut leaders = BTreeMap::new();
+        for backend in &self.backends {
+            let of_it = records.iter().filter(|record| record.definition.backend == backend.kind());
+            let names: Vec<_> = of_it.map(|record| record.definition.name.clone()).collect();
+            if !names.is_empty() {
+                leaders.extend(backend.leaders(&names)?);
+            }
+        }
+        // each that runs is asked in it, which takes milliseconds of waiting
+        let (stopped, running): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|record| !leaders.contains_key(&record.definition.name));
+        let mut all: Vec<_> = stopped.into_iter().map(|record| seen(record, None)).collect();
+        thread::scope(|scope| {
+            let share = running.len().div_ceil(ASKERS).max(1);
+            let askers: Vec<_> = running
+                .chunks(share)
+                .map(|part| {
+                    let leaders = &leaders;
+                    let look = move |record: &Record| {
+                        seen(record.clone(), leaders.get(&record.definition.name).copied())
+                    };
+                    scope.spawn(move || part.iter().map(look).collect::<Vec<_>>())
+                })
+                .collect();
+            all.extend(askers.into_iter().flat_map(|asker| asker.join().unwrap_or_default()));
+        });
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
     }
 
     fn look(&self, record: Record) -> Result<Status> {
-        let definition = record.definition;
-        let backend =
-            self.backend(definition.backend).during("show", format!("machine `{}`", definition.name))?;
-        let leader = backend.leader(&definition.name)?;
-        // one that stands still answers nobody, and holds whoever goes in
-        let still = leader.as_ref().is_some_and(|leader| frozen::stands_still(leader.pid));
-        // a guest that cannot be asked (no bus yet, going down) is starting as far as anyone can tell
-        let guest = leader
-            .as_ref()
-            .filter(|_| !still)
-            .map(|leader| guest::state(leader).unwrap_or(GuestState::Starting));
-        let (state, failed_units) = match guest {
-            None if still => (State::Frozen, Vec::new()),
-            None => (State::Stopped, Vec::new()),
-            Some(GuestState::Running) => (State::Running, Vec::new()),
-            Some(GuestState::Degraded { failed }) => (State::Degraded, failed),
-            Some(GuestState::Stopping) => (State::Stopping, Vec::new()),
-            Some(_) => (State::Starting, Vec::new()),
-        };
-        Ok(Status {
-            addresses: leader.as_ref().and_then(|leader| guest::addresses(leader).ok()).unwrap_or_default(),
-            leader: leader.map(|leader| leader.pid),
-            name: definition.name,
-            state,
-            backend: definition.backend,
-            image: record.image,
-            profiles: record.profiles,
-            failed_units,
-            network: definition.network,
-            tree: definition.tree,
-            packages: record.packages,
-            volumes: definition.volumes,
-            ports: record.declared.ports,
-            created: record.created,
-        })
+        let name = &record.definition.name;
+        let backend = self.backend(record.definition.backend).during("show", format!("machine `{name}`"))?;
+        let leader = backend.leader(name)?;
+        Ok(seen(record, leader))
     }
 
     fn finished(&self, phase: Phase, begun: Instant, summary: String) {
         self.reporter.report(Event::Finished { phase, elapsed: begun.elapsed(), summary });
+    }
+}
+
+/// How many machines that run are asked at once.
+const ASKERS: usize = 8;
+
+/// Looks at a machine whose first process is known.
+fn seen(record: Record, leader: Option<Leader>) -> Status {
+    let definition = record.definition;
+    // one that stands still answers nobody, and holds whoever goes in
+    let still = leader.as_ref().is_some_and(|leader| frozen::stands_still(leader.pid));
+    // a guest that cannot be asked (no bus yet, going down) is starting as far as anyone can tell
+    let guest =
+        leader.as_ref().filter(|_| !still).map(|leader| guest::state(leader).unwrap_or(GuestState::Starting));
+    let (state, failed_units) = match guest {
+        None if still => (State::Frozen, Vec::new()),
+        None => (State::Stopped, Vec::new()),
+        Some(GuestState::Running) => (State::Running, Vec::new()),
+        Some(GuestState::Degraded { failed }) => (State::Degraded, failed),
+        Some(GuestState::Stopping) => (State::Stopping, Vec::new()),
+        Some(_) => (State::Starting, Vec::new()),
+    };
+    Status {
+        addresses: leader.as_ref().and_then(|leader| guest::addresses(leader).ok()).unwrap_or_default(),
+        leader: leader.map(|leader| leader.pid),
+        name: definition.name,
+        state,
+        backend: definition.backend,
+        image: record.image,
+        profiles: record.profiles,
+        failed_units,
+        network: definition.network,
+        tree: definition.tree,
+        packages: record.packages,
+        volumes: definition.volumes,
+        ports: record.declared.ports,
+        created: record.created,
     }
 }
 
@@ -475,6 +518,7 @@ fn missing(volumes: &[volume::Mounted]) -> Vec<PathBuf> {
 pub const fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::Nspawn => "nspawn",
+        Kind::Lxc => "lxc",
         Kind::Direct => "direct",
     }
 }

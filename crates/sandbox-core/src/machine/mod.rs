@@ -1,24 +1,37 @@
 //! A startable machine and what runs it.
 
+pub mod attach;
+pub mod changes;
 pub mod chosen;
+pub mod copy;
 mod declared;
 pub mod direct;
+pub mod environment;
+pub mod export;
 pub mod frozen;
 pub mod guest;
 mod identity;
+pub mod import;
 pub mod journal;
 pub mod life;
+pub mod limits;
+pub mod lxc;
+mod moving;
 pub mod needs;
 pub mod nesting;
 pub mod network;
 pub mod nspawn;
+pub mod processes;
+pub mod proxmox;
 pub mod record;
 mod rename;
 pub mod settle;
+pub mod signal;
 pub mod snapshot;
+pub mod usage;
 pub mod volume;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 pub use chosen::{Autostart, Chosen, HostFolder, Limits, Restart};
 pub use declared::{Declared, HealthCheck, ServedPort};
@@ -32,6 +45,8 @@ use crate::{Result, name::MachineName, report::Reporter};
 pub enum Kind {
     /// systemd-nspawn under systemd-machined, driven over D-Bus.
     Nspawn,
+    /// liblxc: an unprivileged container that root starts.
+    Lxc,
     /// systemd-nspawn under a supervisor of ours.
     Direct,
 }
@@ -127,6 +142,28 @@ pub struct Leader {
     pub pid: i32,
 }
 
+/// A machine or tree that somebody else made where a backend has its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Foreign {
+    /// Its name, which need not be one of ours.
+    pub name: String,
+    /// What would run it.
+    pub backend: Kind,
+    /// Whether it runs.
+    pub running: bool,
+    /// Its tree, where it is known.
+    pub tree: Option<PathBuf>,
+}
+
+/// Where the host's own words of a machine are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostLog {
+    /// In the host's journal, under a unit.
+    Unit(String),
+    /// In files, the first first.
+    Files(Vec<PathBuf>),
+}
+
 /// What a machine's life needs of a backend. Every verb may be repeated.
 pub trait Backend: Send + Sync {
     /// Tells which one it is.
@@ -134,6 +171,14 @@ pub trait Backend: Send + Sync {
 
     /// Tells where a machine's tree must stand.
     fn tree(&self, name: &MachineName) -> PathBuf;
+
+    /// Sees, before anything is made, that the host can run the machine and that its place is free.
+    ///
+    /// # Errors
+    /// What is missing or in the way, or what this backend does not have.
+    fn admit(&self, _definition: &Definition) -> Result<()> {
+        Ok(())
+    }
 
     /// Writes the machine's configuration; nothing runs yet.
     ///
@@ -160,9 +205,61 @@ pub trait Backend: Send + Sync {
     /// Where something is left.
     fn undefine(&self, definition: &Definition) -> Result<()>;
 
+    /// Makes what the user chose count: in the machine's configuration, and at once where it runs.
+    ///
+    /// # Errors
+    /// As [`Backend::define`].
+    fn apply(&self, definition: &Definition) -> Result<()> {
+        self.define(definition)
+    }
+
+    /// Has the host start the machine with it, or no longer, as the definition says, once those of the same backend
+    /// that are named have begun. Where the host has nothing that could, `sandbox start --all` does it.
+    ///
+    /// # Errors
+    /// Where the host's service manager refuses.
+    fn autostart(&self, _definition: &Definition, _earlier: &[MachineName]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Lists what runs under this backend and was made by somebody else.
+    ///
+    /// # Errors
+    /// Where the backend cannot be asked.
+    fn foreign(&self) -> Result<Vec<Foreign>> {
+        Ok(Vec::new())
+    }
+
+    /// Sets aside what a machine that somebody else made has of configuration; it stays, under another name.
+    ///
+    /// # Errors
+    /// Where it cannot be set aside.
+    fn adopt(&self, _definition: &Definition) -> Result<()> {
+        Ok(())
+    }
+
+    /// Tells where the host's own words of the machine are: its unit's or its supervisor's.
+    fn host_log(&self, _definition: &Definition) -> HostLog {
+        HostLog::Files(Vec::new())
+    }
+
     /// Gives the machine's first process, none where it does not run.
     ///
     /// # Errors
     /// Where the backend cannot be asked.
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>>;
+
+    /// Gives the first processes of those of the machines that run.
+    ///
+    /// # Errors
+    /// Where the backend cannot be asked.
+    fn leaders(&self, names: &[MachineName]) -> Result<BTreeMap<MachineName, Leader>> {
+        let mut all = BTreeMap::new();
+        for name in names {
+            if let Some(leader) = self.leader(name)? {
+                all.insert(name.clone(), leader);
+            }
+        }
+        Ok(all)
+    }
 }

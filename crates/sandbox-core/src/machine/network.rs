@@ -16,9 +16,11 @@ mod ruleset;
 
 use sha2::{Digest, Sha256};
 
+pub(super) use self::range::{PRIVATE4, PRIVATE6};
 pub use self::{
     error::Error,
     exception::{UPLINK_RESOLVERS, exceptions, nameservers},
+    neighbour::on_link,
     range::{Subnet, is_private},
 };
 use super::{Definition, Network};

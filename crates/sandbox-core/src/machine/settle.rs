@@ -218,6 +218,7 @@ impl Machines<'_> {
             super::identity::rename(&from.name, &to).during("rename", subject())?;
         }
         self.backend(to.backend).during("change", subject())?.define(&to)?;
+        self.apply(&from, &to)?;
         claim.commit(&change.to)?;
         if let Some(reserved) = old_name {
             let _ = reserved.release();

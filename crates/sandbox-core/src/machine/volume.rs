@@ -180,7 +180,7 @@ fn open_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn owner(tree: &Root, name: &str) -> io::Result<Option<(u32, u32, String)>> {
+pub(in crate::machine) fn owner(tree: &Root, name: &str) -> io::Result<Option<(u32, u32, String)>> {
     if name == "root" {
         return Ok(Some((0, 0, "/root".to_owned())));
     }
@@ -263,9 +263,15 @@ pub fn present(folder: &Path) -> Vec<PathBuf> {
 /// **Source**: systemd-nspawn(1), `--bind=`; `idmap` is known from 250 on.
 #[must_use]
 pub fn bind(volume: &Mounted, privileged: bool) -> String {
+    bind_folder(&volume.source, &volume.path, privileged)
+}
+
+/// Writes any folder of the host as the same.
+#[must_use]
+pub fn bind_folder(source: &Path, path: &Path, privileged: bool) -> String {
     let escape = |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
     let options = if privileged { "norbind" } else { "norbind,idmap" };
-    format!("{}:{}:{options}", escape(&volume.source), escape(&volume.path))
+    format!("{}:{}:{options}", escape(source), escape(path))
 }
 
 #[cfg(test)]

@@ -164,6 +164,29 @@ pub fn shell(leader: &Leader, user: Option<&str>, term: &str) -> Result<Exit, Se
     if terminal { on_terminal(leader, &payload) } else { on_files(leader, &payload) }
 }
 
+/// Opens a console of a machine on the caller's terminal: the guest's own agetty(8) and login(1), which ask who is
+/// there, unless a user is named. Needs no D-Bus in the guest.
+///
+/// # Errors
+/// Where it could not be tried.
+pub fn console(leader: &Leader, user: Option<&str>, term: &str) -> Result<Exit, SessionError> {
+    let root = find(leader, "root")?;
+    let mut argv = vec!["agetty", "--noclear", "--noissue", "--keep-baud"];
+    if let Some(user) = user {
+        find(leader, user)?;
+        argv.extend(["--autologin", user]);
+    }
+    argv.extend(["-", term]);
+    let request = Request { term: term.to_owned(), ..Request::default() };
+    let payload = Payload {
+        argv: argv.into_iter().map(str::to_owned).collect(),
+        env: own_environment(&root, &request, true),
+        cwd: "/".to_owned(),
+        account: root,
+    };
+    on_terminal(leader, &payload)
+}
+
 fn find(leader: &Leader, user: &str) -> Result<Account, SessionError> {
     match guest::account(leader, user).map_err(|source| SessionError::Enter { source })? {
         Some(account) => Ok(account),

@@ -20,8 +20,8 @@ pub(super) fn files(layer: &Layer) -> Vec<(PathBuf, String)> {
         all.push((format!("/etc/systemd/user.conf.d/50-{name}.conf"), systemd));
     }
     if !layer.environment.is_empty() {
-        all.push((format!("/etc/profile.d/50-{name}.sh"), shell(&layer.environment)));
-        all.push((format!("/etc/environment.d/50-{name}.conf"), variables(&layer.environment)));
+        all.push((format!("/etc/profile.d/50-{name}.sh"), for_shells(&layer.environment)));
+        all.push((format!("/etc/environment.d/50-{name}.conf"), for_units(&layer.environment)));
     }
     all.into_iter().map(|(path, text)| (path.into(), text)).collect()
 }
@@ -48,7 +48,8 @@ fn limits(limits: &BTreeMap<String, String>) -> (String, String) {
 }
 
 /// Writes variables for shells: within double quotes all but `${NAME}` is plain.
-fn shell(variables: &BTreeMap<String, String>) -> String {
+#[must_use]
+pub fn for_shells(variables: &BTreeMap<String, String>) -> String {
     let special = |letter| matches!(letter, '"' | '\\' | '`' | '$');
     variables.iter().map(|(key, value)| format!("export {key}=\"{}\"\n", escaped(value, special))).collect()
 }
@@ -56,7 +57,8 @@ fn shell(variables: &BTreeMap<String, String>) -> String {
 /// Writes variables for users' units.
 ///
 /// **Source**: environment.d(5).
-fn variables(variables: &BTreeMap<String, String>) -> String {
+#[must_use]
+pub fn for_units(variables: &BTreeMap<String, String>) -> String {
     let special = |letter| matches!(letter, '"' | '\\' | '$');
     variables.iter().map(|(key, value)| format!("{key}=\"{}\"\n", escaped(value, special))).collect()
 }
@@ -97,12 +99,12 @@ mod tests {
     #[test]
     fn values_of_variables_reach_a_shell_as_they_are() {
         let odd = "a \"b\" 'c' $HOME `id` \\ $(id) ${x y} é";
-        let text = shell(&map(&[("ODD", odd), ("PATH", "/opt/x/bin:${PATH}")]));
+        let text = for_shells(&map(&[("ODD", odd), ("PATH", "/opt/x/bin:${PATH}")]));
         let script = format!("PATH=/first; {text} printf '%s\\n%s\\n' \"$ODD\" \"$PATH\"");
         #[expect(clippy::disallowed_methods, reason = "a real shell is to read it")]
         let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{odd}\n/opt/x/bin:/first\n"));
-        let units = variables(&map(&[("ODD", odd)]));
+        let units = for_units(&map(&[("ODD", odd)]));
         assert_eq!(units, "ODD=\"a \\\"b\\\" 'c' \\$HOME `id` \\\\ \\$(id) \\${x y} é\"\n");
     }
 

@@ -13,9 +13,9 @@
 //! ```
 
 mod command;
-mod link;
-mod run;
-mod supervise;
+pub(in crate::machine) mod link;
+pub(in crate::machine) mod run;
+pub(in crate::machine) mod supervise;
 
 use std::{
     fs, io,
@@ -28,7 +28,7 @@ use std::{
 
 pub use supervise::supervise;
 
-use super::{Backend, Definition, Kind, Leader, network};
+use super::{Backend, Definition, HostLog, Kind, Leader, limits, network, processes};
 use crate::{
     Result,
     error::{Cause, Class, Context as _, Hint},
@@ -241,6 +241,10 @@ impl Backend for Direct {
         self.folder(name).join("rootfs")
     }
 
+    fn admit(&self, definition: &Definition) -> Result<()> {
+        self.define(definition)
+    }
+
     fn define(&self, definition: &Definition) -> Result<()> {
         command::nspawn().map(drop).during("define", subject(definition))
     }
@@ -255,6 +259,22 @@ impl Backend for Direct {
 
     fn undefine(&self, definition: &Definition) -> Result<()> {
         self.end(definition, Duration::from_secs(10)).during("undefine", subject(definition))
+    }
+
+    fn apply(&self, definition: &Definition) -> Result<()> {
+        let Some(leader) = self.leader(&definition.name)? else { return Ok(()) };
+        // nspawn and the guest are each in a part of the machine's own
+        let own = processes::cgroup_folder(&leader).and_then(|payload| payload.parent().map(Path::to_owned));
+        match own {
+            Some(own) => limits::set(Path::new("/sys/fs/cgroup"), &own, &definition.chosen.limits)
+                .during("change", subject(definition)),
+            None => Ok(()),
+        }
+    }
+
+    fn host_log(&self, definition: &Definition) -> HostLog {
+        let folder = self.folder(&definition.name);
+        HostLog::Files(["supervisor.log", "console.log"].map(|file| folder.join(file)).to_vec())
     }
 
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {

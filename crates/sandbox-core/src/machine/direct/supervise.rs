@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "what must happen between fork and exec has no safe form")]
 
 use std::{
+    cell::Cell,
     fs, io as stdio,
     io::Write as _,
     os::{
@@ -34,7 +35,7 @@ use crate::{
     Result,
     digest::Sha256,
     error::Context as _,
-    machine::{Definition, nesting, network},
+    machine::{Definition, Limits, Restart, limits, nesting, network, record::Records},
     report::{Event, Reporter},
 };
 
@@ -65,19 +66,73 @@ pub fn supervise(definition: &Definition, state: &Path) -> Result<()> {
     let Some(_lock) = run::lock(&folder).during("supervise", subject())? else {
         return Err(DirectError::Supervised).during("supervise", subject());
     };
-    let ended = hold(definition, &folder).during("supervise", subject());
+    let ended = hold(definition, &folder, state).during("supervise", subject());
     let cleaned = clean(definition, &folder).during("clean up after", subject());
     ended.and(cleaned)
 }
 
-fn hold(definition: &Definition, folder: &Path) -> Result<(), DirectError> {
+fn hold(definition: &Definition, folder: &Path, state: &Path) -> Result<(), DirectError> {
     let asked = Asked::new().map_err(io("listening for signals", folder))?;
+    let mut definition = definition.clone();
+    let mut restarts = Restarts::default();
     loop {
-        let status = once(definition, folder, &asked)?;
+        let status = once(&definition, folder, &asked)?;
         let _ = writeln!(stdio::stderr(), "nspawn ended with {status:?}");
-        if status != Some(REBOOTED) || asked.to_end() {
+        if asked.ended() {
             return Ok(());
         }
+        // what was chosen may have changed since this process began
+        if let Ok(now) = Records::new(state).definition(&definition.name) {
+            definition = now;
+        }
+        if status == Some(REBOOTED) {
+            continue;
+        }
+        if !wanted(definition.chosen.restart, status) {
+            return Ok(());
+        }
+        if !restarts.again(Instant::now()) {
+            let _ = writeln!(
+                stdio::stderr(),
+                "it ended {BURST} times within {} s and stays so",
+                WINDOW.as_secs()
+            );
+            return Ok(());
+        }
+        clean(&definition, folder)?;
+        thread::sleep(REST);
+        if asked.to_end() {
+            return Ok(());
+        }
+        let _ = writeln!(stdio::stderr(), "it starts again ({})", definition.chosen.restart.word());
+    }
+}
+
+/// systemd's own numbers for a unit that ends again and again (systemd.unit(5), `StartLimitBurst=`).
+const BURST: usize = 5;
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The rest before a new start (systemd.service(5), `RestartSec=`).
+const REST: Duration = Duration::from_millis(100);
+
+/// Tells whether a machine that ended by itself is to start again.
+fn wanted(restart: Restart, status: Option<i32>) -> bool {
+    match restart {
+        Restart::No => false,
+        Restart::OnFailure => status != Some(0),
+        Restart::Always => true,
+    }
+}
+
+/// When a machine was started again.
+#[derive(Default)]
+struct Restarts(Vec<Instant>);
+
+impl Restarts {
+    fn again(&mut self, now: Instant) -> bool {
+        self.0.retain(|at| now.duration_since(*at) < WINDOW);
+        self.0.push(now);
+        self.0.len() < BURST
     }
 }
 
@@ -161,6 +216,7 @@ fn spawn(definition: &Definition, folder: &Path, network_file: Option<&Path>) ->
     let console = fs::File::create(&log).map_err(io("making the log", &log))?;
     let copy = console.try_clone().map_err(io("making the log", &log))?;
     let cgroup = cgroup(folder, definition);
+    let limits = definition.chosen.limits;
     let mut nspawn = std::process::Command::new(&program);
     nspawn
         .args(command::arguments(definition, network_file))
@@ -173,7 +229,7 @@ fn spawn(definition: &Definition, folder: &Path, network_file: Option<&Path>) ->
     unsafe {
         nspawn.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            seclude(&cgroup)
+            seclude(&cgroup, &limits)
         });
     }
     nspawn.spawn().map_err(io("starting the program", &program))
@@ -190,7 +246,7 @@ fn cgroup(folder: &Path, definition: &Definition) -> String {
 ///
 /// On a host whose cgroups are of version 1 the unified one is mounted nowhere, or where the guest's systemd
 /// does not look.
-fn seclude(cgroup: &str) -> stdio::Result<()> {
+fn seclude(cgroup: &str, limits: &Limits) -> stdio::Result<()> {
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
@@ -202,6 +258,7 @@ fn seclude(cgroup: &str) -> stdio::Result<()> {
     }
     let own = top.join(cgroup);
     fs::create_dir_all(&own)?;
+    limits::set(top, &own, limits).map_err(stdio::Error::other)?;
     fs::write(own.join("cgroup.procs"), "0")?;
     if !Path::new("/run/systemd/system").exists() {
         mount(
@@ -230,7 +287,12 @@ fn first_process(nspawn: u32) -> Option<i32> {
 }
 
 /// Whether this process was asked to end, told by a socket that signals write to.
-struct Asked(UnixStream);
+///
+/// Once it was, it stays so.
+struct Asked {
+    signals: UnixStream,
+    seen: Cell<bool>,
+}
 
 impl Asked {
     fn new() -> stdio::Result<Self> {
@@ -239,12 +301,20 @@ impl Asked {
         for signal in [SIGTERM, SIGINT, SIGHUP] {
             signal_hook::low_level::pipe::register(signal, far.try_clone()?)?;
         }
-        Ok(Self(near))
+        Ok(Self { signals: near, seen: Cell::new(false) })
     }
 
+    /// Tells whether a request came since this was last asked.
     fn to_end(&self) -> bool {
         let mut bytes = [0; 16];
-        stdio::Read::read(&mut &self.0, &mut bytes).is_ok_and(|read| read > 0)
+        let came = stdio::Read::read(&mut &self.signals, &mut bytes).is_ok_and(|read| read > 0);
+        self.seen.set(self.seen.get() || came);
+        came
+    }
+
+    /// Tells whether a request ever came.
+    fn ended(&self) -> bool {
+        self.to_end() || self.seen.get()
     }
 }
 
@@ -255,8 +325,10 @@ fn wait(nspawn: &mut Child, asked: &Asked) -> stdio::Result<Option<i32>> {
     let Some(pid) = pid else { return Ok(nspawn.wait()?.code()) };
     let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty())?;
     loop {
-        let mut ready =
-            [PollFd::new(&pidfd, PollFlags::IN), PollFd::from_borrowed_fd(asked.0.as_fd(), PollFlags::IN)];
+        let mut ready = [
+            PollFd::new(&pidfd, PollFlags::IN),
+            PollFd::from_borrowed_fd(asked.signals.as_fd(), PollFlags::IN),
+        ];
         match poll(&mut ready, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -312,7 +384,7 @@ fn link_is_gone(definition: &Definition) -> bool {
 }
 
 /// Kills what is in a cgroup and removes it: a guest outlives an nspawn that was killed.
-fn end_cgroup(cgroup: &Path) {
+pub fn end_cgroup(cgroup: &Path) {
     let _ = fs::write(cgroup.join("cgroup.kill"), "1");
     for _ in 0..100 {
         remove_cgroup(cgroup);
@@ -331,4 +403,23 @@ fn remove_cgroup(cgroup: &Path) {
         }
     }
     let _ = fs::remove_dir(cgroup);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_is_started_again_as_its_user_chose_and_not_for_ever() {
+        for (restart, clean, failed) in
+            [(Restart::No, false, false), (Restart::OnFailure, false, true), (Restart::Always, true, true)]
+        {
+            assert_eq!((wanted(restart, Some(0)), wanted(restart, Some(1))), (clean, failed), "{restart:?}");
+            assert_eq!(wanted(restart, None), failed, "{restart:?}: by a signal");
+        }
+        let (mut restarts, now) = (Restarts::default(), Instant::now());
+        let count = (0..10).take_while(|_| restarts.again(now)).count();
+        assert_eq!(count, BURST - 1);
+        assert!(Restarts::default().again(now + WINDOW));
+    }
 }

@@ -16,6 +16,7 @@ use std::{
     ptr,
 };
 
+use super::label::Label;
 use crate::{
     error::{Cause, Class},
     machine::{Leader, guest::Account},
@@ -130,6 +131,7 @@ const STEPS: &[&str] = &[
     "becoming the user",
     "entering the working directory",
     "executing the command",
+    "taking over the machine's confinement",
 ];
 const CGROUP: u8 = 0;
 const NAMESPACES: u8 = 1;
@@ -140,6 +142,7 @@ const TAKE_TERMINAL: u8 = 5;
 const USER: u8 = 6;
 const CWD_STEP: u8 = 7;
 const EXEC: u8 = 8;
+const CONFINE: u8 = 9;
 
 /// The open doors of a running machine.
 #[derive(Debug)]
@@ -148,6 +151,7 @@ pub struct Entry {
     root: OwnedFd,
     flags: libc::c_int,
     cgroup: Option<File>,
+    label: Option<Label>,
 }
 
 fn step(step: &'static str) -> impl FnOnce(io::Error) -> EnterError {
@@ -185,7 +189,7 @@ impl Entry {
                 flags |= flag;
             }
         }
-        Ok(Self { pidfd, root: root.into(), flags, cgroup: cgroup(pid) })
+        Ok(Self { pidfd, root: root.into(), flags, cgroup: cgroup(pid), label: Label::of(pid) })
     }
 
     /// Starts a payload in the machine.
@@ -387,6 +391,9 @@ impl Child<'_> {
             if parent != 0 && parent != outer {
                 libc::_exit(1);
             }
+            if self.entry.label.as_ref().is_some_and(|label| !confine(label)) {
+                self.fail(CONFINE);
+            }
             if libc::fchdir(self.entry.root.as_raw_fd()) != 0 || libc::chroot(c".".as_ptr()) != 0 {
                 self.fail(ROOT);
             }
@@ -481,6 +488,16 @@ impl Child<'_> {
     }
 }
 
+/// Asks the kernel to confine what this process executes; its file must be opened and written with the same rights.
+unsafe fn confine(label: &Label) -> bool {
+    let (proc, text) = (label.proc.as_raw_fd(), label.text.as_bytes());
+    // SAFETY: system calls with a string and a slice that outlive them.
+    unsafe {
+        let file = libc::openat(proc, label.file.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        file >= 0 && libc::write(file, text.as_ptr().cast(), text.len()) == text.len().cast_signed()
+    }
+}
+
 fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
@@ -519,7 +536,10 @@ unsafe fn tell(fd: RawFd, bytes: &[u8]) {
 struct Control([u8; 24]);
 
 /// Sends one file over a socket (unix(7), SCM_RIGHTS).
-unsafe fn send(socket: RawFd, fd: RawFd) -> bool {
+///
+/// # Safety
+/// Only numbers of open files: it may stand between fork and exec.
+pub unsafe fn send(socket: RawFd, fd: RawFd) -> bool {
     // SAFETY: every pointer is to this frame; the control buffer has room for one number.
     unsafe {
         let mut byte = 0_u8;
@@ -541,8 +561,17 @@ unsafe fn send(socket: RawFd, fd: RawFd) -> bool {
 
 /// Receives one file that must be a terminal: the guest's side may lie.
 fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    let fd = receive_any(socket)?;
+    if rustix::termios::isatty(&fd) { Ok(fd) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Receives one file over a socket (unix(7), SCM_RIGHTS).
+///
+/// # Errors
+/// Where none comes.
+pub fn receive_any(socket: &OwnedFd) -> io::Result<OwnedFd> {
     // SAFETY: every pointer is to this frame; a number that comes is a new file of this process.
-    let fd = unsafe {
+    unsafe {
         let mut byte = 0_u8;
         let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
         let mut control = Control([0; 24]);
@@ -558,9 +587,8 @@ fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
         if head.is_null() || (*head).cmsg_type != libc::SCM_RIGHTS {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        OwnedFd::from_raw_fd(ptr::read_unaligned(libc::CMSG_DATA(head).cast::<libc::c_int>()))
-    };
-    if rustix::termios::isatty(&fd) { Ok(fd) } else { Err(io::ErrorKind::InvalidData.into()) }
+        Ok(OwnedFd::from_raw_fd(ptr::read_unaligned(libc::CMSG_DATA(head).cast::<libc::c_int>())))
+    }
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

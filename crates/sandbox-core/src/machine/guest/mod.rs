@@ -1,11 +1,15 @@
 //! The inside of a running machine: its namespaces entered, its systemd asked.
 
 mod enter;
+mod label;
 mod passwd;
+mod port;
 mod state;
 mod variables;
 
 pub use enter::{EnterError, Entry, Payload, Standard, Started, Terminal};
+pub(in crate::machine) use enter::{receive_any as receive_file, send as send_file};
 pub use passwd::{Account, account};
+pub use port::is_open;
 pub use state::{GuestState, addresses, state, wait_ready};
 pub use variables::variables;

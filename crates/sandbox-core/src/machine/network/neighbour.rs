@@ -14,7 +14,8 @@ use super::{PREFIX, Subnet, is_private};
 const LEAST_BITS: (u8, u8) = (16, 48);
 
 /// Gives the public ranges that the host reaches without a gateway, in order.
-pub(super) fn on_link() -> Vec<Subnet> {
+#[must_use]
+pub fn on_link() -> Vec<Subnet> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     parse(&read("/proc/net/route"), &read("/proc/net/ipv6_route"))
 }

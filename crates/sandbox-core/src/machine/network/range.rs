@@ -10,7 +10,7 @@ use std::{
 ///
 /// **Source**: the IANA IPv4 special-purpose registry (RFC 6890), but for documentation ranges, which are
 /// routed nowhere on the internet and by purpose on test networks.
-pub(super) const PRIVATE4: [&str; 10] = [
+pub(in crate::machine) const PRIVATE4: [&str; 10] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -25,7 +25,7 @@ pub(super) const PRIVATE4: [&str; 10] = [
 
 /// IPv6 ranges that a walled machine does not reach; with them the private IPv4 ones as NAT64 (RFC 6052),
 /// 6to4 (RFC 3056) and mapped addresses write them.
-pub(super) const PRIVATE6: [&str; 13] = [
+pub(in crate::machine) const PRIVATE6: [&str; 13] = [
     "::/96",
     "::ffff:0:0/96",
     "64:ff9b::a00:0/104",

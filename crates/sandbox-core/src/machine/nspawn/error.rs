@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, time::Duration};
 use crate::{
     error::{Cause, Class, Hint},
     machine::network,
+    name::MachineName,
 };
 
 /// Why the nspawn backend failed.
@@ -55,6 +56,12 @@ pub enum Error {
         /// The exit status or signal of its main process.
         status: i32,
     },
+    /// No machine of ours has the name.
+    #[error("`{name}` is no machine of `sandbox` under machined")]
+    Unknown {
+        /// The name.
+        name: MachineName,
+    },
     /// Another machine holds the name.
     #[error("machined has a machine of this name that is no unit of ours ({unit})")]
     Taken {
@@ -100,7 +107,7 @@ impl Cause for Error {
         match self {
             Self::Bus { .. } | Self::Absent { .. } | Self::Denied { .. } | Self::Networkd => Class::Host,
             Self::File { .. } | Self::Call { .. } | Self::Late { .. } => Class::Host,
-            Self::Failed { .. } | Self::Taken { .. } => Class::Unavailable,
+            Self::Failed { .. } | Self::Taken { .. } | Self::Unknown { .. } => Class::Unavailable,
             Self::Wall(source) => source.class(),
         }
     }

@@ -30,6 +30,39 @@ pub(super) fn drop_in(name: &MachineName) -> PathBuf {
     drop_ins(name).join("50-sandbox.conf")
 }
 
+/// The drop-in that says when the machine starts with the host.
+pub(super) fn order(name: &MachineName) -> PathBuf {
+    drop_ins(name).join("60-sandbox-order.conf")
+}
+
+/// Gives a settings file that somebody else wrote a name that nspawn passes over.
+pub(super) fn set_aside(name: &MachineName) -> Result<(), Error> {
+    let path = settings(name);
+    match fs::rename(&path, path.with_extension("nspawn.before-sandbox")) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::File { path, done: "set aside", source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lists the names of trees that machined would start.
+pub(super) fn trees() -> Result<Vec<String>, Error> {
+    let failed = |source| Error::File { path: TREES.into(), done: "read", source };
+    let entries = match fs::read_dir(TREES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
 /// What systemd, machined and networkd may leave of a machine that is gone.
 pub(super) fn remains(name: &MachineName, link: &str) -> Vec<PathBuf> {
     [

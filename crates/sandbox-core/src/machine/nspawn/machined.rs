@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use futures_lite::{StreamExt, future};
 use zbus::{
-    Connection, OwnedObjectPath, connection::Builder, fdo::Error as Standard, proxy::CacheProperties,
+    Connection, OwnedObjectPath, Variant, connection::Builder, fdo::Error as Standard, proxy::CacheProperties,
 };
 
 use super::error::Error;
+use crate::machine::Limits;
 
 /// Where systemd's system bus listens, whatever the environment says.
 pub(super) const BUS: &str = "/run/dbus/system_bus_socket";
@@ -34,8 +35,11 @@ const PERIOD: Duration = Duration::from_millis(200);
 )]
 trait Machines {
     fn get_machine(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn kill_machine(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn terminate_machine(&self, name: &str) -> zbus::Result<()>;
+    fn list_machines(&self) -> zbus::Result<Vec<(String, String, String, OwnedObjectPath)>>;
 }
 
 #[zbus::proxy(interface = "org.freedesktop.machine1.Machine", default_service = "org.freedesktop.machine1")]
@@ -52,13 +56,40 @@ trait Machine {
     default_path = "/org/freedesktop/systemd1"
 )]
 trait Systemd {
+    #[zbus(allow_interactive_auth)]
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn kill_unit(&self, name: &str, who: &str, signal: i32) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn reload(&self) -> zbus::Result<()>;
     fn subscribe(&self) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn set_unit_properties(
+        &self,
+        name: &str,
+        runtime: bool,
+        properties: &[(&str, zbus::Variant<'_>)],
+    ) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn enable_unit_files(
+        &self,
+        files: &[&str],
+        runtime: bool,
+        force: bool,
+    ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
+    #[zbus(allow_interactive_auth)]
+    fn disable_unit_files(
+        &self,
+        files: &[&str],
+        runtime: bool,
+    ) -> zbus::Result<Vec<(String, String, String)>>;
+    #[zbus(property)]
+    fn system_state(&self) -> zbus::Result<String>;
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
 }
@@ -235,6 +266,45 @@ impl Host {
             Err(error) if is(&error, NO_UNIT) => Ok(()),
             other => other.map_err(|error| classify(SYSTEMD, "reset the machine's unit", error)),
         }
+    }
+
+    /// Changes limits of a unit that runs, until it ends: files say it for later.
+    pub(super) async fn limit(&self, unit: &str, limits: &Limits) -> Result<(), Error> {
+        const NONE: u64 = u64::MAX;
+        let quota = limits.cpus.map_or(NONE, |cpus| u64::from(cpus) * 1000);
+        let properties = [
+            ("CPUQuotaPerSecUSec", Variant::from(quota)),
+            ("MemoryMax", Variant::from(limits.memory.unwrap_or(NONE))),
+            ("TasksMax", Variant::from(limits.tasks.unwrap_or(super::unit::TASKS))),
+        ];
+        let set = self.systemd.set_unit_properties(unit, true, &properties).await;
+        set.map_err(|error| classify(SYSTEMD, "limit the machine's unit", error))
+    }
+
+    /// Has systemd start a unit with the host's machines, and those with the host.
+    pub(super) async fn enable(&self, unit: &str) -> Result<(), Error> {
+        let enabled = self.systemd.enable_unit_files(&[unit, "machines.target"], false, false).await;
+        enabled.map(drop).map_err(|error| classify(SYSTEMD, "enable the machine's unit", error))
+    }
+
+    /// Has systemd start a unit no longer with the host's machines.
+    pub(super) async fn disable(&self, unit: &str) -> Result<(), Error> {
+        let disabled = self.systemd.disable_unit_files(&[unit], false).await;
+        disabled.map(drop).map_err(|error| classify(SYSTEMD, "disable the machine's unit", error))
+    }
+
+    /// Tells whether the host itself is still on its way up.
+    pub(super) async fn is_booting(&self) -> Result<bool, Error> {
+        let state = self.systemd.system_state().await;
+        let state = state.map_err(|error| classify(SYSTEMD, "tell the host's state", error))?;
+        Ok(matches!(state.as_str(), "initializing" | "starting"))
+    }
+
+    /// Lists the machines that machined has: name, class, and the service that registered it.
+    pub(super) async fn machines(&self) -> Result<Vec<(String, String, String)>, Error> {
+        let all = self.machines.list_machines().await;
+        let all = all.map_err(|error| classify(MACHINED, "list the machines", error))?;
+        Ok(all.into_iter().map(|(name, class, service, _)| (name, class, service)).collect())
     }
 
     /// Makes systemd read its unit files again.

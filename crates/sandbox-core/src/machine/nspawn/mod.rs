@@ -11,6 +11,7 @@ pub mod unit;
 mod uplink;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -19,8 +20,11 @@ use futures_lite::future::block_on;
 
 pub use self::error::Error;
 use self::machined::Host;
-pub(in crate::machine) use self::settings::system_calls;
-use super::{Backend, Definition, Kind, Leader, network};
+pub(in crate::machine) use self::{
+    settings::system_calls,
+    uplink::{leave_alone, manage_again},
+};
+use super::{Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, network};
 use crate::{
     Result,
     error::Context,
@@ -96,6 +100,10 @@ impl Backend for Nspawn {
         Path::new(files::TREES).join(name)
     }
 
+    fn admit(&self, definition: &Definition) -> Result<()> {
+        self.probe().during("define machine", definition.name.to_string())
+    }
+
     fn define(&self, definition: &Definition) -> Result<()> {
         let name = &definition.name;
         block_on(async {
@@ -113,7 +121,8 @@ impl Backend for Nspawn {
     }
 
     fn stop(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
-        block_on(stop(&definition.name, deadline, reporter))
+        let restarts = definition.chosen.restart != Restart::No;
+        block_on(stop(&definition.name, restarts, deadline, reporter))
             .during("stop machine", definition.name.to_string())
     }
 
@@ -121,10 +130,71 @@ impl Backend for Nspawn {
         block_on(undefine(&definition.name)).during("remove machine", definition.name.to_string())
     }
 
+    fn apply(&self, definition: &Definition) -> Result<()> {
+        let applied = async {
+            let host = Host::connect().await?;
+            write(&host, definition, &self.state).await?;
+            let unit = unit::name(&definition.name);
+            if host.status(&unit).await?.is_down() {
+                return Ok(());
+            }
+            host.limit(&unit, &definition.chosen.limits).await
+        };
+        block_on(applied).during("change machine", definition.name.to_string())
+    }
+
+    fn autostart(&self, definition: &Definition, earlier: &[MachineName]) -> Result<()> {
+        let name = &definition.name;
+        let path = files::order(name);
+        let changed = async {
+            let host = Host::connect().await?;
+            match definition.chosen.autostart {
+                Some(autostart) => {
+                    files::ensure(&path, &unit::order(definition, autostart, earlier, &self.state))?;
+                    host.enable(&unit::name(name)).await?;
+                }
+                None => {
+                    host.disable(&unit::name(name)).await?;
+                    files::remove(&path)?;
+                }
+            }
+            host.reload().await
+        };
+        block_on(changed).during("change the start of machine", name.to_string())
+    }
+
+    fn foreign(&self) -> Result<Vec<Foreign>> {
+        block_on(foreign()).during("list", "the machines of machined")
+    }
+
+    fn adopt(&self, definition: &Definition) -> Result<()> {
+        files::set_aside(&definition.name).during("adopt", definition.name.to_string())
+    }
+
+    fn host_log(&self, definition: &Definition) -> HostLog {
+        HostLog::Unit(unit::name(&definition.name))
+    }
+
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {
         let machine = block_on(async { Host::connect().await?.machine(name.as_str()).await })
             .during("look up machine", name.to_string())?;
         Ok(machine.and_then(|found| i32::try_from(found.leader).ok()).map(|pid| Leader { pid }))
+    }
+
+    fn leaders(&self, names: &[MachineName]) -> Result<BTreeMap<MachineName, Leader>> {
+        let found = async {
+            let host = Host::connect().await?;
+            let mut all = BTreeMap::new();
+            for (name, ..) in host.machines().await? {
+                let Some(name) = names.iter().find(|known| known.as_str() == name) else { continue };
+                let machine = host.machine(name.as_str()).await?;
+                if let Some(pid) = machine.and_then(|found| i32::try_from(found.leader).ok()) {
+                    all.insert(name.clone(), Leader { pid });
+                }
+            }
+            Ok::<_, Error>(all)
+        };
+        block_on(found).during("look up", "the machines of machined")
     }
 }
 
@@ -200,12 +270,96 @@ async fn forget(host: &Host, name: &MachineName) -> Result<bool, Error> {
     host.wait(until, async |host| Ok(host.machine(name.as_str()).await?.is_none())).await
 }
 
+/// What somebody who is not root may ask for, where polkit lets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The machine's start.
+    Start,
+    /// Its orderly end.
+    Stop,
+    /// A signal to its first process, by number.
+    Signal(i32),
+}
+
+/// Does what somebody who is not root asks for: systemd and machined decide, by polkit, which may ask for a password.
+///
+/// Only a machine of ours is started: its drop-in puts its wall up. Its record is root's, and neither read nor
+/// locked: systemd itself keeps two jobs of one unit apart.
+///
+/// # Errors
+/// Where the machine is none of ours or polkit does not allow it.
+pub fn ask(name: &MachineName, wish: Wish, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
+    let asked = async {
+        if !files::drop_in(name).exists() {
+            return Err(Error::Unknown { name: name.clone() });
+        }
+        let host = Host::connect().await?;
+        match wish {
+            Wish::Start => launch(&host, name, Instant::now() + deadline, deadline).await,
+            Wish::Stop => {
+                let unit = unit::name(name);
+                host.stop(&unit).await?;
+                let until = Instant::now() + deadline + LAST;
+                reporter.report(Event::At { phase: Phase::Boot, subject: unit.clone() });
+                match host.wait(until, async |host| is_gone(host, name).await).await? {
+                    true => Ok(()),
+                    false => Err(Error::Late { unit, state: "gone", waited: deadline + LAST }),
+                }
+            }
+            Wish::Signal(signal) => host.kill_leader(name.as_str(), signal).await,
+        }
+    };
+    block_on(asked).during("change machine", name.to_string())
+}
+
+/// Lists the machines and trees that machined has. Those of ours are among them.
+async fn foreign() -> Result<Vec<Foreign>, Error> {
+    let mut found = BTreeMap::new();
+    for name in files::trees()? {
+        let tree = Some(Path::new(files::TREES).join(&name));
+        found.insert(name.clone(), Foreign { name, backend: Kind::Nspawn, running: false, tree });
+    }
+    // a host without machined has trees at most
+    if let Ok(host) = Host::connect().await {
+        for (name, class, _) in host.machines().await? {
+            // the host itself is one of them
+            if class != "container" || name.starts_with('.') {
+                continue;
+            }
+            let fresh = Foreign { name: name.clone(), backend: Kind::Nspawn, running: true, tree: None };
+            found.entry(name).or_insert(fresh).running = true;
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Waits if the host itself is on its way up: a start by hand is at once.
+///
+/// # Errors
+/// Where systemd cannot be asked.
+pub fn delay_at_boot(delay: Duration) -> Result<()> {
+    let booting = block_on(async { Host::connect().await?.is_booting().await });
+    if booting.during("wait before", "the machine's start")? {
+        std::thread::sleep(delay);
+    }
+    Ok(())
+}
+
 /// Asks ever harder until unit and machine are gone.
-async fn stop(name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -> Result<(), Error> {
+async fn stop(
+    name: &MachineName,
+    restarts: bool,
+    deadline: Duration,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
     let host = Host::connect().await?;
     let unit = unit::name(name);
     if is_gone(&host, name).await? {
         return Ok(());
+    }
+    if restarts {
+        // systemd must know that this end is meant
+        host.stop(&unit).await?;
     }
     if power_off(&host, name, Instant::now() + deadline).await? {
         return Ok(());

@@ -7,7 +7,7 @@
 use std::{fmt::Write, path::Path};
 
 use crate::{
-    machine::{Definition, network},
+    machine::{Autostart, Chosen, Definition, Restart, network},
     name::MachineName,
 };
 
@@ -39,6 +39,53 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
     }
     if definition.privileged {
         text.push_str(PRIVILEGED);
+    }
+    text.push_str(&chosen(&definition.chosen));
+    text
+}
+
+/// Writes limits and what happens when the machine ends by itself.
+///
+/// **Source**: systemd.resource-control(5), systemd.service(5).
+fn chosen(chosen: &Chosen) -> String {
+    let mut text = String::new();
+    if let Some(cpus) = chosen.limits.cpus {
+        // in percent of one processor, of which systemd takes two decimals
+        let _ = writeln!(text, "CPUQuota={}.{}%", cpus / 10, cpus % 10);
+    }
+    if let Some(memory) = chosen.limits.memory {
+        let _ = writeln!(text, "MemoryMax={memory}");
+    }
+    if let Some(tasks) = chosen.limits.tasks {
+        let _ = writeln!(text, "TasksMax={tasks}");
+    }
+    if chosen.restart != Restart::No {
+        let _ = writeln!(text, "Restart={}", chosen.restart.word());
+    }
+    text
+}
+
+/// The tasks that the unit's own template allows, for a limit that is taken back.
+pub(super) const TASKS: u64 = 16_384;
+
+/// Writes the second drop-in: when a machine that starts with the host does so.
+///
+/// Only the host's boot waits: a start by hand neither has others before it nor a delay.
+#[must_use]
+pub fn order(definition: &Definition, autostart: Autostart, earlier: &[MachineName], state: &Path) -> String {
+    let mut text = String::from("# Written by sandbox; changes are lost when the order changes.\n\n[Unit]\n");
+    for other in earlier {
+        let _ = writeln!(text, "After={}", name(other));
+    }
+    if autostart.delay > 0 {
+        let program = quote(&definition.program.to_string_lossy());
+        let state = quote(&state.to_string_lossy());
+        let seconds = autostart.delay;
+        let _ = write!(
+            text,
+            "\n[Service]\nTimeoutStartSec={}\nExecStartPre={program} --state-dir {state} internal delay {seconds}\n",
+            seconds.saturating_add(90)
+        );
     }
     text
 }
@@ -94,6 +141,32 @@ mod tests {
         definition.network = Network::None;
         let text = drop_in(&definition, Path::new("/var/lib/sandbox"));
         assert!(!text.contains("Exec"), "{text}");
+    }
+
+    #[test]
+    fn limits_and_restarts_are_the_units() {
+        let mut definition = definition("agents");
+        assert!(!drop_in(&definition, Path::new("/s")).contains("Restart="));
+        definition.chosen.limits =
+            crate::machine::Limits { cpus: Some(1255), memory: Some(1 << 30), tasks: Some(99), disk: None };
+        definition.chosen.restart = Restart::OnFailure;
+        let text = drop_in(&definition, Path::new("/s"));
+        for line in ["CPUQuota=125.5%", "MemoryMax=1073741824", "TasksMax=99", "Restart=on-failure"] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn order_and_delay_are_a_drop_in_of_their_own() {
+        let earlier = [MachineName::new("first").unwrap()];
+        let definition = definition("second");
+        let text = order(&definition, Autostart { order: 2, delay: 5 }, &earlier, Path::new("/s"));
+        assert!(text.contains("[Unit]\nAfter=systemd-nspawn@first.service\n"), "{text}");
+        assert!(text.ends_with(
+            "TimeoutStartSec=95\nExecStartPre=/usr/bin/sandbox --state-dir /s internal delay 5\n"
+        ));
+        let text = order(&definition, Autostart::default(), &[], Path::new("/s"));
+        assert!(!text.contains("Service"), "{text}");
     }
 
     #[test]

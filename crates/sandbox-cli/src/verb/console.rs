@@ -1,0 +1,30 @@
+//! `sandbox console`.
+
+use sandbox_core::{error::Context as _, session};
+
+use super::{
+    logs,
+    machine::{Host, name},
+};
+use crate::{args::Console, exit::Exit, failure::Failure, settings::Settings};
+
+/// Shows what a machine's console said, and attaches to a console of it.
+///
+/// # Errors
+/// What the user is to be told.
+pub fn run(args: &Console, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(&args.name)?;
+    settings.need_root("console")?;
+    let host = Host::new(settings);
+    let machines = host.as_they_are();
+    let leader = machines.leader(&name, "attach to")?;
+    let (definition, _) = machines.look_at(&name)?;
+    let subject = || format!("machine `{name}`");
+    if args.lines > 0 {
+        let backend = machines.backend(definition.backend).during("attach to", subject())?;
+        logs::last_words(&backend.host_log(&definition), args.lines);
+    }
+    let ended =
+        session::console(&leader, args.user.as_deref(), &settings.term).during("attach to", subject())?;
+    Ok(Exit(ended.code()))
+}

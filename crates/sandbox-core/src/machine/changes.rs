@@ -1,0 +1,362 @@
+//! What is done to a machine that is there, beside its start, stop and removal.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Backend, Chosen, Declared, Definition, Foreign, HostFolder, Leader, Needs, Network, attach, copy,
+    environment,
+    journal::Change,
+    life::{LifeError, Machines},
+    limits,
+    processes::{self, Whom},
+    record::{self, Claim, Record},
+    signal::Signal,
+};
+use crate::{
+    Result,
+    error::{Cause, Class, Context as _, Hint},
+    name::MachineName,
+};
+
+/// Why a machine was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// A folder of the host is mounted there already.
+    #[error("{path} has a mount of the machine's already", path = path.display())]
+    Mounted {
+        /// Where the guest has it.
+        path: PathBuf,
+    },
+    /// Nothing that `sandbox mount` made is there.
+    #[error("nothing of the host is mounted on {path}", path = path.display())]
+    NotMounted {
+        /// Where the guest would have it.
+        path: PathBuf,
+    },
+    /// It is none that could be ours.
+    #[error("{why}")]
+    Unadoptable {
+        /// Why.
+        why: String,
+    },
+    /// It cannot be mounted now, for the machine does not run, nor later, for nobody asked.
+    #[error("it does not run, and a mount that is not permanent ends with it")]
+    Stopped {
+        /// The command that makes it permanent.
+        command: String,
+    },
+}
+
+impl Cause for ChangeError {
+    fn class(&self) -> Class {
+        Class::Unavailable
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Stopped { command } => vec![Hint::run("have it at each start", command.clone())],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// How a change took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Took {
+    /// It counts now.
+    Now,
+    /// It counts at the next start.
+    NextStart,
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Now => "now",
+            Self::NextStart => "at the next start",
+        })
+    }
+}
+
+/// A machine whose inside is reached, held where it must not start meanwhile.
+pub struct Held {
+    /// How it is reached.
+    pub side: copy::Side,
+    _claim: Option<Claim>,
+}
+
+fn subject(name: &MachineName) -> String {
+    format!("machine `{name}`")
+}
+
+impl Machines<'_> {
+    /// Gives a machine's definition and its first process where it runs.
+    ///
+    /// # Errors
+    /// Where there is no such machine, or its backend cannot be asked.
+    pub fn look_at(&self, name: &MachineName) -> Result<(Definition, Option<Leader>)> {
+        let definition = self.records.read(name).during("look at", subject(name))?.definition;
+        let backend = self.backend(definition.backend).during("look at", subject(name))?;
+        let leader = backend.leader(name)?;
+        Ok((definition, leader))
+    }
+
+    /// Gives the first process of a machine that runs.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn leader(&self, name: &MachineName, verb: &'static str) -> Result<Leader> {
+        let (_, leader) = self.look_at(name)?;
+        leader.ok_or_else(|| LifeError::Stopped { name: name.clone() }).during(verb, subject(name))
+    }
+
+    /// Reaches a machine's inside; one that is stopped cannot start meanwhile.
+    ///
+    /// # Errors
+    /// Where there is no such machine, or somebody changes it.
+    pub fn hold(&self, name: &MachineName, program: &Path, holder: &str) -> Result<Held> {
+        let (definition, leader) = self.look_at(name)?;
+        if let Some(leader) = leader {
+            let side = copy::Side::Running { leader, program: program.to_owned() };
+            return Ok(Held { side, _claim: None });
+        }
+        let (claim, _) = self.records.claim(name, holder).during("hold", subject(name))?;
+        Ok(Held { side: copy::Side::Stopped { definition: Box::new(definition) }, _claim: Some(claim) })
+    }
+
+    /// Sends a signal to a machine's processes; gives how many got it.
+    ///
+    /// # Errors
+    /// Where it does not run or the kernel refuses.
+    pub fn kill(&self, name: &MachineName, signal: Signal, whom: Whom) -> Result<usize> {
+        let leader = self.leader(name, "signal")?;
+        processes::kill(&leader, signal, whom).during("signal", subject(name))
+    }
+
+    /// Changes what a user chose for a machine: it counts at once where it runs, and at every start.
+    ///
+    /// It is journalled: after a crash the next command completes it.
+    ///
+    /// # Errors
+    /// Where the host cannot do what is asked for; then nothing is changed.
+    pub fn choose(
+        &self,
+        name: &MachineName,
+        holder: &str,
+        unenforced: bool,
+        edit: impl FnOnce(&mut Chosen),
+    ) -> Result<Chosen> {
+        let (mut claim, from) = self.records.claim(name, holder).during("change", subject(name))?;
+        let mut to = from.clone();
+        edit(&mut to.definition.chosen);
+        let chosen = to.definition.chosen.clone();
+        if to != from {
+            let before = &from.definition.chosen.limits;
+            limits::check(&to.definition, before, unenforced).during("change", subject(name))?;
+            let change = Change { verb: "set".to_owned(), from, to, moves: Vec::new(), failed: false };
+            self.change(&mut claim, change)?;
+        }
+        Ok(chosen)
+    }
+
+    /// Does what a change of what was chosen takes beside the backend's configuration. May be repeated.
+    pub(super) fn apply(&self, from: &Definition, to: &Definition) -> Result<()> {
+        let name = &to.name;
+        let (before, chosen) = (&from.chosen, &to.chosen);
+        let moved = from.name != to.name || from.backend != to.backend;
+        if !moved && before == chosen {
+            return Ok(());
+        }
+        let backend = self.backend(to.backend).during("change", subject(name))?;
+        if chosen.environment != before.environment {
+            environment::write(&to.tree, &chosen.environment).during("change", subject(name))?;
+        }
+        if chosen.limits.disk != before.limits.disk {
+            limits::disk(to).during("change", subject(name))?;
+        }
+        backend.apply(to)?;
+        if moved && chosen.autostart.is_some() || chosen.autostart != before.autostart {
+            self.order(backend, to)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the backend which machines start with the host, and after which others.
+    fn order(&self, backend: &dyn Backend, changed: &Definition) -> Result<()> {
+        let all = self.records.list().during("order", "the machines that start with the host")?;
+        let others = all.iter().map(|record| &record.definition).filter(|other| other.name != changed.name);
+        let mut started: Vec<_> = others
+            .chain([changed])
+            .filter(|definition| definition.backend == backend.kind())
+            .filter_map(|definition| Some((definition.chosen.autostart?.order, definition)))
+            .collect();
+        started.sort_by_key(|(order, definition)| (*order, definition.name.clone()));
+        if changed.chosen.autostart.is_none() {
+            backend.autostart(changed, &[])?;
+        }
+        for (order, definition) in &started {
+            let earlier: Vec<_> = started
+                .iter()
+                .filter(|(other, _)| other < order)
+                .map(|(_, earlier)| earlier.name.clone())
+                .collect();
+            backend.autostart(definition, &earlier)?;
+        }
+        Ok(())
+    }
+
+    /// Lists the machines that start with the host, in order, each with the seconds that pass before it does.
+    ///
+    /// # Errors
+    /// Where a record cannot be read.
+    pub fn autostarted(&self) -> Result<Vec<(MachineName, Duration)>> {
+        let all = self.records.list().during("list", "the machines that start with the host")?;
+        let mut started: Vec<_> = all
+            .into_iter()
+            .filter_map(|record| Some((record.definition.chosen.autostart?, record)))
+            .collect();
+        started.sort_by_key(|(autostart, record)| (autostart.order, record.definition.name.clone()));
+        let each = started
+            .into_iter()
+            .map(|(autostart, record)| (record.definition.name, Duration::from_secs(autostart.delay.into())));
+        Ok(each.collect())
+    }
+
+    /// Lists what the backends have that is none of ours.
+    ///
+    /// # Errors
+    /// Where a backend cannot be asked.
+    pub fn foreign(&self) -> Result<Vec<Foreign>> {
+        let mut all = Vec::new();
+        for backend in &self.backends {
+            all.extend(backend.foreign()?);
+        }
+        let ours = |name: &str| {
+            let name = MachineName::new(name);
+            name.is_ok_and(|name| std::fs::symlink_metadata(self.records.folder(&name)).is_ok())
+        };
+        all.retain(|found| !ours(&found.name));
+        Ok(all)
+    }
+
+    /// Makes a machine that somebody else made one of ours: it is written down as it stands. What runs goes on as it
+    /// is; from the next start on it has our settings, the wall among them.
+    ///
+    /// # Errors
+    /// Where its name or its place is none that a machine of ours can have.
+    pub fn adopt(&self, found: &Foreign, program: &Path, now: i64, holder: &str) -> Result<MachineName> {
+        let subject = || format!("machine `{}`", found.name);
+        let refused = |why| ChangeError::Unadoptable { why };
+        let name = MachineName::new(&found.name)
+            .map_err(|invalid| refused(invalid.to_string()))
+            .during("adopt", subject())?;
+        let backend = self.backend(found.backend).during("adopt", subject())?;
+        let tree = backend.tree(&name);
+        if found.tree.as_ref() != Some(&tree) {
+            let text = format!("its tree is not {}", tree.display());
+            return Err(refused(text)).during("adopt", subject());
+        }
+        let definition = Definition {
+            name: name.clone(),
+            backend: found.backend,
+            tree,
+            needs: Needs::default(),
+            network: Network::default(),
+            exceptions: Vec::new(),
+            volumes: Vec::new(),
+            privileged: false,
+            program: program.to_owned(),
+            chosen: Chosen::default(),
+        };
+        let record = Record {
+            version: 1,
+            definition: definition.clone(),
+            image: "foreign".to_owned(),
+            profiles: Vec::new(),
+            packages: 0,
+            layers: Vec::new(),
+            declared: Declared::default(),
+            schedule: None,
+            created: now,
+        };
+        let claim = self
+            .records
+            .claim_new::<record::Error>(&name, holder, Claim::release)
+            .during("adopt", subject())?;
+        let adopted =
+            backend.adopt(&definition).and_then(|()| claim.commit(&record).during("adopt", subject()));
+        if adopted.is_err() {
+            let _ = claim.release();
+        }
+        adopted.map(|()| name)
+    }
+
+    /// Mounts a folder of the host in a machine, now where it runs, and at each start where that is asked for.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, or the place is taken.
+    pub fn mount(
+        &self,
+        name: &MachineName,
+        folder: &HostFolder,
+        permanent: bool,
+        program: &Path,
+        holder: &str,
+    ) -> Result<Took> {
+        let (definition, leader) = self.look_at(name)?;
+        let taken = definition.chosen.mounts.iter().any(|known| known.path == folder.path)
+            || definition.volumes.iter().any(|volume| volume.path == folder.path);
+        if taken {
+            return Err(ChangeError::Mounted { path: folder.path.clone() }).during("mount in", subject(name));
+        }
+        if leader.is_none() && !permanent {
+            let only = if folder.read_only { " --read-only" } else { "" };
+            let command = format!(
+                "sandbox mount {name} {} {} --permanent{only}",
+                folder.source.display(),
+                folder.path.display()
+            );
+            return Err(ChangeError::Stopped { command }).during("mount in", subject(name));
+        }
+        let held = self.hold(name, program, holder)?;
+        copy::make_folder(&held.side, &folder.path).during("mount in", subject(name))?;
+        drop(held);
+        if let Some(leader) = &leader {
+            attach::attach(leader, folder).during("mount in", subject(name))?;
+        }
+        if permanent {
+            self.choose(name, holder, false, |chosen| {
+                chosen.mounts.push(folder.clone());
+                // one below another is mounted after it
+                chosen.mounts.sort_by(|a, b| a.path.cmp(&b.path));
+            })?;
+        }
+        Ok(if leader.is_some() { Took::Now } else { Took::NextStart })
+    }
+
+    /// Takes a folder of the host out of a machine, now and for later starts.
+    ///
+    /// # Errors
+    /// Where none is there.
+    pub fn unmount(&self, name: &MachineName, path: &Path, holder: &str) -> Result<()> {
+        let (definition, leader) = self.look_at(name)?;
+        let known = definition.chosen.mounts.iter().any(|known| known.path == path);
+        let volume = definition.volumes.iter().any(|volume| volume.path == path);
+        let there = match &leader {
+            Some(leader) if !volume => attach::detach(leader, path).during("unmount in", subject(name))?,
+            _ => false,
+        };
+        if known {
+            self.choose(name, holder, false, |chosen| chosen.mounts.retain(|mount| mount.path != path))?;
+        }
+        if known || there {
+            return Ok(());
+        }
+        Err(ChangeError::NotMounted { path: path.to_owned() }).during("unmount in", subject(name))
+    }
+}

@@ -1,0 +1,177 @@
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+};
+
+use super::*;
+
+/// Packs in one tree and unpacks in another.
+fn carry(from: &Root, path: &str, to: &Root, target: &str, trust: Trust) -> Result<Carried, CopyError> {
+    let path = PathBuf::from(path);
+    let name = path.file_name().map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let mut stream = Vec::new();
+    run(&Errand::Pack { path }, from, trust, &mut io::empty(), &mut stream)?;
+    let errand = Errand::Unpack { target: target.into(), name, owner: None };
+    run(&errand, to, trust, &mut stream.as_slice(), &mut io::sink())
+}
+
+fn trees() -> (tempfile::TempDir, Root, Root) {
+    let place = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let path = place.path().join(name);
+        fs::create_dir(&path).unwrap();
+        Root::open(&path, Links::InTree).unwrap()
+    };
+    let (a, b) = (make("a"), make("b"));
+    (place, a, b)
+}
+
+#[test]
+fn a_tree_arrives_as_it_was() {
+    let (_place, a, b) = trees();
+    let from = a.path().join("t");
+    fs::create_dir_all(from.join("deep/er")).unwrap();
+    fs::write(from.join("deep/file"), "text").unwrap();
+    fs::hard_link(from.join("deep/file"), from.join("again")).unwrap();
+    symlink("deep/file", from.join("link")).unwrap();
+    fs::write(from.join("x".repeat(250)), "").unwrap();
+    fs::set_permissions(from.join("deep"), fs::Permissions::from_mode(0o751)).unwrap();
+    fs::File::open(from.join("deep")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    for (target, at) in [("/new", "new"), ("/", "t")] {
+        let carried = carry(&a, "/t", &b, target, Trust::Guest).unwrap();
+        assert_eq!((carried.entries, carried.bytes), (7, 4));
+        let to = b.path().join(at);
+        assert_eq!(fs::read_to_string(to.join("link")).unwrap(), "text");
+        let of = |name: &str| fs::symlink_metadata(to.join(name)).unwrap();
+        assert_eq!(of("again").ino(), of("deep/file").ino());
+        assert_eq!((of("deep").mode() & 0o7777, of("deep").mtime()), (0o751, 0));
+        assert!(to.join("deep/er").is_dir() && to.join("x".repeat(250)).exists());
+    }
+    assert_eq!(fs::read_dir(b.path()).unwrap().count(), 2, "nothing else was made");
+}
+
+#[test]
+fn a_whole_root_becomes_the_target() {
+    let (_place, a, b) = trees();
+    fs::create_dir(a.path().join("etc")).unwrap();
+    fs::write(a.path().join("etc/file"), "1").unwrap();
+    carry(&a, "/", &b, "/new", Trust::Guest).unwrap();
+    carry(&a, "/", &b, "/", Trust::Guest).unwrap();
+    assert!(b.path().join("new/etc/file").exists() && b.path().join("etc/file").exists());
+}
+
+#[test]
+fn what_a_guest_sends_has_no_powers_on_the_host() {
+    let (_place, a, b) = trees();
+    fs::write(a.path().join("shell"), "").unwrap();
+    fs::set_permissions(a.path().join("shell"), fs::Permissions::from_mode(0o6755)).unwrap();
+    carry(&a, "/shell", &b, "/shell", Trust::Guest).unwrap();
+    assert_eq!(fs::metadata(b.path().join("shell")).unwrap().mode() & 0o7777, 0o755);
+    carry(&a, "/shell", &b, "/whole", Trust::Host).unwrap();
+    assert_eq!(fs::metadata(b.path().join("whole")).unwrap().mode() & 0o7777, 0o6755);
+}
+
+/// A stream that no packer of ours makes.
+fn hostile(entries: &[(&str, Option<&str>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, link) in entries {
+        let mut header = tar::Header::new_gnu();
+        // set as bytes: the writer itself refuses `..`
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        header.set_entry_type(match link {
+            Some(_) => tar::EntryType::Symlink,
+            None if name.ends_with('/') => tar::EntryType::Directory,
+            None => tar::EntryType::Regular,
+        });
+        if let Some(link) = link {
+            header.set_link_name(link).unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, io::empty()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn a_hostile_stream_writes_nowhere_else() {
+    let (place, _, b) = trees();
+    let outside = place.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let out = outside.to_str().unwrap();
+    let streams = [
+        hostile(&[("t/", None), ("t/../../outside/file", None)]),
+        hostile(&[("t/", None), ("t/x", Some(out)), ("t/x/file", None)]),
+        hostile(&[("t/", None), ("t/x", Some("../../outside")), ("t/x/file", None)]),
+        hostile(&[("t/", None), ("t/x", Some("..")), ("t/x/beside", None)]),
+        hostile(&[("t/", None), ("t/x", Some(out)), ("t/x/", None), ("t/x/y/", None)]),
+        hostile(&[("../t", None)]),
+        hostile(&[("/t/../../outside/file", None)]),
+        hostile(&[("t", Some(out)), ("t/file", None)]),
+    ];
+    for (number, stream) in streams.iter().enumerate() {
+        let errand = Errand::Unpack { target: format!("/n{number}").into(), name: "n".into(), owner: None };
+        let carried = run(&errand, &b, Trust::Guest, &mut stream.as_slice(), &mut io::sink());
+        assert!(carried.is_err(), "{number}: {carried:?}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{number}");
+        assert!(!b.path().join("beside").exists(), "{number}");
+    }
+}
+
+#[test]
+fn a_link_in_the_hosts_target_is_not_followed_but_replaced() {
+    let (place, a, b) = trees();
+    let secret = place.path().join("secret");
+    fs::write(&secret, "kept").unwrap();
+    fs::create_dir_all(a.path().join("t/folder")).unwrap();
+    fs::write(a.path().join("t/file"), "new").unwrap();
+    fs::create_dir(b.path().join("t")).unwrap();
+    symlink(&secret, b.path().join("t/file")).unwrap();
+    carry(&a, "/t", &b, "/", Trust::Guest).unwrap();
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "kept");
+    assert_eq!(fs::read_to_string(b.path().join("t/file")).unwrap(), "new");
+    fs::remove_dir(b.path().join("t/folder")).unwrap();
+    symlink(place.path(), b.path().join("t/folder")).unwrap();
+    assert!(carry(&a, "/t", &b, "/", Trust::Guest).is_err(), "a link in place of a folder");
+}
+
+#[test]
+fn a_guests_links_lead_into_its_own_tree() {
+    let (place, a, b) = trees();
+    fs::write(place.path().join("passwd"), "the host's").unwrap();
+    symlink(place.path(), a.path().join("etc")).unwrap();
+    let path = PathBuf::from("/etc/passwd");
+    let mut stream = Vec::new();
+    let read = run(&Errand::Read { path }, &a, Trust::Guest, &mut io::empty(), &mut stream);
+    assert!(read.is_err() && stream.is_empty(), "{read:?}");
+    assert!(carry(&a, "/etc/passwd", &b, "/", Trust::Guest).is_err());
+    // the link itself may be had
+    carry(&a, "/etc", &b, "/", Trust::Guest).unwrap();
+    assert!(b.path().join("etc").is_symlink());
+}
+
+#[test]
+fn streams_of_the_users_own() {
+    let (_place, a, _b) = trees();
+    fs::create_dir(a.path().join("srv")).unwrap();
+    fs::write(a.path().join("one"), "1").unwrap();
+    let write = |target: &str, mut bytes: &[u8]| {
+        let errand = Errand::Write { target: target.into(), owner: None };
+        run(&errand, &a, Trust::Host, &mut bytes, &mut io::sink())
+    };
+    write("/srv/raw", b"bytes").unwrap();
+    assert_eq!(fs::read(a.path().join("srv/raw")).unwrap(), b"bytes");
+    let mut tar = Vec::new();
+    run(&Errand::Pack { path: "/one".into() }, &a, Trust::Host, &mut io::empty(), &mut tar).unwrap();
+    write("/srv/", &tar).unwrap();
+    assert_eq!(fs::read(a.path().join("srv/one")).unwrap(), b"1");
+    assert!(write("/nowhere/", &tar).is_err());
+    assert!(write("/srv", b"this is no tar, and long enough to be seen as none").is_err());
+    let mut out = Vec::new();
+    run(&Errand::Read { path: "/srv/raw".into() }, &a, Trust::Host, &mut io::empty(), &mut out).unwrap();
+    assert_eq!(out, b"bytes");
+}

@@ -1,0 +1,157 @@
+//! What a machine may use at most, as the kernel is told it.
+//!
+//! **Source**: cgroups(7); the kernel's `Documentation/admin-guide/cgroup-v2.rst`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{Definition, Limits};
+use crate::{
+    error::{Cause, Class, Hint},
+    host::clonable,
+};
+
+/// The folder of the unified hierarchy.
+const TOP: &str = "/sys/fs/cgroup";
+
+/// The period of a share of processors, in microseconds; the kernel's own default.
+const PERIOD: u64 = 100_000;
+
+/// Why a limit is not set.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitError {
+    /// The kernel gives the unified hierarchy no such controller here.
+    #[error("this host cannot limit {what}: its unified cgroup hierarchy has no controller `{controller}`")]
+    Controller {
+        /// What was to be limited.
+        what: &'static str,
+        /// The controller.
+        controller: &'static str,
+    },
+    /// The tree's file system cannot limit one folder.
+    #[error("the disk of {tree} cannot be limited: that takes a subvolume of btrfs", tree = tree.display())]
+    FileSystem {
+        /// The tree.
+        tree: PathBuf,
+    },
+    /// The kernel refused.
+    #[error("the limit {path} cannot be set", path = path.display())]
+    Refused {
+        /// The file or tree.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Cause for LimitError {
+    fn class(&self) -> Class {
+        Class::Host
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Controller { .. } => vec![
+                Hint::Note("boot the host with cgroup v2 alone: systemd.unified_cgroup_hierarchy=1".into()),
+                Hint::Note("--unenforced writes it down all the same, for a host that can".into()),
+            ],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Tells whether this host can do what a definition's limits ask for, those aside that it had before.
+///
+/// # Errors
+/// [`LimitError`] names the first that it cannot; `unenforced` lets those of controllers pass.
+pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Result<(), LimitError> {
+    let wanted = definition.chosen.limits;
+    let controllers = fs::read_to_string(Path::new(TOP).join("cgroup.controllers")).unwrap_or_default();
+    let lacks = |name: &str| !controllers.split_whitespace().any(|known| known == name);
+    let asked = [
+        (wanted.cpus.is_some() && wanted.cpus != before.cpus, "processors", "cpu"),
+        (wanted.memory.is_some() && wanted.memory != before.memory, "memory", "memory"),
+        (wanted.tasks.is_some() && wanted.tasks != before.tasks, "tasks", "pids"),
+    ];
+    for (asked, what, controller) in asked {
+        if asked && !unenforced && lacks(controller) {
+            return Err(LimitError::Controller { what, controller });
+        }
+    }
+    if wanted.disk.is_some() && wanted.disk != before.disk && !clonable::is_subvolume(&definition.tree) {
+        return Err(LimitError::FileSystem { tree: definition.tree.clone() });
+    }
+    Ok(())
+}
+
+/// Limits a tree's bytes.
+///
+/// # Errors
+/// Where the file system cannot.
+pub fn disk(definition: &Definition) -> Result<(), LimitError> {
+    let tree = &definition.tree;
+    let limit = definition.chosen.limits.disk;
+    if limit.is_none() && !clonable::is_subvolume(tree) {
+        return Ok(());
+    }
+    clonable::limit_subvolume(tree, limit)
+        .map_err(|source| LimitError::Refused { path: tree.clone(), source })
+}
+
+/// Gives a cgroup's files and what they are to have; `max` is no limit.
+#[must_use]
+pub fn files(limits: &Limits) -> [(&'static str, &'static str, String); 3] {
+    let max = |value: Option<u64>| value.map_or_else(|| "max".to_owned(), |value| value.to_string());
+    let quota = limits.cpus.map(|cpus| u64::from(cpus) * PERIOD / 1000);
+    [
+        ("cpu", "cpu.max", format!("{} {PERIOD}", max(quota))),
+        ("memory", "memory.max", max(limits.memory)),
+        ("pids", "pids.max", max(limits.tasks)),
+    ]
+}
+
+/// Sets limits on a cgroup at the top of a hierarchy, where no service manager does it.
+///
+/// Those whose controller is not there are passed over: [`check`] has refused them, or was told not to.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn set(top: &Path, own: &Path, limits: &Limits) -> Result<(), LimitError> {
+    for (controller, file, text) in files(limits) {
+        let path = own.join(file);
+        if !path.exists() {
+            // a controller counts below a folder once it is switched on there
+            let _ = fs::write(top.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+        if path.exists() {
+            fs::write(&path, text).map_err(|source| LimitError::Refused { path, source })?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_is_told_in_its_own_words() {
+        let limits = Limits { cpus: Some(1500), memory: Some(1 << 30), tasks: None, disk: None };
+        let files = files(&limits).map(|(_, file, text)| format!("{file}={text}"));
+        assert_eq!(files, ["cpu.max=150000 100000", "memory.max=1073741824", "pids.max=max"]);
+    }
+
+    #[test]
+    fn limits_are_written_where_a_controller_is() {
+        let top = tempfile::tempdir().unwrap();
+        let own = top.path().join("m");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("memory.max"), "max").unwrap();
+        let limits = Limits { cpus: Some(500), memory: Some(4096), tasks: Some(7), disk: None };
+        set(top.path(), &own, &limits).unwrap();
+        assert_eq!(fs::read_to_string(own.join("memory.max")).unwrap(), "4096");
+        assert!(!own.join("pids.max").exists(), "a file of no controller is not made");
+    }
+}

@@ -1,0 +1,176 @@
+//! A running machine's processes, found by its leader alone, whatever runs it.
+//!
+//! A machine has a cgroup of its own in the unified hierarchy, which its processes cannot leave. Which one a process
+//! is in is read in /proc, so that it is known also where that hierarchy is mounted nowhere.
+//!
+//! **Source**: cgroups(7), proc_pid_cgroup(5), pidfd_send_signal(2).
+
+use std::{fs, io, path::PathBuf, thread, time::Duration};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::{Leader, signal::Signal};
+use crate::error::{Cause, Class};
+
+/// Who gets a signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Whom {
+    /// The machine's first process.
+    #[default]
+    Leader,
+    /// Every process of the machine.
+    All,
+}
+
+/// Why processes could not be signalled.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The leader is gone, or in no cgroup of a machine's.
+    #[error("its first process, {pid}, is gone")]
+    Gone {
+        /// The number.
+        pid: i32,
+    },
+    /// The leader shares its cgroup with the host: nothing tells the machine's processes from others.
+    #[error("its first process is in no cgroup of its own")]
+    Shared,
+    /// The kernel refused.
+    #[error("process {pid} cannot be signalled")]
+    Refused {
+        /// The process.
+        pid: i32,
+        /// Why.
+        source: io::Error,
+    },
+    /// New ones came faster than they could be killed.
+    #[error("processes of it are still there")]
+    Left,
+}
+
+impl Cause for ProcessError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Gone { .. } => Class::Unavailable,
+            _ => Class::Host,
+        }
+    }
+}
+
+/// Gives the machine's own part of the unified hierarchy: a path below its mount, without a slash in front.
+///
+/// The guest's systemd puts itself into `init.scope` of what it was given.
+#[must_use]
+pub fn cgroup(leader: &Leader) -> Option<String> {
+    let path = cgroup_of(leader.pid)?;
+    let own = path.strip_suffix("/init.scope").unwrap_or(&path);
+    (!own.is_empty() && !own.contains("/..")).then(|| own.to_owned())
+}
+
+fn cgroup_of(pid: i32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::/")).map(str::to_owned)
+}
+
+/// Gives the folder of the machine's cgroup, where the hierarchy is mounted.
+#[must_use]
+pub fn cgroup_folder(leader: &Leader) -> Option<PathBuf> {
+    let own = cgroup(leader)?;
+    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    mounts.iter().map(|mount| PathBuf::from(mount).join(&own)).find(|path| path.join("cgroup.procs").exists())
+}
+
+/// Lists the numbers of a machine's processes.
+#[must_use]
+pub fn list(leader: &Leader) -> Vec<i32> {
+    let Some(own) = cgroup(leader) else { return Vec::new() };
+    let below = format!("{own}/");
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| cgroup_of(*pid).is_some_and(|path| path == own || path.starts_with(&below)))
+        .collect()
+}
+
+/// Sends a signal.
+///
+/// # Errors
+/// [`ProcessError`].
+pub fn kill(leader: &Leader, signal: Signal, whom: Whom) -> Result<usize, ProcessError> {
+    match whom {
+        Whom::Leader => match send(leader.pid, signal, "")? {
+            true => Ok(1),
+            false => Err(ProcessError::Gone { pid: leader.pid }),
+        },
+        Whom::All => all(leader, signal),
+    }
+}
+
+/// How often processes are looked for anew: those that one forks while others are killed.
+const ROUNDS: u32 = 50;
+
+fn all(leader: &Leader, signal: Signal) -> Result<usize, ProcessError> {
+    let own = cgroup(leader).ok_or(ProcessError::Gone { pid: leader.pid })?;
+    if cgroup_of(std::process::id().cast_signed())
+        .is_some_and(|ours| ours == own || ours.starts_with(&format!("{own}/")))
+    {
+        return Err(ProcessError::Shared);
+    }
+    if signal == Signal::KILL
+        && let Some(folder) = cgroup_folder(leader)
+    {
+        let count = list(leader).len();
+        if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+            return Ok(count);
+        }
+    }
+    let mut count = 0;
+    for _ in 0..ROUNDS {
+        let found = list(leader);
+        // the leader last: with it the machine goes, and with its process namespace all others
+        for pid in found.iter().filter(|pid| **pid != leader.pid) {
+            count += usize::from(send(*pid, signal, &own)?);
+        }
+        if found.contains(&leader.pid) {
+            count += usize::from(send(leader.pid, signal, &own)?);
+        }
+        if signal != Signal::KILL || found.is_empty() {
+            return Ok(count);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Err(ProcessError::Left)
+}
+
+/// Sends a signal to one process by a handle of it; tells whether it was there, in a cgroup where one is named.
+fn send(pid: i32, signal: Signal, cgroup: &str) -> Result<bool, ProcessError> {
+    let refused = |source| ProcessError::Refused { pid, source };
+    let Some(raw) = Pid::from_raw(pid) else { return Ok(false) };
+    let handle = match pidfd_open(raw, PidfdFlags::empty()) {
+        Ok(handle) => handle,
+        Err(rustix::io::Errno::SRCH) => return Ok(false),
+        Err(errno) => return Err(refused(errno.into())),
+    };
+    // looked at once it is held: the number may be another's by now
+    if !cgroup_of(pid).is_some_and(|path| path.starts_with(cgroup)) {
+        return Ok(false);
+    }
+    #[allow(unsafe_code, reason = "signals above 31 have no safe form")]
+    // SAFETY: the handle is open, and no information is passed.
+    let sent = unsafe {
+        use std::os::fd::AsRawFd as _;
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            handle.as_raw_fd(),
+            signal.number(),
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    match sent {
+        0 => Ok(true),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+            error => Err(refused(error)),
+        },
+    }
+}

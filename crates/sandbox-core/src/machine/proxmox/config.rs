@@ -1,0 +1,450 @@
+//! The configuration of a container of Proxmox VE, written and read.
+//!
+//! **Shape**: `/etc/pve/lxc/ID.conf`: lines of `#` are the description, then `key: value` in the order of the keys;
+//! a value is a list of `key=value` with commas between them, of which the first may leave out its key.
+//!
+//! **Source**: pct.conf(5); pve-container 9.1, `PVE/LXC/Config.pm`.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::{
+    machine::{Autostart, Definition, Limits, Nesting, Network},
+    name::MachineName,
+};
+
+/// A container as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its host name.
+    pub name: MachineName,
+    /// `debian`, `ubuntu`; `unmanaged` leaves the tree as it is.
+    pub ostype: String,
+    /// `amd64`, `arm64`.
+    pub architecture: String,
+    /// Where its tree goes and how large it is, in gigabytes: `local-lvm:8`.
+    pub rootfs: String,
+    /// What may be done in it beyond the default.
+    pub features: Features,
+    /// Devices of the host.
+    pub devices: Vec<PathBuf>,
+    /// The bridge of its link; none is no link.
+    pub link: Option<Link>,
+    /// What it may use at most.
+    pub limits: Limits,
+    /// Whether and when it starts with the host.
+    pub autostart: Option<Autostart>,
+    /// What made it, and of what: shown in the interface.
+    pub description: String,
+}
+
+/// What a container may do beyond the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Containers in it.
+    pub nesting: bool,
+    /// The kernel's keyring, which Docker wants.
+    pub keyctl: bool,
+    /// File systems in user space.
+    pub fuse: bool,
+}
+
+/// A container's link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The node's bridge.
+    pub bridge: String,
+    /// Whether Proxmox' packet filter stands in it.
+    pub firewall: bool,
+}
+
+/// Why a machine cannot be a container.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It uses the host's network.
+    #[error("Proxmox has no container with the host's own network")]
+    HostNetwork,
+    /// It is privileged.
+    #[error("it is privileged: a container that is made here never is")]
+    Privileged,
+    /// It has folders of the host.
+    #[error("it has folders of its host: {0}")]
+    Folders(String),
+}
+
+impl Container {
+    /// Makes of a machine what it is as a container.
+    ///
+    /// # Errors
+    /// [`Unfit`]: what a container cannot be.
+    pub fn of(
+        definition: &Definition,
+        ostype: &str,
+        architecture: &str,
+        (rootfs, bridge): (&str, &str),
+    ) -> Result<Self, Unfit> {
+        if definition.privileged {
+            return Err(Unfit::Privileged);
+        }
+        let folders: Vec<_> =
+            definition.chosen.mounts.iter().map(|folder| folder.source.display().to_string()).collect();
+        if !folders.is_empty() {
+            return Err(Unfit::Folders(folders.join(", ")));
+        }
+        let firewall = definition.network == Network::Internet;
+        let link = match definition.network {
+            Network::Host => return Err(Unfit::HostNetwork),
+            Network::None => None,
+            Network::Internet | Network::Open => Some(Link { bridge: bridge.to_owned(), firewall }),
+        };
+        let nesting = definition.needs.nesting != Nesting::NONE;
+        let fuse = PathBuf::from("/dev/fuse");
+        let (fuses, devices) =
+            definition.needs.devices.iter().cloned().partition::<Vec<_>, _>(|at| *at == fuse);
+        Ok(Self {
+            name: definition.name.clone(),
+            ostype: ostype.to_owned(),
+            architecture: architecture.to_owned(),
+            rootfs: rootfs.to_owned(),
+            features: Features { nesting, keyctl: nesting, fuse: !fuses.is_empty() },
+            devices,
+            link,
+            limits: definition.chosen.limits,
+            autostart: definition.chosen.autostart,
+            description: format!("Machine `{}`, made by sandbox.", definition.name),
+        })
+    }
+
+    /// Gives every key with its value: what `pct create` takes as options, REST as fields and the file as lines.
+    #[must_use]
+    pub fn values(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        let mut put = |key: &str, value: String| all.insert(key.to_owned(), value);
+        put("arch", self.architecture.clone());
+        put("hostname", self.name.to_string());
+        put("ostype", self.ostype.clone());
+        put("rootfs", self.rootfs.clone());
+        put("tags", "sandbox".to_owned());
+        put("unprivileged", "1".to_owned());
+        let features = [
+            ("fuse", self.features.fuse),
+            ("keyctl", self.features.keyctl),
+            ("nesting", self.features.nesting),
+        ];
+        let features: Vec<_> =
+            features.iter().filter(|(_, on)| *on).map(|(word, _)| format!("{word}=1")).collect();
+        if !features.is_empty() {
+            put("features", features.join(","));
+        }
+        for (at, device) in self.devices.iter().enumerate() {
+            put(&format!("dev{at}"), device.display().to_string());
+        }
+        if let Some(Link { bridge, firewall }) = &self.link {
+            let firewall = if *firewall { ",firewall=1" } else { "" };
+            put("net0", format!("name=eth0,bridge={bridge}{firewall},ip=dhcp,ip6=auto,type=veth"));
+        }
+        if let Some(cpus) = self.limits.cpus {
+            // a container sees whole processors, and may use a part of them
+            put("cores", cpus.div_ceil(1000).to_string());
+            put("cpulimit", format!("{}", f64::from(cpus) / 1000.0));
+        }
+        if let Some(bytes) = self.limits.memory {
+            // in MiB, and no swap beside it
+            put("memory", bytes.div_ceil(1 << 20).max(16).to_string());
+            put("swap", "0".to_owned());
+        }
+        if let Some(Autostart { order, delay, .. }) = self.autostart {
+            put("onboot", "1".to_owned());
+            // Proxmox waits after a container, not before it
+            put("startup", format!("order={order},up={delay}"));
+        }
+        all
+    }
+
+    /// Gives the file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let description = self.description.lines().map(|line| format!("#{}\n", encoded(line)));
+        let lines = self.values().into_iter().map(|(key, value)| format!("{key}: {value}\n"));
+        description.chain(lines).collect()
+    }
+
+    /// Names what somebody other than root@pam may not ask for.
+    ///
+    /// **Source**: pve-container 9.1, `check_ct_modify_config_perm`: of features `nesting` only.
+    #[must_use]
+    pub fn for_root_only(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for (word, on) in [("keyctl", self.features.keyctl), ("fuse", self.features.fuse)] {
+            if on {
+                all.push(format!("the feature `{word}`"));
+            }
+        }
+        all.extend(self.devices.iter().map(|device| format!("the device {}", device.display())));
+        all
+    }
+}
+
+/// Gives the kind of system that a tree is, in Proxmox' words; of others it leaves the tree as it is.
+#[must_use]
+pub fn ostype(tree: &std::path::Path) -> &'static str {
+    match crate::machine::export::os_release(tree, "ID").as_deref() {
+        Some("debian") => "debian",
+        Some("ubuntu") => "ubuntu",
+        _ => "unmanaged",
+    }
+}
+
+/// Writes a line as a description has it: what is not printable ASCII, and `%` and `:`, as `%XX`.
+///
+/// **Source**: PVE/Tools.pm, `encode_text`.
+fn encoded(line: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'%' | b':' | 0..=31 | 127.. => format!("%{byte:02X}"),
+        byte => char::from(byte).to_string(),
+    };
+    line.bytes().map(byte).collect()
+}
+
+/// A configuration as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// The description.
+    pub description: String,
+    /// Every key with its value.
+    pub values: BTreeMap<String, String>,
+    /// Lines that go to LXC as they are.
+    pub raw: Vec<(String, String)>,
+}
+
+/// A line that is none of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} is no line of a container's configuration: {what}")]
+pub struct Malformed {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong.
+    pub what: &'static str,
+}
+
+/// Keys that have a number behind them.
+const NUMBERED: [&str; 4] = ["net", "mp", "dev", "unused"];
+
+/// Keys of a container.
+///
+/// **Source**: pct.conf(5).
+const KEYS: [&str; 27] = [
+    "arch",
+    "cmode",
+    "console",
+    "cores",
+    "cpulimit",
+    "cpuunits",
+    "debug",
+    "description",
+    "features",
+    "hookscript",
+    "hostname",
+    "lock",
+    "memory",
+    "nameserver",
+    "onboot",
+    "ostype",
+    "protection",
+    "rootfs",
+    "searchdomain",
+    "startup",
+    "swap",
+    "tags",
+    "template",
+    "timezone",
+    "tty",
+    "unprivileged",
+    "entrypoint",
+];
+
+/// Features of a container.
+const FEATURES: [&str; 6] = ["force_rw_sys", "fuse", "keyctl", "mknod", "mount", "nesting"];
+
+/// Reads a configuration as Proxmox does, up to its first snapshot.
+///
+/// # Errors
+/// [`Malformed`]: the first line that Proxmox would not take.
+pub fn read(text: &str) -> Result<Read, Malformed> {
+    let mut all = Read::default();
+    for (at, line) in text.lines().enumerate() {
+        let wrong = |what| Malformed { line: at + 1, what };
+        if line.starts_with('[') {
+            break;
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        if let Some(words) = line.strip_prefix('#') {
+            all.description += &decoded(words).ok_or_else(|| wrong("a `%` that stands for nothing"))?;
+            all.description.push('\n');
+            continue;
+        }
+        let (key, value) = line.split_once(':').ok_or_else(|| wrong("no colon"))?;
+        let value = value.trim();
+        if key.starts_with("lxc.") {
+            all.raw.push((key.to_owned(), value.to_owned()));
+            continue;
+        }
+        if !is_key(key) {
+            return Err(wrong("an unknown key"));
+        }
+        if value.is_empty() || value.chars().any(char::is_control) {
+            return Err(wrong("no value"));
+        }
+        if !is_value(key, value) {
+            return Err(wrong("a value that the key does not take"));
+        }
+        if all.values.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(wrong("a key for the second time"));
+        }
+    }
+    Ok(all)
+}
+
+fn is_key(key: &str) -> bool {
+    let stem = key.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    KEYS.contains(&key) || (stem.len() < key.len() && NUMBERED.contains(&stem))
+}
+
+fn is_value(key: &str, value: &str) -> bool {
+    let flag = |text: &str| matches!(text, "0" | "1");
+    let number = |text: &str| text.parse::<u64>().is_ok();
+    let parts = || value.split(',').map(|part| part.split_once('=').unwrap_or(("", part)));
+    match key {
+        "onboot" | "unprivileged" | "protection" | "template" | "debug" | "console" => flag(value),
+        "cores" | "memory" | "swap" | "cpuunits" | "tty" => number(value),
+        "cpulimit" => value.parse::<f64>().is_ok_and(|cpus| (0.0..=8192.0).contains(&cpus)),
+        "arch" => ["amd64", "i386", "arm64", "armhf", "riscv32", "riscv64"].contains(&value),
+        "features" => parts().all(|(key, value)| FEATURES.contains(&key) && (flag(value) || key == "mount")),
+        "startup" => parts().all(|(key, value)| ["order", "up", "down", ""].contains(&key) && number(value)),
+        "hostname" => {
+            value.len() < 64
+                && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+        }
+        "rootfs" => value.contains(':'),
+        _ if key.starts_with("net") => parts().any(|(key, value)| key == "name" && !value.is_empty()),
+        _ if key.starts_with("dev") => value.starts_with("/dev/"),
+        _ => true,
+    }
+}
+
+fn decoded(line: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = line.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        if *first == b'%' {
+            let digits = std::str::from_utf8(more.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &more[2..];
+        } else {
+            bytes.push(*first);
+            rest = more;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container() -> Container {
+        Container {
+            name: MachineName::new("agents").unwrap(),
+            ostype: "debian".into(),
+            architecture: "amd64".into(),
+            rootfs: "local-lvm:8".into(),
+            features: Features { nesting: true, keyctl: true, fuse: true },
+            devices: vec!["/dev/net/tun".into(), "/dev/kvm".into()],
+            link: Some(Link { bridge: "vmbr0".into(), firewall: true }),
+            limits: Limits { cpus: Some(1500), memory: Some(2 << 30), ..Limits::default() },
+            autostart: Some(Autostart { order: 3, delay: 20 }),
+            description: "Machine `agents`: 100 %\nof trixie".into(),
+        }
+    }
+
+    #[test]
+    fn a_whole_container() {
+        let expected = "\
+#Machine `agents`%3A 100 %25
+#of trixie
+arch: amd64
+cores: 2
+cpulimit: 1.5
+dev0: /dev/net/tun
+dev1: /dev/kvm
+features: fuse=1,keyctl=1,nesting=1
+hostname: agents
+memory: 2048
+net0: name=eth0,bridge=vmbr0,firewall=1,ip=dhcp,ip6=auto,type=veth
+onboot: 1
+ostype: debian
+rootfs: local-lvm:8
+startup: order=3,up=20
+swap: 0
+tags: sandbox
+unprivileged: 1
+";
+        assert_eq!(container().text(), expected);
+    }
+
+    #[test]
+    fn a_plain_container() {
+        let plain = Container {
+            features: Features::default(),
+            devices: Vec::new(),
+            link: None,
+            limits: Limits::default(),
+            autostart: None,
+            description: String::new(),
+            ..container()
+        };
+        let expected = "arch: amd64\nhostname: agents\nostype: debian\nrootfs: local-lvm:8\ntags: sandbox\nunprivileged: 1\n";
+        assert_eq!(plain.text(), expected);
+        assert!(plain.for_root_only().is_empty());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let container = container();
+        let read = read(&container.text()).unwrap();
+        assert_eq!(read.values, container.values());
+        assert_eq!(read.description.trim_end(), container.description);
+    }
+
+    #[test]
+    fn what_proxmox_would_not_take_is_told_by_its_line() {
+        for (text, line) in [
+            ("arch: amd64\nhostnme: x\n", 2),
+            ("features: nesting=2\n", 1),
+            ("features: docker=1\n", 1),
+            ("onboot: yes\n", 1),
+            ("memory: 2G\n", 1),
+            ("net0: bridge=vmbr0\n", 1),
+            ("net: name=eth0\n", 1),
+            ("hostname: a\nhostname: b\n", 2),
+            ("dev0: /etc/shadow\n", 1),
+            ("no colon\n", 1),
+            ("#%zz\n", 1),
+            ("arch:\n", 1),
+        ] {
+            assert_eq!(read(text).unwrap_err().line, line, "{text}");
+        }
+        let raw = read("lxc.cgroup2.devices.allow: c 10:200 rwm\n\n[before]\nnonsense\n").unwrap();
+        assert_eq!(raw.raw, [("lxc.cgroup2.devices.allow".to_owned(), "c 10:200 rwm".to_owned())]);
+    }
+
+    #[test]
+    fn what_a_token_may_not_ask_for_is_named() {
+        let all = container().for_root_only().join(", ");
+        assert_eq!(
+            all,
+            "the feature `keyctl`, the feature `fuse`, the device /dev/net/tun, the device /dev/kvm"
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! The backend `lxc`: a life of its own, beside LXC's own programs, and machines that move to it and away.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    docker,
+    lab::{Host, Lab, SOON, names},
+    network::{self, LISTEN, control, probe},
+    process::until,
+};
+
+/// The machine that is made with it.
+const BOXED: &str = "boxed";
+
+fn status(host: &Host<'_>, name: &str) -> Value {
+    serde_json::from_str(host.sandbox(&["status", name, "--json"]).ok()).expect("JSON")
+}
+
+fn address(host: &Host<'_>, name: &str) -> String {
+    until(&format!("`{name}` has an IPv4 address"), SOON, || {
+        let status = status(host, name);
+        let addresses = status["addresses"].as_array()?.iter().filter_map(Value::as_str);
+        addresses.filter(|address| address.parse::<Ipv4Addr>().is_ok()).map(str::to_owned).next()
+    })
+}
+
+fn boxed(host: &Host<'_>) {
+    if !names(host.sandbox(&["list", "--json"]).ok()).contains(&BOXED.to_owned()) {
+        host.sandbox(&["create", BOXED, "--release", "trixie", "--backend", "lxc"]).ok();
+    }
+}
+
+/// Made, seen, entered, also by LXC's own programs.
+pub fn a_machine_is_a_container(lab: &Lab) {
+    let host = lab.host();
+    boxed(&host);
+    let shown = status(&host, BOXED);
+    assert_eq!((&shown["state"], &shown["backend"]), (&"running".into(), &"lxc".into()), "{shown}");
+    host.exec(BOXED, &["sh", "-c", "exit 42"]).ends_with(42);
+    assert_eq!(host.exec(BOXED, &["systemd-detect-virt"]).ok(), "lxc");
+    assert!(host.sandbox(&["logs", BOXED]).ok().contains("Startup finished"));
+    let shell = host.sandbox_on(&["shell", BOXED, "--user", "root"], "echo in-$(hostname)\nexit\n");
+    assert!(shell.ok().contains("in-boxed"), "{shell:?}");
+    // its root is nobody on the host
+    let uid = host.sh(&format!("stat -c %u /proc/{}", shown["leader"]));
+    assert!(uid.ok().parse::<u64>().expect("a number") >= 0x7000_0000, "{uid:?}");
+
+    assert!(host.run(&["lxc-ls", "-1"]).ok().contains(BOXED));
+    assert_eq!(host.run(&["lxc-attach", "-n", BOXED, "--", "hostname"]).ok(), BOXED);
+    // liblxc's own parser reads what we wrote, and would not read what it does not know
+    let asked = ["lxc-info", "-P", "/var/lib/lxc", "-n", BOXED, "-c", "lxc.rootfs.options"];
+    assert_eq!(host.run(&asked).ok(), "lxc.rootfs.options = idmap=container");
+    let broken = "mkdir -p /tmp/l/x && (cat /var/lib/lxc/boxed/config; echo lxc.nonsense = 1) >/tmp/l/x/config && \
+        lxc-info -P /tmp/l -n x -c lxc.uts.name; status=$?; rm -r /tmp/l; exit $status";
+    host.sh(broken).ends_with(1);
+}
+
+/// Stopped cleanly, by force, started by hand; the wall stands each time.
+pub fn it_is_started_and_stopped_by_whom_you_like(lab: &Lab) {
+    let host = lab.host();
+    boxed(&host);
+    host.exec(BOXED, &["sh", "-c", "echo kept >/root/kept"]).ok();
+    host.sandbox(&["stop", BOXED]).ok();
+    assert_eq!(status(&host, BOXED)["state"], "stopped");
+    host.exec(BOXED, &["true"]).ends_with(125);
+    host.run(&["lxc-start", "-n", BOXED]).ok();
+    until("its systemd runs", SOON, || (status(&host, BOXED)["state"] == "running").then_some(()));
+    let own = address(&host, BOXED);
+    assert_eq!(host.exec(BOXED, &["cat", "/root/kept"]).ok(), "kept");
+
+    host.sh(LISTEN).ok();
+    let gateway = host.exec(BOXED, &["sh", "-c", "ip -4 route show default | awk '{ print $3; exit }'"]);
+    control(&host, gateway.ok(), 8099);
+    assert_eq!(probe(&host, Some(BOXED), gateway.ok(), 8099), "refused");
+    host.sh("systemctl stop listener").ok();
+
+    // one that does not want to go
+    host.exec(BOXED, &["systemctl", "mask", "--runtime", "--now", "poweroff.target"]).ok();
+    let stopped = host.sandbox(&["stop", BOXED, "--timeout", "2"]);
+    assert!(stopped.err.contains("by force") && stopped.code == 0, "{stopped:?}");
+    assert_eq!(host.run(&["lxc-info", "-n", BOXED, "-s", "-H"]).ok(), "STOPPED");
+    host.sandbox(&["start", BOXED]).ok();
+    assert_eq!(address(&host, BOXED), own, "a machine keeps its address");
+}
+
+/// What LXC does not have is refused by name; what somebody else made is left alone.
+pub fn what_cannot_be_is_refused(lab: &Lab) {
+    let host = lab.host();
+    let create = |name, more: &[&str]| host.sandbox(&[&["create", name, "--backend", "lxc"], more].concat());
+    let refused = create("refused", &["--privileged"]);
+    assert!(refused.err.contains("privileged"), "{refused:?}");
+    refused.ends_with(2);
+    let refused = create("refused", &["--network", "host"]);
+    assert!(refused.err.contains("--network host"), "{refused:?}");
+    let by_hand = "mkdir -p /var/lib/lxc/byhand && echo lxc.uts.name = byhand >/var/lib/lxc/byhand/config";
+    host.sh(by_hand).ok();
+    let taken = create("byhand", &[]);
+    assert!(taken.err.contains("did not make it"), "{taken:?}");
+    taken.ends_with(1);
+    assert_eq!(host.sh("cat /var/lib/lxc/byhand/config").ok(), "lxc.uts.name = byhand");
+    host.sh("rm -r /var/lib/lxc/byhand").ok();
+}
+
+/// The machine `agents`, as a container of LXC's; it goes there where it is not yet.
+fn agents_on_lxc(host: &Host<'_>) -> &'static str {
+    let agents = host.agents();
+    if status(host, agents)["backend"] != "lxc" {
+        host.sandbox(&["move", agents, "--to", "lxc", "--restart"]).ok();
+    }
+    agents
+}
+
+/// The same tree, name and volumes, and the images of its Docker; one that runs is not moved unasked.
+pub fn agents_move_to_it(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    docker::run_of_an_imported_tree(lab);
+    let write = "echo kept >/home/agent/.claude/kept";
+    host.sandbox(&["exec", agents, "--user", "agent", "--", "sh", "-c", write]).ok();
+    let refused = host.sandbox(&["move", agents, "--to", "lxc"]);
+    assert!(refused.err.contains("--restart"), "{refused:?}");
+    refused.ends_with(1);
+    assert_eq!(status(&host, agents)["backend"], "nspawn");
+    agents_on_lxc(&host);
+    assert_eq!(status(&host, agents)["backend"], "lxc");
+    host.exec(agents, &["docker", "run", "--rm", "--pull", "never", "tree", "true"]).ok();
+    let read = ["sh", "-c", "stat -c %U /home/agent/.claude/kept; cat /home/agent/.claude/kept"];
+    assert_eq!(host.exec(agents, &read).ok(), "agent\nkept");
+    assert_eq!(host.sh("ls /var/lib/machines /etc/systemd/nspawn | grep -c agents").out.trim(), "0");
+}
+
+/// Docker and the agents' own sandboxes.
+pub fn docker_works_in_it(lab: &Lab) {
+    agents_on_lxc(&lab.host());
+    docker::run_of_an_imported_tree(lab);
+    docker::build(lab);
+    docker::nested_user_namespaces(lab);
+    let host = lab.host();
+    let privileged = ["docker", "run", "--rm", "--privileged", "--pull", "never", "tree", "echo", "well"];
+    assert_eq!(host.exec(host.agents(), &privileged).ok(), "well");
+}
+
+/// The internet is reached; host, LAN and another machine are not.
+pub fn its_walls_stand(lab: &Lab) {
+    let host = lab.host();
+    let agents = agents_on_lxc(&host);
+    network::the_archive_is_reached(lab);
+    network::the_host_is_not_reached(lab);
+    network::the_lan_is_not_reached(lab);
+    boxed(&host);
+    host.exec(BOXED, &["sh", "-c", LISTEN]).ok();
+    let address = address(&host, BOXED);
+    control(&host, &address, 8099);
+    assert_eq!(probe(&host, Some(agents), &address, 8099), "refused");
+}
+
+/// Back again; one that is stopped goes anywhere and starts nowhere.
+pub fn machines_move_back(lab: &Lab) {
+    let host = lab.host();
+    let agents = agents_on_lxc(&host);
+    host.sandbox(&["move", agents, "--to", "nspawn", "--restart"]).ok();
+    assert_eq!(status(&host, agents)["backend"], "nspawn");
+    host.exec(agents, &["docker", "run", "--rm", "--pull", "never", "tree", "true"]).ok();
+    assert_eq!(host.exec(agents, &["cat", "/home/agent/.claude/kept"]).ok(), "kept");
+    boxed(&host);
+    host.sandbox(&["stop", BOXED]).ok();
+    for backend in ["direct", "nspawn", "lxc"] {
+        host.sandbox(&["move", BOXED, "--to", backend]).ok();
+        let shown = status(&host, BOXED);
+        assert_eq!((&shown["state"], &shown["backend"]), (&"stopped".into(), &backend.into()));
+    }
+    host.sandbox(&["remove", BOXED, "--yes"]).ok();
+    let left = Duration::from_secs(10);
+    until("nothing of it is left", left, || (!host.traces().mention(BOXED)).then_some(()));
+}
