@@ -147,7 +147,7 @@ pub fn a_killed_rename_leaves_one_machine(lab: &Lab) {
     line(&format!("seed {seed}"));
     let script = r#"
 RANDOM=$0 name=ren-a
-for round in $(seq 40); do
+for round in $(seq 25); do
   other=ren-b; [ $name = ren-b ] && other=ren-a
   sandbox rename $name $other >/dev/null 2>&1 &
   sleep "0.$(printf %03d $((RANDOM % 250)))"

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{copies::Case, kit::process::until, user::said};
 
 /// How often something is killed.
-const ROUNDS: u32 = 160;
+const ROUNDS: u32 = 170;
 
 /// How long a verb may take that somebody waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
