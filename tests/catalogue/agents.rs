@@ -7,26 +7,33 @@ use crate::{
     lab::Host,
     machines::{Machine, Place},
     process::Output,
+    promises::{LISTENER, give},
     vendors::{packed, speaker},
 };
 
-/// Agents, and what is registered with them.
+/// Agents, and what is registered with them: the machine `lab`, with what else the catalogue has for agents on top.
 pub const AGENTS: Machine = Machine {
     name: "agents",
     release: "trixie",
     profiles: &[
+        "dev",
+        "docker",
+        "kind",
         "claude",
         "codex",
         "gemini",
         "opencode",
+        "aider",
+        "superpowers",
+        "mcp",
+        "claude-remote",
+        "ssh",
+        "tailscale",
+        "ntfy",
         "agy",
         "herdr",
         "aoe",
-        "superpowers",
-        "mcp",
         "browser",
-        "claude-remote",
-        "ntfy",
     ],
 };
 
@@ -262,6 +269,26 @@ pub fn remote_control_refuses_what_breaks_it(place: &Place) {
         assert!(said.contains(&format!("refused: DO_NOT_TRACK is set by {place}: ")), "{said}");
     }
     as_root(&host, &format!("systemctl reset-failed {UNIT}"));
+}
+
+/// A unit that gives up tells the phone, by the unit that `ntfy` brought.
+pub fn remote_control_that_fails_is_told_of(place: &Place) {
+    place.machine(&AGENTS);
+    let host = place.host();
+    give(&host, AGENTS.name, "/etc/credstore/ntfy.url", "http://127.0.0.1:8999/a-topic\n");
+    give(&host, AGENTS.name, "/root/listener.pl", LISTENER);
+    as_root(&host, "rm -f /run/told; systemd-run -q --unit=listener perl /root/listener.pl").ok();
+    as_agent(&host, "umask 077; echo '{}' >~/.claude/.credentials.json").ok();
+    as_root(&host, "systemctl set-environment DO_NOT_TRACK=1").ok();
+    let said = started(&host, "failed");
+    as_root(&host, "systemctl unset-environment DO_NOT_TRACK").ok();
+    let wait = "for try in $(seq 150); do test -e /run/told && break; sleep 0.2; done; cat /run/told";
+    let told = as_root(&host, wait);
+    for word in ["POST /a-topic ", &format!("Title: {UNIT} failed on {}", AGENTS.name), "exit-code exited 78"]
+    {
+        assert!(told.out.contains(word), "{word}: {told:?}\n{said}");
+    }
+    as_root(&host, &format!("systemctl reset-failed {UNIT}; rm /etc/credstore/ntfy.url"));
 }
 
 /// With a stand-in for who can log in: a terminal, the folder's trust, a worktree where there can be one, no way up.

@@ -9,9 +9,12 @@ use std::{
 
 use crate::{
     agents::{self, AGENTS},
+    interpreter,
     kit::vendor::Vendor,
     lab::{Host, Lab, npm_registry},
+    process::Output,
     runner::line,
+    stack::LAB,
     vendors,
 };
 
@@ -46,9 +49,9 @@ pub const SERVICES: Machine = Machine {
     ],
 };
 
-/// Tools, engines of containers among them.
+/// An engine of containers, and a tailnet with a device of its own.
 pub const TOOLS: Machine =
-    Machine { name: "tools", release: "trixie", profiles: &["dev", "kind", "podman", "tailscale-tun"] };
+    Machine { name: "tools", release: "trixie", profiles: &["podman", "tailscale-tun"] };
 
 /// A desktop; and the engine that clashes with the other one.
 pub const DESKTOP: Machine =
@@ -62,7 +65,7 @@ pub const BOOKWORM: Machine = Machine {
 };
 
 /// Every machine.
-pub const MACHINES: [&Machine; 5] = [&SERVICES, &AGENTS, &TOOLS, &DESKTOP, &BOOKWORM];
+pub const MACHINES: [&Machine; 6] = [&SERVICES, &LAB, &AGENTS, &TOOLS, &DESKTOP, &BOOKWORM];
 
 /// Where the trust in the vendors' sites is, in the test host.
 const AUTHORITY: &str = "/root/vendors.pem";
@@ -111,6 +114,9 @@ impl Place {
             );
         }
         words.extend(npm_registry().into_iter().flat_map(|url| ["--npm-registry".to_owned(), url]));
+        words.extend(
+            interpreter::python_index().into_iter().flat_map(|url| ["--python-index".to_owned(), url]),
+        );
         words
     }
 
@@ -135,14 +141,22 @@ impl Place {
         if let Some(vendor) = self.vendor.get().filter(|_| machine.profiles.contains(&"agy")) {
             agents::serve_agy(vendor, &host);
         }
+        if let Some(vendor) = self.vendor.get().filter(|_| machine.profiles.contains(&"aider")) {
+            interpreter::serve(vendor, &self.lab, &host);
+        }
         if machine.profiles.contains(&"kind") {
             self.raise();
         }
-        let profiles = machine.profiles.join(",");
-        let create = ["create", machine.name, "--release", machine.release, "--profile", &profiles];
+        self.create(machine.name, machine, &[]).ok();
+    }
+
+    /// Makes a machine like one of the list, under a name of its own.
+    pub fn create(&self, name: &str, like: &Machine, more: &[&str]) -> Output {
+        let profiles = like.profiles.join(",");
+        let create = ["create", name, "--release", like.release, "--profile", &profiles];
         let reach = self.reach();
         let reach: Vec<&str> = reach.iter().map(String::as_str).collect();
-        host.sandbox(&[&create[..], &reach].concat()).ok();
+        self.host().sandbox(&[&create[..], &reach, more].concat())
     }
 
     /// Gives the kernel what kind wants of it, until the run ends.
@@ -168,7 +182,7 @@ impl Place {
 
 /// Sees that a machine is up, all of it, and that every check of its profiles says so.
 #[track_caller]
-fn is_well(place: &Place, machine: &'static Machine) {
+pub fn is_well(place: &Place, machine: &'static Machine) {
     let name = place.machine(machine);
     let host = place.host();
     let health = host.sandbox(&["health", name]);

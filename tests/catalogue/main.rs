@@ -6,6 +6,7 @@
 //! many profiles as do not clash. They need root and a network.
 
 mod agents;
+mod interpreter;
 #[path = "../kit/mod.rs"]
 mod kit;
 #[allow(dead_code, reason = "the tests of machines use the rest")]
@@ -15,6 +16,7 @@ mod machines;
 mod promises;
 #[path = "../kit/runner.rs"]
 mod runner;
+mod stack;
 mod table;
 #[allow(dead_code, reason = "the tests of machines use the rest")]
 #[path = "../host/traces.rs"]
@@ -38,6 +40,9 @@ const TESTS: &[Test<Place>] = &[
     ("promises::netbird_joins_by_a_credential_alone", promises::netbird_joins_by_a_credential_alone),
     ("promises::ntfy_tells_of_a_failed_unit", promises::ntfy_tells_of_a_failed_unit),
     ("promises::nothing_but_ssh_listens_outside", promises::nothing_but_ssh_listens_outside),
+    ("stack::lab_is_well", stack::lab_is_well),
+    ("stack::every_value_of_it_is_explained", stack::every_value_of_it_is_explained),
+    ("stack::a_second_one_costs_little_beyond_its_boot", stack::a_second_one_costs_little_beyond_its_boot),
     ("machines::agents_are_well", machines::agents_are_well),
     ("agents::every_agent_knows_the_servers", agents::every_agent_knows_the_servers),
     ("agents::every_agent_is_told_and_skilled", agents::every_agent_is_told_and_skilled),
@@ -50,6 +55,7 @@ const TESTS: &[Test<Place>] = &[
         agents::remote_control_waits_for_a_login_and_does_not_hammer,
     ),
     ("agents::remote_control_refuses_what_breaks_it", agents::remote_control_refuses_what_breaks_it),
+    ("agents::remote_control_that_fails_is_told_of", agents::remote_control_that_fails_is_told_of),
     ("agents::remote_control_runs_behind_its_walls", agents::remote_control_runs_behind_its_walls),
     ("machines::tools_are_well", machines::tools_are_well),
     ("machines::the_desktop_is_well", machines::the_desktop_is_well),

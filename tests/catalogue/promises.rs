@@ -6,7 +6,7 @@ use crate::{
     process::Output,
 };
 
-/// Runs a shell script in the machine of the services, as root.
+/// Runs a shell script in a machine, as root.
 #[track_caller]
 fn sh(host: &Host<'_>, name: &str, script: &str) -> Output {
     host.exec(name, &["sh", "-c", script])
@@ -14,7 +14,7 @@ fn sh(host: &Host<'_>, name: &str, script: &str) -> Output {
 
 /// Gives the machine a file as its owner would: on stdin, readable by root alone.
 #[track_caller]
-fn give(host: &Host<'_>, name: &str, path: &str, text: &str) {
+pub fn give(host: &Host<'_>, name: &str, path: &str, text: &str) {
     let script = "umask 077 && cat >\"$0\"";
     host.sandbox_on(&["exec", name, "--", "sh", "-c", script, path], text).ok();
 }
@@ -138,7 +138,7 @@ pub fn tailscale_serves_the_table(place: &Place) {
 }
 
 /// A listener that keeps the one request that it gets.
-const LISTENER: &str = r#"
+pub const LISTENER: &str = r#"
 use IO::Socket::INET;
 my $server = IO::Socket::INET->new(LocalAddr => '127.0.0.1:8999', Listen => 1, ReuseAddr => 1) or die $!;
 my $client = $server->accept;

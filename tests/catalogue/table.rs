@@ -9,11 +9,8 @@ use std::{
 use crate::machines::{MACHINES, Place};
 
 /// Profiles that are tested elsewhere, and where.
-const ELSEWHERE: [(&str, &str); 3] = [
-    ("aider", "its interpreter is from a vendor that no stand-in can be had for"),
-    ("android", "its refusal is, in this program; it boots where KVM is"),
-    ("base", "is in every machine"),
-];
+const ELSEWHERE: [(&str, &str); 2] =
+    [("android", "its refusal is, in this program; it boots where KVM is"), ("base", "is in every machine")];
 
 /// Gives every profile of the catalogue with what it requires.
 fn profiles() -> BTreeMap<String, Vec<String>> {

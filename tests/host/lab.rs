@@ -24,7 +24,7 @@ pub const SOON: Duration = Duration::from_secs(120);
 pub const LONG: Duration = Duration::from_secs(900);
 
 /// Machines that tests make on this machine, by their first names.
-const HERE: [&str; 6] = ["testhost", "plain", "older", "noble", "profiled", "victim"];
+const HERE: [&str; 7] = ["testhost", "plain", "older", "noble", "profiled", "victim", "forked"];
 
 /// Gives a machine on this machine the name that it has in this checkout: links are named after machines, so
 /// two runs at once, of two checkouts, need two names.

@@ -19,6 +19,7 @@ mod profile;
 mod runner;
 mod shell;
 mod show;
+mod snapshot;
 mod terminal;
 mod traces;
 mod verbs;
@@ -42,6 +43,8 @@ const TESTS: &[Test<Lab>] = &[
     ("direct::stop_and_start_keep_what_was_written", direct::stop_and_start_keep_what_was_written),
     ("direct::the_verbs_without_machined", direct::the_verbs_without_machined),
     ("direct::a_killed_supervisor_leaves_it_stopped", direct::a_killed_supervisor_leaves_it_stopped),
+    ("snapshot::a_running_machine_is_forked", snapshot::a_running_machine_is_forked),
+    ("snapshot::a_killed_fork_lets_the_machine_go_on", snapshot::a_killed_fork_lets_the_machine_go_on),
     ("direct::killed_create_leaves_nothing", direct::killed_create_leaves_nothing),
     ("direct::remove_leaves_nothing", direct::remove_leaves_nothing),
     ("profile::settings_count_for_everybody", profile::settings_count_for_everybody),
@@ -88,6 +91,16 @@ const TESTS: &[Test<Lab>] = &[
     ("life::stop_start_and_restart", life::stop_start_and_restart),
     ("life::of_two_creates_one_wins", life::of_two_creates_one_wins),
     ("life::killed_create_leaves_nothing", life::killed_create_leaves_nothing),
+    (
+        "snapshot::a_machine_of_machined_is_forked_and_renamed",
+        snapshot::a_machine_of_machined_is_forked_and_renamed,
+    ),
+    ("snapshot::a_killed_rename_leaves_one_machine", snapshot::a_killed_rename_leaves_one_machine),
+    ("snapshot::a_schedule_has_a_timer", snapshot::a_schedule_has_a_timer),
+    (
+        "snapshot::after_a_reboot_of_the_host_machines_are_stopped",
+        snapshot::after_a_reboot_of_the_host_machines_are_stopped,
+    ),
     ("life::remove_leaves_nothing", life::remove_leaves_nothing),
 ];
 

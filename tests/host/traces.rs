@@ -35,7 +35,8 @@ for place in /etc/systemd/nspawn /etc/systemd/system /run/systemd/system /run/sy
   /etc/systemd/network /run/systemd/network /run/systemd/machines /run/sandbox /var/lib/sandbox/machines; do
   find "$place" -mindepth 1 2>/dev/null | grep -v -e /run/systemd/system/listener -e "/run/sandbox/.*lock$"
 done
-find /var/lib/machines -mindepth 1 -maxdepth 1 2>/dev/null
+find /var/lib/machines /var/lib/sandbox/volumes /var/lib/sandbox/snapshots -mindepth 1 -maxdepth 1 2>/dev/null
+find /var/lib/machines/.#sandbox-snapshots -mindepth 1 -maxdepth 1 2>/dev/null
 nft -s list ruleset | sed 's/^/nft /'
 awk '{ print "mount", $5 }' /proc/self/mountinfo | grep -v -e /run/credentials -e /run/user -e binfmt_misc
 for link in /sys/class/net/*; do echo "link ${link##*/}"; done

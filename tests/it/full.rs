@@ -15,22 +15,22 @@ use crate::{
 };
 
 /// A small file system in memory; it is taken away when dropped.
-struct Small(PathBuf);
+pub struct Small(PathBuf);
 
 impl Small {
-    fn new(path: PathBuf, kib: u64) -> Self {
+    pub fn new(path: PathBuf, kib: u64) -> Self {
         fs::create_dir_all(&path).unwrap();
         let size = format!("size={kib}k,mode=755");
         mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
         Self(path)
     }
 
-    fn grow(&self, kib: u64) {
+    pub fn grow(&self, kib: u64) {
         let size = format!("size={kib}k");
         mount(None::<&str>, &self.0, None::<&str>, MsFlags::MS_REMOUNT, Some(size.as_str())).unwrap();
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -40,6 +40,9 @@ impl Drop for Small {
         let _ = umount2(&self.0, MntFlags::MNT_DETACH);
     }
 }
+
+/// A profile that a case builds in, where it has one.
+const PROFILE: &str = "p.toml";
 
 const ENOUGH: u64 = 256 << 10;
 
@@ -76,7 +79,9 @@ impl Case {
     fn run(&self, target: &str) -> Output {
         assert!(self.server.url().starts_with("http") && self.archive.root().is_dir());
         let rest = ["--variant", "essential", "--keyring", "key", "--include", "filler"];
-        self.user.sandbox(&[&["bootstrap", "kit", target][..], &rest].concat())
+        let profile: &[&str] =
+            if self.user.path(PROFILE).exists() { &["--profile", "./p.toml"] } else { &[] };
+        self.user.sandbox(&[&["bootstrap", "kit", target][..], &rest, profile].concat())
     }
 
     /// Runs it on a full disk, and again on one with space.
@@ -90,7 +95,7 @@ impl Case {
         let left: Vec<_> = fs::read_dir(self.user.path(target).parent().unwrap())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !["cache", "images", "key", "outside"].contains(&name.as_str()))
+            .filter(|name| !["cache", "images", "key", "outside", PROFILE].contains(&name.as_str()))
             .collect();
         assert!(left.is_empty(), "{what} leaves {left:?}");
         cache::sound(&self.user.path("cache"));
@@ -160,4 +165,29 @@ fn a_full_disk_while_a_tree_is_packed() {
     let case = Case::new(&plain());
     let small = Small::new(case.user.path("small"), system_kib() * 3 / 2);
     case.fails_and_recovers("packing", &small, "small/tree.tar", "small/");
+}
+
+#[test]
+fn a_full_disk_while_a_profile_is_built_in() {
+    let fill = "dd if=/dev/zero of=/var/filling bs=1M count=64";
+    let step = |script: &str| format!("[[steps]]\nargv = [\"sh\", \"-c\", \"{script}\"]\n");
+    let file = format!("[[files]]\npath = \"/var/large\"\ncontent = \"{}\"\n", "x".repeat(900 << 10));
+    for (what, parts) in [
+        ("a step", step(fill)),
+        ("a step that does not say why", step(&format!("{fill} 2>/dev/null"))),
+        ("a step after one that hides it", step(&format!("{fill} 2>/dev/null || :")) + &step("false")),
+        ("a file", step(&format!("{fill} 2>/dev/null || :")) + &file),
+    ] {
+        let case = Case::new(&plain());
+        fs::write(case.user.path(PROFILE), format!("schema = 1\nname = \"p\"\n{parts}")).unwrap();
+        let small = Small::new(case.user.path("small"), system_kib() + 24 * 1024);
+        let place = small.path().to_str().unwrap().to_owned();
+        let output = case.run("small/tree");
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(6), "{what}: {text}");
+        for word in [&place, " is full", "profile `p`", "\nhint: ", "df -h"] {
+            assert!(text.contains(word), "{what}, {word}: {text}");
+        }
+        assert_eq!(fs::read_dir(small.path()).unwrap().count(), 0, "{what} leaves something");
+    }
 }

@@ -14,7 +14,7 @@ use sandbox_core::{
     layer::kept::{Id, LaidOut, Layers, Made, Walk},
 };
 
-use crate::kit::process;
+use crate::kit::{process, skips};
 
 /// A file system in a file, or a folder of this one.
 struct Disk {
@@ -27,9 +27,10 @@ impl Disk {
         Self { folder: tempfile::tempdir_in("/var/tmp").unwrap(), mounted: false }
     }
 
-    /// None where this kernel has no loop devices.
-    fn of(kind: &str) -> Option<Self> {
+    /// None where this kernel has no loop devices: the test is skipped, and says so.
+    fn of(kind: &str, test: &str) -> Option<Self> {
         if !Path::new("/dev/loop-control").exists() {
+            skips::skipped(&format!("kept::{test}"), "this kernel has no loop devices");
             return None;
         }
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -192,21 +193,21 @@ fn where_nothing_can_be_shared_layers_are_copied() {
     let disk = Disk::here();
     let how = round(&disk.path(), None);
     assert!(matches!(how, LaidOut::Copied { .. }) || clonable::shares_extents(&disk.path()), "{how:?}");
-    if let Some(disk) = Disk::of("ext4") {
+    if let Some(disk) = Disk::of("ext4", "where_nothing_can_be_shared_layers_are_copied") {
         assert!(matches!(round(&disk.path(), None), LaidOut::Copied { .. }));
     }
 }
 
 #[test]
 fn on_xfs_bytes_are_shared() {
-    if let Some(disk) = Disk::of("xfs") {
+    if let Some(disk) = Disk::of("xfs", "on_xfs_bytes_are_shared") {
         assert_eq!(round(&disk.path(), None), LaidOut::Shared);
     }
 }
 
 #[test]
 fn on_btrfs_a_tree_is_a_snapshot() {
-    if let Some(disk) = Disk::of("btrfs") {
+    if let Some(disk) = Disk::of("btrfs", "on_btrfs_a_tree_is_a_snapshot") {
         assert_eq!(round(&disk.path(), None), LaidOut::Snapshot);
     }
 }
@@ -214,11 +215,11 @@ fn on_btrfs_a_tree_is_a_snapshot() {
 #[test]
 fn layers_of_another_file_system_than_the_trees_are_copied() {
     let here = Disk::here();
-    if let Some(disk) = Disk::of("btrfs") {
+    if let Some(disk) = Disk::of("btrfs", "layers_of_another_file_system_than_the_trees_are_copied") {
         assert!(matches!(round(&disk.path(), Some(&here.path())), LaidOut::Copied { .. }));
     }
     let here = Disk::here();
-    if let Some(disk) = Disk::of("btrfs") {
+    if let Some(disk) = Disk::of("btrfs", "layers_of_another_file_system_than_the_trees_are_copied") {
         assert!(matches!(round(&here.path(), Some(&disk.path())), LaidOut::Copied { .. }));
     }
 }
@@ -245,7 +246,9 @@ fn a_damaged_layer_is_told_and_can_be_removed() {
 #[test]
 fn a_tree_made_ahead_is_taken_once_and_goes_with_its_layer() {
     use sandbox_core::layer::kept::Needs;
-    let Some(disk) = Disk::of("xfs") else { return };
+    let Some(disk) = Disk::of("xfs", "a_tree_made_ahead_is_taken_once_and_goes_with_its_layer") else {
+        return;
+    };
     let layers = Layers::new(&disk.path());
     let tree = disk.path().join("tree");
     build(&layers, &tree);

@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Output};
 use serde_json::Value;
 
 use crate::{
-    kit::{archive::Archive, server::Server},
+    kit::{archive::Archive, server::Server, skips},
     stack::Stack,
     user::{User, said},
 };
@@ -170,6 +170,25 @@ fn every_value_is_shown_with_its_line() {
     user.ends(&["profile", "show", "./bad.toml"], 3, "did you mean `mode`?");
 }
 
+/// What the profile refuses while it is checked, its script refuses in the machine, each with its reason.
+#[test]
+fn remote_control_refuses_the_same_before_and_after_it_is_built() {
+    let text = fs::read_to_string(repository().join("profiles/claude-remote.toml")).unwrap();
+    let table = text.split_once("\n[refuses]\n").unwrap().1.split("\n\n").next().unwrap();
+    let refused: Vec<&str> = table.lines().map(|line| line.split_once(" = ").unwrap().0).collect();
+    let names = text.split_once("\nnames='").unwrap().1.split('\'').next().unwrap();
+    assert_eq!(names.split_whitespace().collect::<Vec<_>>(), refused);
+    assert!(refused.len() >= 7, "{refused:?}");
+    // a reason of its own, or that of all the others
+    let reasons = text.split_once("case $1 in\n").unwrap().1.split_once("esac").unwrap().0;
+    let other = "turns off the feature flags";
+    assert!(reasons.lines().any(|line| line.trim_start().starts_with("*)") && line.contains(other)));
+    for line in table.lines() {
+        let (name, why) = line.split_once(" = ").unwrap();
+        assert_eq!(reasons.contains(name), !why.contains(other), "{name}: {why}");
+    }
+}
+
 const PEOPLE: &str = "
 [[files]]
 path = \"/etc/passwd\"
@@ -293,8 +312,13 @@ fn create<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&fixed[..], &build, more].concat()
 }
 
-fn has_nspawn() -> bool {
-    ["/usr/bin/systemd-nspawn", "/bin/systemd-nspawn"].iter().any(|path| Path::new(path).exists())
+/// Tells whether machines can be made here; where not, the rest of the test is skipped, and says so.
+fn has_nspawn(test: &str) -> bool {
+    let has = ["/usr/bin/systemd-nspawn", "/bin/systemd-nspawn"].iter().any(|path| Path::new(path).exists());
+    if !has {
+        skips::skipped(&format!("profile::{test}"), "this host has no systemd-nspawn");
+    }
+    has
 }
 
 #[test]
@@ -308,7 +332,7 @@ fn costs_are_accepted_before_anything_is_made() {
     }
     assert!(server.log().is_empty(), "something was fetched before the costs were accepted");
     assert!(!user.path("state").exists());
-    if !has_nspawn() {
+    if !has_nspawn("costs_are_accepted_before_anything_is_made") {
         return;
     }
     let output =
@@ -351,7 +375,7 @@ fn what_the_host_lacks_and_what_clashes_is_said_before_anything_is_made() {
 
 #[test]
 fn volumes_stay_where_they_are_asked_to() {
-    if !has_nspawn() {
+    if !has_nspawn("volumes_stay_where_they_are_asked_to") {
         return;
     }
     let (user, _server, _archive) = maker();

@@ -14,6 +14,7 @@ pub mod process;
 pub mod registries;
 pub mod repack;
 pub mod server;
+pub mod skips;
 pub mod system;
 pub mod tar;
 pub mod tls;

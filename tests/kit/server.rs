@@ -223,7 +223,8 @@ fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStr
     let name = request.path.split('?').next().unwrap_or_default();
     // as many servers do for a folder
     let name = if name.ends_with('/') { format!("{name}index.html") } else { name.to_owned() };
-    let file: PathBuf = root.join(name.trim_start_matches('/').replace("%3a", ":").replace("%2f", "/"));
+    let file: PathBuf =
+        root.join(name.trim_start_matches('/').replace("%3a", ":").replace("%2f", "/").replace("%2B", "+"));
     let Some(mut bytes) =
         std::fs::File::open(file).ok().filter(|file| file.metadata().is_ok_and(|of| of.is_file()))
     else {

@@ -1,11 +1,13 @@
 //! What may be typed, a file for each group of verbs.
 
 mod build;
+mod copies;
 mod create;
 mod internal;
 mod layer;
 mod lock;
 mod machine;
+mod moving;
 mod profile;
 mod session;
 
@@ -15,14 +17,16 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::{
     build::{Bootstrap, Build, Resolve},
-    create::{Backend, Create, Network},
+    copies::{Duplicate, Rename, Repair, Restore, Schedule, Snapshot},
+    create::{Backend, Create},
     internal::Internal,
     layer::Layer,
     lock::{Lock, LockVerb},
     machine::{
-        Copy, Kill, Logs, Mount, Named, Remove, Rename, Repair, Restart, Set, Start, Stop, Top, Unmount,
-        Until, Wait, Whom, YesNo,
+        Copy, Kill, Logs, Mount, Move, Named, Place, Remove, Restart, Set, Start, Stop, Top, Unmount, Until,
+        Wait, Whom, YesNo,
     },
+    moving::{Compression, Devices, Export, Format, Import},
     profile::{Costs, New, ProfileVerb, Show},
     session::{Console, Exec, Shell},
 };
@@ -136,8 +140,19 @@ pub enum Verb {
     List,
     /// Show a machine
     Status(Named),
+    /// Give a stopped machine another backend: same tree, same name, same volumes
+    Move(Move),
     /// Give a stopped machine another name
     Rename(Rename),
+    /// Make another machine of a machine
+    Clone(Duplicate),
+    /// Make another machine of one as it is now, running or not, and start it
+    Fork(Duplicate),
+    /// Take, list, restore, compare and remove snapshots of machines
+    Snapshot {
+        #[command(subcommand)]
+        verb: Snapshot,
+    },
     /// End what a command that died left: completed or undone
     Repair(Repair),
     /// Show what machines use: processors, memory, tasks, disks, network
@@ -150,6 +165,10 @@ pub enum Verb {
     Exec(Exec),
     /// Open a login shell in a machine
     Shell(Shell),
+    /// Write a machine into a file: its tree, and what is needed to make it again
+    Export(Export),
+    /// Make a machine of a file: exported, an OCI image, a tree in a tar file
+    Import(Import),
     /// List, remove and prune the built layers that machines are made of
     Layer {
         #[command(subcommand)]

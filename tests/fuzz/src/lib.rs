@@ -7,10 +7,13 @@
 
 pub mod ar;
 pub mod deb822;
+pub mod git;
 pub mod lock;
 pub mod memory;
+pub mod pep440;
 pub mod relation;
 pub mod release;
+pub mod semver;
 pub mod tar;
 pub mod version;
 
@@ -18,12 +21,15 @@ pub mod version;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 10] = [
     ("ar", ar::check),
     ("deb822", deb822::check),
+    ("git", git::check),
     ("lock", lock::check),
+    ("pep440", pep440::check),
     ("relation", relation::check),
     ("release", release::check),
+    ("semver", semver::check),
     ("tar", tar::check),
     ("version", version::check),
 ];

@@ -54,11 +54,13 @@ pub struct Create {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
-    /// The first that this host can run: nspawn, direct
+    /// The first that this host can run: nspawn, lxc, direct
     #[default]
     Auto,
     /// systemd-nspawn under systemd-machined
     Nspawn,
+    /// LXC: an unprivileged container that root starts
+    Lxc,
     /// systemd-nspawn under a supervisor of ours
     Direct,
 }
@@ -74,4 +76,15 @@ pub enum Network {
     Host,
     /// Nothing
     None,
+}
+
+impl From<Network> for sandbox_core::machine::Network {
+    fn from(word: Network) -> Self {
+        match word {
+            Network::Internet => Self::Internet,
+            Network::Open => Self::Open,
+            Network::Host => Self::Host,
+            Network::None => Self::None,
+        }
+    }
 }

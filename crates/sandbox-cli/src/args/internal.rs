@@ -11,6 +11,8 @@ pub enum Internal {
     Supervise { name: String },
     /// Put a machine's walls up.
     WallUp { name: String },
+    /// Give a container of LXC's its addresses, and write down its first process.
+    LxcStarted { name: String, leader: i32 },
     /// Give a machine what nested containers need.
     Nesting { name: String },
     /// Let a machine go on that stands still, once this process's input ends.

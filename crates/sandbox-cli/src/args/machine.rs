@@ -314,24 +314,30 @@ pub struct Top {
     pub interval: f64,
 }
 
-/// `sandbox rename`.
+/// `sandbox move`.
 #[derive(Debug, Args)]
-pub struct Rename {
+#[command(after_help = "\
+Examples:
+  sandbox move agents --to lxc
+  sandbox move agents --to nspawn --restart")]
+pub struct Move {
     /// The machine's name
     pub name: String,
-    /// Its new name
-    pub new: String,
-    /// Stop it where it runs, and start it afterwards
+    /// What shall run it
+    #[arg(long, value_enum, value_name = "BACKEND")]
+    pub to: Place,
+    /// Stop it first where it runs, and start it there
     #[arg(long)]
     pub restart: bool,
 }
 
-/// `sandbox repair`.
-#[derive(Debug, Args)]
-pub struct Repair {
-    /// The machine's name [default: every machine]
-    pub name: Option<String>,
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
+/// Where a machine of this host can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// systemd-nspawn under systemd-machined
+    Nspawn,
+    /// LXC: an unprivileged container that root starts
+    Lxc,
+    /// systemd-nspawn under a supervisor of ours
+    Direct,
 }

@@ -120,17 +120,26 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
 }
 
 /// Picks what runs the machine, and says so where nobody chose.
-fn backend(asked: args::Backend, host: &Host) -> Kind {
+pub fn backend(asked: args::Backend, host: &Host) -> Kind {
     match asked {
         args::Backend::Nspawn => Kind::Nspawn,
+        args::Backend::Lxc => Kind::Lxc,
         args::Backend::Direct => Kind::Direct,
         args::Backend::Auto => {
             let systemd = Path::new("/run/systemd/system").exists();
             let machined = Path::new("/usr/lib/systemd/systemd-machined").exists();
             let (kind, why) = match (systemd, machined) {
-                (true, true) => (Kind::Nspawn, "systemd-machined is here"),
-                (true, false) => (Kind::Direct, "systemd-machined is not installed"),
-                (false, _) => (Kind::Direct, "systemd is not PID 1 here"),
+                (true, true) => (Kind::Nspawn, "systemd-machined is here".to_owned()),
+                _ => {
+                    let no_nspawn = match systemd {
+                        true => "systemd-machined is not installed",
+                        false => "systemd is not PID 1 here",
+                    };
+                    match host.lxc().probe() {
+                        Ok(version) => (Kind::Lxc, format!("{no_nspawn}, LXC {version} is")),
+                        Err(_) => (Kind::Direct, no_nspawn.to_owned()),
+                    }
+                }
             };
             host.reporter().report(Event::Notice { text: format!("backend `{}`: {why}", life::word(kind)) });
             kind
@@ -148,12 +157,7 @@ fn definition(
 ) -> Result<Definition, Failure> {
     let machines = host.as_they_are();
     let backend = machines.backend(kind).during("use", format!("backend `{}`", life::word(kind)))?;
-    let network = match args.network {
-        args::Network::Internet => Network::Internet,
-        args::Network::Open => Network::Open,
-        args::Network::Host => Network::Host,
-        args::Network::None => Network::None,
-    };
+    let network = args.network.into();
     let exceptions = if network == Network::Internet { exceptions(order) } else { Vec::new() };
     Ok(Definition {
         name: name.clone(),
@@ -185,7 +189,8 @@ fn exceptions(order: &Order) -> Vec<Exception> {
     network::exceptions(&mirrors, &resolv_conf, &addresses)
 }
 
-fn addresses(host: &str) -> Vec<IpAddr> {
+/// Looks a host's addresses up.
+pub fn addresses(host: &str) -> Vec<IpAddr> {
     (host, 0_u16)
         .to_socket_addrs()
         .map(|found| found.map(|address| address.ip()).collect())

@@ -1,5 +1,7 @@
 //! `sandbox doctor`: what this host can do, check by check.
 
+mod lxc;
+
 use std::{fs, path::Path};
 
 use crate::{exit::Exit, failure::Failure, settings::Settings, ui};
@@ -26,8 +28,20 @@ struct Finding {
 
 type Check = fn() -> Finding;
 
-const CHECKS: &[Check] =
-    &[root, kernel, user_namespaces, overlay, cgroup, nspawn, machined, networkd, nft, forwarding];
+const CHECKS: &[Check] = &[
+    root,
+    kernel,
+    user_namespaces,
+    overlay,
+    cgroup,
+    nspawn,
+    machined,
+    networkd,
+    nft,
+    forwarding,
+    lxc::version,
+    lxc::nesting,
+];
 
 /// Runs every check and prints what was found.
 ///

@@ -10,7 +10,7 @@ use std::{
 use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
-    machine::{direct, frozen, nesting, nspawn, record::Records},
+    machine::{Kind, direct, frozen, lxc, nesting, nspawn, record::Records},
 };
 
 use super::{
@@ -50,7 +50,19 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             let subject = format!("machine `{name}`");
             let definition =
                 Records::new(&settings.state).definition(&name).during("wall in", subject.clone())?;
-            nspawn::prepare(&definition, Host::new(settings).reporter())?;
+            let host = Host::new(settings);
+            match definition.backend {
+                Kind::Lxc => lxc::prepare(&definition, &settings.state, host.reporter())?,
+                _ => nspawn::prepare(&definition, host.reporter())?,
+            }
+            Ok(Exit::OK)
+        }
+        Internal::LxcStarted { name: text, leader } => {
+            let name = name(&text)?;
+            let definition = Records::new(&settings.state)
+                .definition(&name)
+                .during("start", format!("machine `{name}`"))?;
+            lxc::started(&definition, &settings.state, leader)?;
             Ok(Exit::OK)
         }
         Internal::Nesting { name: text } => {

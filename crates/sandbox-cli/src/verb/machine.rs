@@ -10,6 +10,7 @@ use sandbox_core::{
         direct::Direct,
         guest::GuestState,
         life::Machines,
+        lxc::Lxc,
         nspawn::{Nspawn, Wish},
         record::Records,
     },
@@ -33,6 +34,7 @@ pub const BOOT: Duration = Duration::from_secs(120);
 /// The backends of this program, and who listens.
 pub struct Host {
     nspawn: Nspawn,
+    lxc: Lxc,
     direct: Direct,
     progress: Progress,
     records: Records,
@@ -44,6 +46,7 @@ impl Host {
     pub fn new(settings: &Settings) -> Self {
         Self {
             nspawn: Nspawn::new(&settings.state),
+            lxc: Lxc::new(&settings.state),
             direct: Direct::new(&settings.state, &settings.program),
             progress: Progress::new(settings),
             records: Records::new(&settings.state),
@@ -77,8 +80,13 @@ impl Host {
 
     /// Gives the machines as they are.
     pub fn as_they_are(&self) -> Machines<'_> {
-        let backends: Vec<&dyn Backend> = vec![&self.nspawn, &self.direct];
+        let backends: Vec<&dyn Backend> = vec![&self.nspawn, &self.lxc, &self.direct];
         Machines { records: self.records.clone(), backends, reporter: &self.progress }
+    }
+
+    /// Gives the backend of LXC.
+    pub const fn lxc(&self) -> &Lxc {
+        &self.lxc
     }
 
     /// Gives who listens.

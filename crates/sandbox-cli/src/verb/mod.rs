@@ -9,9 +9,12 @@ mod copy;
 mod costs;
 mod create;
 mod doctor;
+mod duplicate;
 mod exec;
+mod export;
 mod foreign;
 mod health;
+mod import;
 mod internal;
 mod kill;
 mod layer;
@@ -22,12 +25,14 @@ mod logs;
 mod machine;
 mod man;
 mod mount;
+mod moving;
 mod profile;
 mod remove;
 mod rename;
 mod repair;
 mod resolve;
 mod set;
+mod snapshot;
 mod top;
 mod wait;
 
@@ -83,7 +88,11 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Unmount(args) => mount::unmount(&args, settings),
         Verb::Copy(args) => copy::run(&args, settings),
         Verb::Remove(args) => remove::run(&args, settings),
+        Verb::Move(args) => moving::run(&args, settings),
         Verb::Rename(args) => rename::run(&args, settings),
+        Verb::Clone(args) => duplicate::run(&args, duplicate::CLONE, settings),
+        Verb::Fork(args) => duplicate::run(&args, duplicate::FORK, settings),
+        Verb::Snapshot { verb } => snapshot::run(&verb, settings),
         Verb::Repair(args) => repair::run(&args, settings),
         Verb::List => list::list(settings),
         Verb::Status(args) => list::status(&args, settings),
@@ -92,6 +101,8 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Logs(args) => logs::run(&args, settings),
         Verb::Exec(args) => exec::exec(args, settings),
         Verb::Shell(args) => exec::shell(args, settings),
+        Verb::Export(args) => export::run(&args, settings),
+        Verb::Import(args) => import::run(&args, settings),
         Verb::Layer { verb } => layer::run(&verb, settings),
         Verb::Health(args) => health::run(&args, settings),
         Verb::Profile { verb } => profile::run(&verb, settings),

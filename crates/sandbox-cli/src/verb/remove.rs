@@ -41,5 +41,6 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
         if args.keep_volumes { Volumes::Kept } else { Volumes::Removed },
         &holder("remove"),
     )?;
+    super::snapshot::set_timer(&machines, settings)?;
     Ok(Exit::OK)
 }

@@ -23,6 +23,8 @@ use crate::{
     unpack::{BESIDE, Unpacked},
 };
 
+pub(crate) use full::ran_out;
+
 /// What is particular to a tree.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -24,8 +24,8 @@ pub use id::{Named, ids};
 pub use locking::{changed, lock, unmet};
 pub use pack::{PackError, Packed, Packing, pack};
 pub use parts::{
-    PartError, download::DownloadError, git::GitError, npm::NpmError, npm_tree::TreeError,
-    python::PythonError, unarchive::UnarchiveError,
+    PartError, download::DownloadError, git, git::GitError, npm::NpmError, npm_tree, npm_tree::TreeError,
+    python, python::PythonError, unarchive::UnarchiveError,
 };
 use prefetch::Prefetch;
 pub use stacked::{Keeping, Layered, build_of_layers, locked};
@@ -361,7 +361,13 @@ fn customize(
     let asked = layer.packages.install.iter().chain(&layer.packages.if_available).map(String::as_str);
     unpack::asked_for(rootfs.root(), &asked.collect(), lock.epoch)
         .during("note the packages of", format!("`{}`", layer.name))?;
-    parts::put(layer, order, rootfs, lock, doors)
+    parts::put(layer, order, rootfs, lock, doors).or_else(|problem| {
+        if !configure::ran_out(&problem, rootfs.path()) {
+            return Err(problem);
+        }
+        let full = parts::PartError::Full { path: rootfs.path().to_owned(), source: Box::new(problem) };
+        Err(full).during("build", format!("profile `{}`", layer.name))
+    })
 }
 
 /// Sees that the tree's programs can be run, before anything is fetched for it.

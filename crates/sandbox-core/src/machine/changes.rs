@@ -281,6 +281,7 @@ impl Machines<'_> {
             packages: 0,
             layers: Vec::new(),
             declared: Declared::default(),
+            schedule: None,
             created: now,
         };
         let claim = self

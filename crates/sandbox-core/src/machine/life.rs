@@ -78,6 +78,12 @@ pub enum LifeError {
     /// It runs already.
     #[error("it runs already")]
     Running,
+    /// It is where it shall go.
+    #[error("it is a machine of the backend `{backend}` already")]
+    There {
+        /// The backend.
+        backend: &'static str,
+    },
     /// It does not run.
     #[error("it does not run")]
     Stopped {
@@ -119,7 +125,9 @@ pub enum LifeError {
 impl Cause for LifeError {
     fn class(&self) -> Class {
         match self {
-            Self::Running | Self::Stopped { .. } | Self::Slow { .. } => Class::Unavailable,
+            Self::Running | Self::There { .. } | Self::Stopped { .. } | Self::Slow { .. } => {
+                Class::Unavailable
+            }
             Self::Io { .. } | Self::Backend { .. } | Self::Moving { .. } => Class::Host,
             Self::Lost { .. } => Class::State,
         }
@@ -213,6 +221,7 @@ impl Machines<'_> {
         let subject = || format!("machine `{name}`");
         let backend = self.backend(plan.definition.backend).during("create", subject())?;
         plan.definition.needs.check().during("create", subject())?;
+        backend.admit(&plan.definition)?;
         let claim = self
             .records
             .claim_new(name, &plan.holder, |claim| self.settle(claim).map(drop))
@@ -258,7 +267,11 @@ impl Machines<'_> {
         // a clone may have put another subvolume in the folder's place
         partial.inode = clonable::identity(&building).ok();
         begin(&partial)?;
-        volume::make(&building, &definition.volumes).during("create", subject())?;
+        // what the build brought is as it should be
+        let brought =
+            |volume: &&volume::Mounted| partial.volumes.contains(&volume.source) && volume.source.exists();
+        let volumes: Vec<_> = definition.volumes.iter().filter(|volume| !brought(volume)).cloned().collect();
+        volume::make(&building, &volumes).during("create", subject())?;
         tell(&building, definition).during("create", subject())?;
         move_into_place(&building, tree).during("create", subject())?;
 
@@ -282,6 +295,7 @@ impl Machines<'_> {
             layers,
             declared: plan.declared.clone(),
             created: plan.now,
+            schedule: None,
         };
         claim.commit(&record).during("create", subject())?;
         Ok(state)
@@ -504,6 +518,7 @@ fn missing(volumes: &[volume::Mounted]) -> Vec<PathBuf> {
 pub const fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::Nspawn => "nspawn",
+        Kind::Lxc => "lxc",
         Kind::Direct => "direct",
     }
 }

@@ -7,12 +7,16 @@ pub mod copy;
 mod declared;
 pub mod direct;
 pub mod environment;
+pub mod export;
 pub mod frozen;
 pub mod guest;
 mod identity;
+pub mod import;
 pub mod journal;
 pub mod life;
 pub mod limits;
+pub mod lxc;
+mod moving;
 pub mod needs;
 pub mod nesting;
 pub mod network;
@@ -40,6 +44,8 @@ use crate::{Result, name::MachineName, report::Reporter};
 pub enum Kind {
     /// systemd-nspawn under systemd-machined, driven over D-Bus.
     Nspawn,
+    /// liblxc: an unprivileged container that root starts.
+    Lxc,
     /// systemd-nspawn under a supervisor of ours.
     Direct,
 }
@@ -164,6 +170,14 @@ pub trait Backend: Send + Sync {
 
     /// Tells where a machine's tree must stand.
     fn tree(&self, name: &MachineName) -> PathBuf;
+
+    /// Sees, before anything is made, that the host can run the machine and that its place is free.
+    ///
+    /// # Errors
+    /// What is missing or in the way, or what this backend does not have.
+    fn admit(&self, _definition: &Definition) -> Result<()> {
+        Ok(())
+    }
 
     /// Writes the machine's configuration; nothing runs yet.
     ///

@@ -26,6 +26,7 @@ use rustix::fs::FlockOperation;
 use super::{
     Declared, Definition,
     journal::{Intent, Partial},
+    snapshot::schedule::Schedule,
 };
 use crate::{
     error::{Cause, Class, Hint},
@@ -54,6 +55,9 @@ pub struct Record {
     pub declared: Declared,
     /// When, in seconds since 1970.
     pub created: i64,
+    /// When snapshots are taken by themselves, and which of them are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
 }
 
 /// The record's file.
@@ -580,6 +584,7 @@ mod tests {
             layers: Vec::new(),
             declared: Declared::default(),
             created: 0,
+            schedule: None,
         }
     }
 

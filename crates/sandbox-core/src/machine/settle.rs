@@ -134,7 +134,7 @@ impl Machines<'_> {
             }
             Intent::Restore(restoring) => {
                 put_in_place(&restoring).during("clean up", subject)?;
-                claim.end()?;
+                if restoring.ready { claim.commit(&restoring.record)? } else { claim.end()? }
             }
             Intent::Forget { folders } => {
                 folders.iter().try_for_each(|folder| snapshot::remove(folder)).during("clean up", subject)?;

@@ -96,6 +96,37 @@ pub fn of(state: &Path, name: &MachineName, volumes: &[Volume]) -> Vec<Mounted> 
     all
 }
 
+/// A volume that is part of snapshots, clones and forks. There is none of a kind other than `home`: what can be made
+/// again is, and of logins nothing that copies machines ever has the path.
+#[derive(Clone, Copy, Debug)]
+pub struct Work<'a>(&'a Mounted);
+
+/// Gives the volumes that are part of snapshots, clones and forks.
+#[must_use]
+pub fn work(volumes: &[Mounted]) -> Vec<Work<'_>> {
+    volumes.iter().filter(|volume| volume.kind == VolumeKind::Home).map(Work).collect()
+}
+
+impl<'a> Work<'a> {
+    /// Gives its folder on the host.
+    #[must_use]
+    pub fn source(self) -> &'a Path {
+        &self.0.source
+    }
+
+    /// Gives its path in the guest.
+    #[must_use]
+    pub fn path(self) -> &'a Path {
+        &self.0.path
+    }
+
+    /// Gives its folder's name, the same for every machine.
+    #[must_use]
+    pub fn name(self) -> &'a std::ffi::OsStr {
+        self.0.source.file_name().unwrap_or_default()
+    }
+}
+
 fn escaped(path: &Path) -> String {
     let mut name = String::new();
     for letter in path.to_string_lossy().trim_matches('/').chars() {

@@ -133,27 +133,30 @@ fn add(lines: &mut Vec<Line>, source: &Source, name: &str, node: &Node) {
     }
 }
 
-/// Tables of a list are compared whole: one that is there already is not there twice.
+/// Tables of a list are compared whole: one that is there already counts once.
 fn add_tables(lines: &mut Vec<Line>, source: &Source, name: &str, top: &str, items: &[Node]) {
     for item in items {
         let mut own = Vec::new();
         flat(item, "", false, &mut |value| own.push(value));
-        let fields = |at: usize| {
+        let of = |at: usize| {
             let prefix = format!("{top}[{at}].");
-            let of = lines.iter().filter(move |line| line.key.starts_with(&prefix));
-            of.map(|line| (&line.key[format!("{top}[{at}].").len()..], &line.value)).collect::<Vec<_>>()
+            lines.iter().filter(move |line| line.key.starts_with(&prefix))
         };
-        let count = (0..).find(|at| fields(*at).is_empty()).unwrap_or(0);
-        let same = |at: usize| {
-            let there = fields(at);
-            there.len() == own.len() && own.iter().all(|own| there.contains(&(own.key.as_str(), &own.value)))
+        let count = (0..).find(|at| of(*at).next().is_none()).unwrap_or(0);
+        let same = |at: &usize| {
+            let there: Vec<_> = of(*at).filter(|line| line.but.is_none()).collect();
+            let has = |own: &Found| {
+                let key = format!("{top}[{at}].{}", own.key);
+                there.iter().any(|line| line.key == key && line.value == own.value)
+            };
+            there.len() == own.len() && own.iter().all(has)
         };
-        if (0..count).any(same) {
-            continue;
-        }
+        let there = (0..count).find(same);
+        let but = there.and_then(|at| of(at).find(|line| line.but.is_none())).map(already);
+        let at = there.unwrap_or(count);
         lines.extend(own.into_iter().map(|mut own| {
-            own.key = format!("{top}[{count}].{}", own.key);
-            own.of(source, name)
+            own.key = format!("{top}[{at}].{}", own.key);
+            Line { but: but.clone(), ..own.of(source, name) }
         }));
     }
 }
@@ -164,7 +167,7 @@ fn add_one(lines: &mut Vec<Line>, mut new: Line, is_item: bool) {
     for old in lines.iter_mut().filter(|old| old.but.is_none() && old.key == new.key) {
         if is_item {
             if old.value == new.value {
-                return;
+                new.but = Some(already(old));
             }
         } else if needs && level(&old.value) >= level(&new.value) {
             new.but = Some(format!("the most counts, of {}:{}", old.file, old.line));
@@ -173,6 +176,11 @@ fn add_one(lines: &mut Vec<Line>, mut new: Line, is_item: bool) {
         }
     }
     lines.push(new);
+}
+
+/// Says of a value that it is in the stack without this one.
+fn already(line: &Line) -> String {
+    format!("stands already at {}:{}", line.file, line.line)
 }
 
 fn level(value: &Value) -> i64 {
@@ -250,9 +258,11 @@ mod tests {
         );
         let of = |key: &str| lines.iter().filter(|line| line.key == key).collect::<Vec<_>>();
         let install = of("packages.install");
-        assert_eq!(install.len(), 2, "an item of two files is there once: {install:?}");
-        assert_eq!((install[1].value.as_str(), install[1].line), (Some("b"), 6));
-        assert_eq!(install[1].but.as_deref(), Some("taken back by built-in profiles/r.toml:5"));
+        assert_eq!(install.len(), 3, "{install:?}");
+        // an item of two files counts once
+        assert_eq!(install[1].but.as_deref(), Some("stands already at built-in images/i.toml:5"));
+        assert_eq!((install[2].value.as_str(), install[2].line), (Some("b"), 6));
+        assert_eq!(install[2].but.as_deref(), Some("taken back by built-in profiles/r.toml:5"));
         let nesting = of("machine.nesting");
         assert_eq!(nesting[0].but, None);
         assert!(nesting[1].but.as_deref().unwrap().contains("profiles/q.toml:9"), "{nesting:?}");
@@ -262,8 +272,13 @@ mod tests {
             "{variable:?}"
         );
         assert_eq!(variable[1].but, None);
-        assert_eq!(of("users[0].uid")[0].value.as_integer(), Some(1));
+        let uid = of("users[0].uid");
+        assert_eq!((uid[0].value.as_integer(), &uid[0].but), (Some(1), &None));
+        assert!(
+            uid[1].but.as_deref().unwrap().contains("profiles/q.toml:"),
+            "a table of two files counts once"
+        );
         assert_eq!(of("users[1].uid")[0].value.as_integer(), Some(2));
-        assert!(of("users[2].uid").is_empty(), "a table of two files is there once");
+        assert!(of("users[2].uid").is_empty());
     }
 }

@@ -475,7 +475,7 @@ mod tests {
             ("[[unit]]\nname = \"x.service\"\ncontent = \"[Service]\"\nenable = true\n", 7, "no [Install]"),
             ("[[unit]]\nname = \"x.timer\"\ncontent = \"[Timer]\"\n", 5, "starts `x.service`"),
             ("[units]\nenable = [\n\"x.service\"]\n", 6, "nothing here brings"),
-            ("[environment]\nA = \"ghp_0123456789012345678901234567890123456\"\n", 5, "shape of a secret"),
+            ("[environment]\nA = \"ghp_aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5\"\n", 5, "shape of a secret"),
             ("[sysctl]\n\"kernel.panic\" = 1\n", 5, "host-sysctl"),
             ("[[steps]]\nargv = [\"x\"]\nuser = \"nobdy\"\n", 6, "`nobdy` is a user of neither"),
             (

@@ -28,6 +28,7 @@ pub use file::{
 pub use limit::{LIMITS, Limit};
 pub use load::{Catalogue, Kind, Source, is_path};
 pub use merge::{Spec, Stacked, files, stack};
+pub use sound::{Problem, problems};
 pub use sources::{Trusted, is_armored, of_stanzas, trusted};
 
 /// Tells whether a word can be the name of a variable.

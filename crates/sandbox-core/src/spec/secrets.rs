@@ -1,46 +1,115 @@
-//! Words that look like secrets, which belong into no file that is shared.
+//! Words that look like secrets, which belong into no file that is shared and into no layer.
+//!
+//! Each begins with a few characters that its maker chose so that it can be found; what follows them must be of the
+//! right characters, long enough, and look drawn by chance: documentation is full of `ghp_xxxx`.
 
-/// How tokens begin, and how many letters of their kind follow at least.
+use memchr::memmem;
+
+/// How a maker's tokens begin, and what follows.
+#[derive(Debug)]
+pub struct Shape {
+    /// The beginning.
+    pub begin: &'static str,
+    /// Whose it is, in words.
+    pub kind: &'static str,
+    /// The fewest characters that follow.
+    least: usize,
+    of: fn(u8) -> bool,
+}
+
+const fn word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+}
+
+/// Tells whether a character is one of tokens with hyphens in them.
+pub(crate) const fn dashed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+const fn upper(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit()
+}
+
+const fn shape(begin: &'static str, kind: &'static str, least: usize, of: fn(u8) -> bool) -> Shape {
+    Shape { begin, kind, least, of }
+}
+
+/// Every shape; of two that begin alike, the longer first.
 ///
-/// **Source**: the vendors' own descriptions of their tokens.
-const SHAPES: [(&str, usize); 18] = [
-    ("sk-ant-", 20),
-    ("sk-proj-", 20),
-    ("sk-", 32),
-    ("ghp_", 30),
-    ("gho_", 30),
-    ("ghs_", 30),
-    ("github_pat_", 30),
-    ("glpat-", 18),
-    ("npm_", 30),
-    ("pypi-", 40),
-    ("hf_", 30),
-    ("xoxb-", 20),
-    ("xoxp-", 20),
-    ("tskey-", 16),
-    ("AKIA", 16),
-    ("AIza", 30),
-    ("dckr_pat_", 20),
-    ("tk_", 28),
+/// **Source**: the makers' documentation of their tokens; GitHub's and gitleaks' lists of shapes.
+pub const SHAPES: &[Shape] = &[
+    shape("sk-ant-", "Anthropic key", 32, dashed),
+    shape("sk-", "OpenAI key", 32, dashed),
+    shape("ghp_", "GitHub token", 36, word),
+    shape("gho_", "GitHub token", 36, word),
+    shape("ghu_", "GitHub token", 36, word),
+    shape("ghs_", "GitHub token", 36, word),
+    shape("ghr_", "GitHub token", 36, word),
+    shape("github_pat_", "GitHub token", 60, dashed),
+    shape("glpat-", "GitLab token", 20, dashed),
+    shape("AIza", "Google key", 35, dashed),
+    shape("ya29.", "Google login", 40, dashed),
+    shape("AKIA", "AWS key", 16, upper),
+    shape("ASIA", "AWS key", 16, upper),
+    shape("xoxb-", "Slack token", 24, dashed),
+    shape("xoxp-", "Slack token", 24, dashed),
+    shape("xapp-", "Slack token", 24, dashed),
+    shape("tskey-", "Tailscale key", 20, dashed),
+    shape("npm_", "npm token", 36, word),
+    shape("pypi-", "PyPI token", 80, dashed),
+    shape("hf_", "Hugging Face token", 34, word),
+    shape("dckr_pat_", "Docker token", 24, dashed),
+    shape("tk_", "ntfy token", 29, word),
+    shape("AGE-SECRET-KEY-1", "age key", 50, upper),
 ];
 
-/// Finds the first word of a text that has a token's shape; gives the part that says which.
+impl Shape {
+    /// Gives the token whose beginning is at a place of a text, if there is one.
+    #[must_use]
+    pub fn token<'a>(&self, text: &'a [u8], at: usize) -> Option<&'a [u8]> {
+        // `task-…` is no key that begins with `sk-`
+        if at > 0 && dashed(text[at - 1]) {
+            return None;
+        }
+        let rest = text.get(at + self.begin.len()..)?;
+        let length = rest.iter().take_while(|byte| (self.of)(**byte)).count();
+        let drawn = by_chance(&rest[..length], if self.least < 20 { 8 } else { 14 });
+        let mixed = self.begin != "sk-" || mixed(&rest[..length]);
+        (length >= self.least && drawn && mixed).then(|| &text[at..at + self.begin.len() + length])
+    }
+}
+
+/// Tells whether characters look drawn by chance: many different ones, digits and letters, and no word that
+/// says that this is none.
+pub(crate) fn by_chance(token: &[u8], distinct: usize) -> bool {
+    let mut seen = [false; 256];
+    token.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    let lower = token.to_ascii_lowercase();
+    let said = |word: &str| memmem::find(&lower, word.as_bytes()).is_some();
+    seen.iter().filter(|seen| **seen).count() >= distinct
+        && token.iter().any(u8::is_ascii_digit)
+        && token.iter().any(u8::is_ascii_alphabetic)
+        && !["example", "xxxx", "123456", "abcdef", "placeholder", "your", "dummy", "fake", "test"]
+            .into_iter()
+            .any(said)
+}
+
+/// Tells whether there are capitals and small letters: `sk-` begins names of styles and programs too.
+fn mixed(token: &[u8]) -> bool {
+    token.iter().any(u8::is_ascii_uppercase) && token.iter().any(u8::is_ascii_lowercase)
+}
+
+/// Finds the first of a text's tokens, or a private key; gives the part that says which.
 #[must_use]
 pub fn shape_of(text: &str) -> Option<&'static str> {
     if text.contains("-----BEGIN") && text.contains("PRIVATE KEY-----") {
         return Some("-----BEGIN … PRIVATE KEY-----");
     }
-    let of_token = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-    let mut words = text.split(|letter| !of_token(letter));
-    words.find_map(|word| {
-        let shape = SHAPES.iter().find(|(begin, least)| {
-            word.strip_prefix(begin).is_some_and(|rest| {
-                // a token is no sentence of hyphened words
-                rest.len() >= *least && rest.bytes().any(|byte| byte.is_ascii_digit())
-            })
-        });
-        shape.map(|(begin, _)| *begin)
-    })
+    let text = text.as_bytes();
+    let has = |shape: &&Shape| {
+        memmem::find_iter(text, shape.begin.as_bytes()).any(|at| shape.token(text, at).is_some())
+    };
+    SHAPES.iter().find(has).map(|shape| shape.begin)
 }
 
 #[cfg(test)]
@@ -49,9 +118,15 @@ mod tests {
 
     #[test]
     fn tokens_are_told_from_words() {
-        let token = |begin: &str| format!("KEY={begin}{}", "a1B2".repeat(10));
-        for begin in ["sk-ant-", "ghp_", "github_pat_", "tskey-", "AKIA"] {
-            assert_eq!(shape_of(&token(begin)), Some(begin), "{begin}");
+        // characters as of a token, which are none
+        let drawn = "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5";
+        let long = drawn.repeat(3);
+        for shape in SHAPES {
+            let rest = if (shape.of)(b'a') { long.clone() } else { long.to_ascii_uppercase() };
+            let text = format!("KEY={}{rest}\n", shape.begin);
+            assert_eq!(shape_of(&text), Some(shape.begin));
+            let short = &rest[..shape.least - 1];
+            assert_eq!(shape_of(&format!("KEY={}{short}", shape.begin)), None, "{}", shape.begin);
         }
         assert!(shape_of("-----BEGIN OPENSSH PRIVATE KEY-----\nx\n").is_some());
         for plain in [
@@ -62,6 +137,14 @@ mod tests {
             "",
         ] {
             assert_eq!(shape_of(plain), None, "{plain}");
+        }
+    }
+
+    #[test]
+    fn of_two_that_begin_alike_the_longer_is_first() {
+        for (at, shape) in SHAPES.iter().enumerate() {
+            let hidden = SHAPES[..at].iter().find(|before| shape.begin.starts_with(before.begin));
+            assert!(hidden.is_none(), "{} is never told", shape.begin);
         }
     }
 }

@@ -16,8 +16,9 @@
 //! can be taken, which the next command removes.
 
 mod claim;
+pub(crate) mod content;
 mod copy;
-mod entry;
+pub(crate) mod entry;
 mod error;
 mod list;
 mod pack;
@@ -40,6 +41,7 @@ use std::{
 pub use claim::Claim;
 pub use error::LayerError;
 pub use list::{Listed, Needs, Uses};
+pub(crate) use pack::{attributes, segments};
 use rustix::fs::{FlockOperation, flock};
 pub use walk::Walk;
 

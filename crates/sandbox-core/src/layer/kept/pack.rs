@@ -146,7 +146,7 @@ fn meta(stat: &Stat) -> Meta {
 }
 
 /// Finds what of a file is no hole: its data are where they are in the file.
-fn segments(file: &File, stat: &Stat) -> io::Result<Vec<Segment>> {
+pub(crate) fn segments(file: &File, stat: &Stat) -> io::Result<Vec<Segment>> {
     let size = stat.st_size.cast_unsigned();
     if size == 0 {
         return Ok(Vec::new());
@@ -170,7 +170,7 @@ fn segments(file: &File, stat: &Stat) -> io::Result<Vec<Segment>> {
 }
 
 /// Reads the extended attributes of an open file, without what is the host's.
-fn attributes(file: &File) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+pub(crate) fn attributes(file: &File) -> io::Result<Vec<(OsString, Vec<u8>)>> {
     let mut names = vec![0_u8; 256];
     let length = loop {
         match rustix::fs::flistxattr(file, &mut *names) {

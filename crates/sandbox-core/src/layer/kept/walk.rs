@@ -8,6 +8,8 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, statat};
@@ -15,7 +17,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, statat};
 use crate::host::root::entries;
 
 /// The coarsest step in which a kernel tells the time of a change (a jiffy at 100 Hz), doubled.
-const TICK: i128 = 20_000_000;
+const TICK: Duration = Duration::from_millis(20);
 
 /// What is at a path.
 #[derive(Clone, Debug)]
@@ -30,8 +32,6 @@ pub struct Seen {
 #[derive(Clone, Debug, Default)]
 pub struct Walk {
     seen: Vec<Seen>,
-    /// The time of the last change before it was walked, in nanoseconds.
-    last: i128,
 }
 
 /// What became of a path.
@@ -56,7 +56,8 @@ impl Change<'_> {
 }
 
 impl Walk {
-    /// Looks at a tree, but for one folder of it.
+    /// Looks at a tree, but for one folder of it. Whatever is changed in it once this has returned has a later time
+    /// than all that was seen.
     ///
     /// # Errors
     /// What stat(2) and getdents(2) say.
@@ -79,13 +80,14 @@ impl Walk {
     }
 
     fn of_all(tree: &Path, but: &str, live: bool) -> io::Result<Self> {
+        let begun = Instant::now();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let top = openat(CWD, tree, flags, Mode::empty())?;
         let mut seen = vec![Seen { path: PathBuf::new(), stat: statat(&top, ".", AtFlags::empty())? }];
         below(&top, Path::new(""), (but, live), &mut seen)?;
         seen.sort_unstable_by(|a, b| order(&a.path, &b.path));
-        let last = seen.iter().map(|seen| changed(&seen.stat)).max().unwrap_or(0);
-        Ok(Self { seen, last })
+        thread::sleep(TICK.saturating_sub(begun.elapsed()));
+        Ok(Self { seen })
     }
 
     /// Lists the files that are new or other than at an earlier walk.
@@ -99,8 +101,7 @@ impl Walk {
         self.since(before).into_iter().filter_map(file).collect()
     }
 
-    /// Tells what became of this tree since an earlier walk. What was changed so shortly before that walk that a
-    /// change after it could have the same time counts as changed.
+    /// Tells what became of this tree since an earlier walk.
     pub fn since<'a>(&'a self, before: &'a Self) -> Vec<Change<'a>> {
         let mut changes = Vec::new();
         let (mut then, mut now) = (before.seen.iter().peekable(), self.seen.iter().peekable());
@@ -116,7 +117,7 @@ impl Walk {
                 Ordering::Greater => changes.extend(now.next().map(Change::Made)),
                 Ordering::Equal => {
                     let (Some(old), Some(new)) = (then.next(), now.next()) else { return changes };
-                    if !same(&old.stat, &new.stat) || changed(&old.stat) > before.last - TICK {
+                    if !same(&old.stat, &new.stat) {
                         changes.push(Change::Made(new));
                     }
                 }
@@ -139,7 +140,11 @@ fn same(a: &Stat, b: &Stat) -> bool {
 }
 
 fn below(folder: &OwnedFd, path: &Path, (but, live): (&str, bool), seen: &mut Vec<Seen>) -> io::Result<()> {
-    for (name, _) in entries(folder)? {
+    let names = match entries(folder) {
+        Err(error) if live && super::whole::has_gone(&error) => return Ok(()),
+        names => names?,
+    };
+    for (name, _) in names {
         if name == Path::new(but) && path == Path::new("") {
             continue;
         }
@@ -164,7 +169,7 @@ fn below(folder: &OwnedFd, path: &Path, (but, live): (&str, bool), seen: &mut Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, thread::sleep, time::Duration};
+    use std::fs;
 
     fn told(changes: &[Change<'_>]) -> Vec<String> {
         let word = |change: &Change<'_>| match change {
@@ -183,19 +188,20 @@ mod tests {
         for name in ["d/kept", "d/gone", "d/e/rewritten", "moded", "owned", "linked"] {
             fs::write(at(name), name).unwrap();
         }
-        sleep(Duration::from_millis(40));
-        fs::write(at("last"), "so that the others are long past").unwrap();
         let before = Walk::of(folder.path(), "beside").unwrap();
-        assert_eq!(told(&before.since(&Walk::default())).len(), 10);
-        sleep(Duration::from_millis(40));
-        assert_eq!(told(&Walk::of(folder.path(), "beside").unwrap().since(&before)), ["+", "+last"]);
+        assert_eq!(told(&before.since(&Walk::default())).len(), 9);
+        let again = Walk::of(folder.path(), "beside").unwrap();
+        assert_eq!(
+            told(&again.since(&before)),
+            Vec::<String>::new(),
+            "what is just older than a walk is older"
+        );
         fs::remove_file(at("d/gone")).unwrap();
-        fs::write(at("d/e/rewritten"), "x").unwrap();
+        fs::write(at("d/e/rewritten"), "d/e/REWRITTEN").unwrap();
         fs::set_permissions(at("moded"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         fs::hard_link(at("linked"), at("d/e/other")).unwrap();
         let now = Walk::of(folder.path(), "beside").unwrap();
-        let expected =
-            ["+", "+d", "+d/e", "+d/e/other", "+d/e/rewritten", "-d/gone", "+last", "+linked", "+moded"];
+        let expected = ["+d", "+d/e", "+d/e/other", "+d/e/rewritten", "-d/gone", "+linked", "+moded"];
         assert_eq!(told(&now.since(&before)), expected);
     }
 }

@@ -222,3 +222,25 @@ fn write(
     })?;
     Ok(folder.end()?)
 }
+/// Reads what stands in a pack before its digest, and gives the paths of each commit in it that is whole.
+///
+/// # Errors
+/// Where it is no pack.
+pub fn commits(content: &[u8]) -> Result<Vec<Vec<String>>, GitError> {
+    let objects = pack::unsealed(content)?;
+    let mut commits = Vec::new();
+    for commit in objects.commits() {
+        // what is kept of a commit is all that it needs
+        let Ok(objects) = objects.kept(&commit).and_then(|kept| Objects::read(&kept)) else { continue };
+        let mut paths = Vec::new();
+        let walked = objects::walk(&objects, &commit, &mut |one| {
+            let (Walked::Folder(path) | Walked::File { path, .. } | Walked::Link { path, .. }) = one;
+            paths.push(path.to_owned());
+            Ok(())
+        });
+        if walked.is_ok() {
+            commits.push(paths);
+        }
+    }
+    Ok(commits)
+}

@@ -19,7 +19,7 @@ use super::{Doors, Order};
 use crate::{
     Result,
     configure::{self, Rootfs},
-    error::{Cause, Class, Context as _},
+    error::{Cause, Class, Context as _, Hint},
     host::runner::{Command, RunnerError},
     lock::Lock,
     report::{Event, Phase},
@@ -45,6 +45,14 @@ pub enum PartError {
         path: std::path::PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Something failed, and the tree's file system is full.
+    #[error("the file system of {path} is full", path = path.display())]
+    Full {
+        /// The tree.
+        path: PathBuf,
+        /// What failed.
+        source: Box<crate::Error>,
     },
     /// A tarball is not what it should be.
     #[error("the tarball of `{package}` cannot be unpacked")]
@@ -130,7 +138,7 @@ impl Cause for PartError {
         match self {
             Self::Command { source, .. } => source.class(),
             Self::Archive { source, .. } => source.class(),
-            Self::Write { .. } => Class::Host,
+            Self::Write { .. } | Self::Full { .. } => Class::Host,
             Self::Tarball { .. } | Self::Escape { .. } | Self::Digest { .. } => Class::Untrusted,
             Self::Format { .. }
             | Self::Owner { .. }
@@ -138,6 +146,15 @@ impl Cause for PartError {
             | Self::User { .. }
             | Self::Unlocked { .. }
             | Self::Twice { .. } => Class::File,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Command { source, .. } => source.hints(),
+            Self::Archive { source, .. } => source.hints(),
+            Self::Full { .. } => vec![Hint::run("see where space is left", "df -h")],
+            _ => Vec::new(),
         }
     }
 }

@@ -321,3 +321,14 @@ pub(super) fn at_once<'a, T: Sync, R: Send, E: Send>(
     let results = done.into_iter().filter_map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner));
     results.collect()
 }
+/// Compares two versions as npm does; none where one is none.
+#[must_use]
+pub fn order(one: &str, other: &str) -> Option<std::cmp::Ordering> {
+    Some(range::Version::parse(one)?.cmp(&range::Version::parse(other)?))
+}
+
+/// Tells whether a range admits a version; none where one of them is none.
+#[must_use]
+pub fn admits(range: &str, version: &str) -> Option<bool> {
+    Some(range::Range::parse(range)?.admits(&range::Version::parse(version)?))
+}

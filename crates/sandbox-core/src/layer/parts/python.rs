@@ -11,7 +11,7 @@ mod solve;
 mod version;
 mod wheel;
 
-use std::{collections::HashMap, fs::File, io::Read as _, path::PathBuf};
+use std::{cmp::Ordering, collections::HashMap, fs::File, io::Read as _, path::PathBuf};
 
 use index::{Candidate, Index, name_of};
 use requirement::{Environment, Requirement};
@@ -344,6 +344,18 @@ fn fetch<'a>(
         .fetch(std::slice::from_ref(&file.url), checksum, LIMIT)
         .map_err(|source| PythonError::Fetch { file: file.file.clone(), source })?;
     Ok((file, entry))
+}
+
+/// Compares two versions as PEP 440 does; none where one is none.
+#[must_use]
+pub fn order(one: &str, other: &str) -> Option<Ordering> {
+    Some(version::Version::parse(one)?.cmp(&version::Version::parse(other)?))
+}
+
+/// Tells whether conditions admit a version; none where one of them is none.
+#[must_use]
+pub fn admits(conditions: &str, version: &str) -> Option<bool> {
+    Some(version::Specifiers::parse(conditions)?.admit(&version::Version::parse(version)?))
 }
 
 #[cfg(test)]

@@ -131,6 +131,14 @@ pub fn scan(tree: &Path, files: &[&Path], public: &[PathBuf]) -> Result<(), Scan
     if found.is_empty() { Ok(()) } else { Err(ScanError::Found { found }) }
 }
 
+/// Looks for logins in a text that is no file; the path is what it is told as.
+#[must_use]
+pub fn text(path: &Path, text: &[u8]) -> Vec<Finding> {
+    let shown = |token: &[u8]| String::from_utf8_lossy(&token[..token.len().min(SHOWN)]).into_owned();
+    let found = shapes::Shapes::new().find(text);
+    found.into_iter().map(|(kind, token)| finding(path, kind, Some(shown(token)))).collect()
+}
+
 fn one(
     root: &Root,
     path: &Path,

@@ -1,58 +1,8 @@
-//! Texts that look like tokens.
-//!
-//! Each begins with a few characters that its maker chose so that it can be found; what follows them must be of the
-//! right characters, long enough, and look drawn by chance: documentation is full of `ghp_xxxx`.
+//! Texts that look like tokens, keys and signed tokens.
 
 use memchr::memmem::Finder;
 
-/// The beginning of tokens, and what follows it.
-struct Shape {
-    begin: &'static str,
-    kind: &'static str,
-    /// The fewest characters that follow.
-    least: usize,
-    of: fn(u8) -> bool,
-}
-
-const fn word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-}
-
-const fn dashed(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
-}
-
-const fn upper(byte: u8) -> bool {
-    byte.is_ascii_uppercase() || byte.is_ascii_digit()
-}
-
-const fn shape(begin: &'static str, kind: &'static str, least: usize, of: fn(u8) -> bool) -> Shape {
-    Shape { begin, kind, least, of }
-}
-
-/// **Source**: the makers' documentation of their tokens; GitHub's and gitleaks' lists of shapes.
-const SHAPES: &[Shape] = &[
-    shape("sk-ant-", "Anthropic key", 32, dashed),
-    shape("sk-", "OpenAI key", 32, dashed),
-    shape("ghp_", "GitHub token", 36, word),
-    shape("gho_", "GitHub token", 36, word),
-    shape("ghu_", "GitHub token", 36, word),
-    shape("ghs_", "GitHub token", 36, word),
-    shape("ghr_", "GitHub token", 36, word),
-    shape("github_pat_", "GitHub token", 60, dashed),
-    shape("glpat-", "GitLab token", 20, dashed),
-    shape("AIza", "Google key", 35, dashed),
-    shape("ya29.", "Google login", 40, dashed),
-    shape("AKIA", "AWS key", 16, upper),
-    shape("ASIA", "AWS key", 16, upper),
-    shape("xoxb-", "Slack token", 24, dashed),
-    shape("xoxp-", "Slack token", 24, dashed),
-    shape("xapp-", "Slack token", 24, dashed),
-    shape("tskey-", "Tailscale key", 20, dashed),
-    shape("npm_", "npm token", 36, word),
-    shape("hf_", "Hugging Face token", 34, word),
-    shape("AGE-SECRET-KEY-1", "age key", 50, upper),
-];
+use crate::spec::secrets::{SHAPES, Shape, by_chance, dashed};
 
 /// What can be looked for in texts.
 pub struct Shapes {
@@ -76,7 +26,7 @@ impl Shapes {
         let mut found: Vec<(&'static str, &[u8])> = Vec::new();
         for (finder, shape) in &self.tokens {
             let known = |found: &[(&str, &[u8])]| found.iter().any(|(kind, _)| *kind == shape.kind);
-            let mut tokens = finder.find_iter(text).filter_map(|at| token(text, at, shape));
+            let mut tokens = finder.find_iter(text).filter_map(|at| shape.token(text, at));
             if !known(&found)
                 && let Some(token) = tokens.next()
                 && !found.iter().any(|(_, other)| other.as_ptr() == token.as_ptr())
@@ -88,38 +38,6 @@ impl Shapes {
         found.extend(self.jwt.find_iter(text).find_map(|at| json_web_token(text, at)));
         found
     }
-}
-
-fn token<'a>(text: &'a [u8], at: usize, shape: &Shape) -> Option<&'a [u8]> {
-    // `task-…` is no key that begins with `sk-`
-    if at > 0 && dashed(text[at - 1]) {
-        return None;
-    }
-    let rest = &text[at + shape.begin.len()..];
-    let length = rest.iter().take_while(|byte| (shape.of)(**byte)).count();
-    let drawn = if shape.least < 20 { by_chance(&rest[..length], 8) } else { by_chance(&rest[..length], 14) };
-    let mixed = shape.begin != "sk-" || mixed(&rest[..length]);
-    (length >= shape.least && drawn && mixed).then(|| &text[at..at + shape.begin.len() + length])
-}
-
-/// Tells whether characters look drawn by chance: many different ones, digits and letters, and no word that
-/// says that this is none.
-fn by_chance(token: &[u8], distinct: usize) -> bool {
-    let mut seen = [false; 256];
-    token.iter().for_each(|byte| seen[usize::from(*byte)] = true);
-    let lower = token.to_ascii_lowercase();
-    let said = |word: &str| memchr::memmem::find(&lower, word.as_bytes()).is_some();
-    seen.iter().filter(|seen| **seen).count() >= distinct
-        && token.iter().any(u8::is_ascii_digit)
-        && token.iter().any(u8::is_ascii_alphabetic)
-        && !["example", "xxxx", "123456", "abcdef", "placeholder", "your", "dummy", "fake", "test"]
-            .into_iter()
-            .any(said)
-}
-
-/// Tells whether there are capitals and small letters: `sk-` begins names of styles and programs too.
-fn mixed(token: &[u8]) -> bool {
-    token.iter().any(u8::is_ascii_uppercase) && token.iter().any(u8::is_ascii_lowercase)
 }
 
 /// A PEM block with a key in it: the line alone is in many a program that looks for such.
@@ -172,6 +90,8 @@ mod tests {
             ("xoxb-", "Slack token"),
             ("tskey-auth-", "Tailscale key"),
             ("npm_", "npm token"),
+            ("dckr_pat_", "Docker token"),
+            ("tk_", "ntfy token"),
         ] {
             assert_eq!(kinds(&format!("KEY={begin}{DRAWN}\n")), [kind], "{begin}");
         }

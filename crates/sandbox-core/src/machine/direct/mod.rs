@@ -13,9 +13,9 @@
 //! ```
 
 mod command;
-mod link;
-mod run;
-mod supervise;
+pub(in crate::machine) mod link;
+pub(in crate::machine) mod run;
+pub(in crate::machine) mod supervise;
 
 use std::{
     fs, io,
@@ -239,6 +239,10 @@ impl Backend for Direct {
 
     fn tree(&self, name: &MachineName) -> PathBuf {
         self.folder(name).join("rootfs")
+    }
+
+    fn admit(&self, definition: &Definition) -> Result<()> {
+        self.define(definition)
     }
 
     fn define(&self, definition: &Definition) -> Result<()> {

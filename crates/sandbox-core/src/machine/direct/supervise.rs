@@ -384,7 +384,7 @@ fn link_is_gone(definition: &Definition) -> bool {
 }
 
 /// Kills what is in a cgroup and removes it: a guest outlives an nspawn that was killed.
-fn end_cgroup(cgroup: &Path) {
+pub fn end_cgroup(cgroup: &Path) {
     let _ = fs::write(cgroup.join("cgroup.kill"), "1");
     for _ in 0..100 {
         remove_cgroup(cgroup);

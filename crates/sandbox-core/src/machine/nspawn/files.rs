@@ -89,11 +89,35 @@ pub(super) fn sweep(name: &MachineName) -> Result<(), Error> {
 }
 
 /// Writes a file unless it has this text already, and tells whether it had to.
+///
+/// Only who has the machine's lock writes its files, so that one name does for what is being written, and what a killed
+/// writer left is found again.
 pub(super) fn ensure(path: &Path, text: &str) -> Result<bool, Error> {
+    let new = writing(path);
+    let _ = fs::remove_file(&new);
     if fs::read_to_string(path).is_ok_and(|present| present == text) {
         return Ok(false);
     }
-    write(path, text).map(|()| true)
+    let ensured = || {
+        fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        let mut file = fs::File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        fs::File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+    };
+    let ensured = ensured();
+    if ensured.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    ensured.map(|()| true).map_err(|source| Error::File { path: path.to_owned(), done: "written", source })
+}
+
+/// Names a machine's file while it is written.
+pub(super) fn writing(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.sandbox-new"))
 }
 
 /// Writes a file under a temporary name, syncs it and renames it into place.

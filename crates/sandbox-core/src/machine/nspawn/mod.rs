@@ -20,7 +20,10 @@ use futures_lite::future::block_on;
 
 pub use self::error::Error;
 use self::machined::Host;
-pub(in crate::machine) use self::settings::system_calls;
+pub(in crate::machine) use self::{
+    settings::system_calls,
+    uplink::{leave_alone, manage_again},
+};
 use super::{Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, network};
 use crate::{
     Result,
@@ -95,6 +98,10 @@ impl Backend for Nspawn {
 
     fn tree(&self, name: &MachineName) -> PathBuf {
         Path::new(files::TREES).join(name)
+    }
+
+    fn admit(&self, definition: &Definition) -> Result<()> {
+        self.probe().during("define machine", definition.name.to_string())
     }
 
     fn define(&self, definition: &Definition) -> Result<()> {
@@ -395,6 +402,7 @@ async fn is_gone(host: &Host, name: &MachineName) -> Result<bool, Error> {
 async fn undefine(name: &MachineName) -> Result<(), Error> {
     let host = Host::connect().await?;
     files::remove(&files::settings(name))?;
+    files::remove(&files::writing(&files::settings(name)))?;
     files::remove_drop_ins(name)?;
     files::sweep(name)?;
     for path in files::remains(name, &network::interface(name)) {

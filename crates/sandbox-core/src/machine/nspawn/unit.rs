@@ -97,7 +97,7 @@ const PRIVILEGED: &str = "DeviceAllow=char-* m\nDeviceAllow=block-* m\n\
 /// Quotes one word of a unit's setting: `%` begins a specifier there, `$` a variable.
 ///
 /// **Source**: systemd.service(5), "Command lines"; systemd.syntax(7).
-fn quote(word: &str) -> String {
+pub(in crate::machine) fn quote(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,@".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
         return word.to_owned();

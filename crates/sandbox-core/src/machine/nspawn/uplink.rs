@@ -9,7 +9,13 @@
 
 use std::{fmt::Write, fs, io, net::IpAddr, path::Path};
 
-use super::{error::Error, files, machined::Host};
+use futures_lite::future::block_on;
+
+use super::{
+    error::Error,
+    files,
+    machined::{BUS, Host},
+};
 use crate::machine::network;
 
 /// The file, gone after a reboot and written again before the first machine starts.
@@ -52,6 +58,30 @@ pub(super) async fn serve(host: &Host, resolvers: &[IpAddr]) -> Result<(), Error
     }
     files::write(path, &text)?;
     host.reload_network().await
+}
+
+/// Tells networkd, where it runs, to leave a link alone that is about to be made. May be repeated.
+pub(in crate::machine) fn leave_alone(link: &str) -> Result<(), Error> {
+    let text = format!("# Written by sandbox.\n\n[Match]\nName={link}\n\n[Link]\nUnmanaged=yes\n");
+    if !Path::new(BUS).exists() || !files::ensure(Path::new(&file_of(link)), &text)? {
+        return Ok(());
+    }
+    block_on(async { Host::connect().await?.reload_network().await })
+}
+
+/// Takes back what [`leave_alone`] said.
+pub(in crate::machine) fn manage_again(link: &str) -> Result<(), Error> {
+    let path = file_of(link);
+    if !Path::new(&path).exists() {
+        return Ok(());
+    }
+    files::remove(Path::new(&path))?;
+    block_on(async { Host::connect().await?.reload_network().await })
+}
+
+/// Before [`FILE`], which matches the link too.
+fn file_of(link: &str) -> String {
+    format!("/run/systemd/network/50-sandbox-{link}.network")
 }
 
 /// Takes the file away again.

@@ -13,11 +13,24 @@
 //!
 //! A snapshot gets its name by rename, when all of it is on disk.
 
+mod copying;
+mod diff;
 mod place;
+mod restore;
+pub mod retention;
+pub mod schedule;
+mod take;
+pub mod timer;
 
 use std::path::PathBuf;
 
+pub use copying::{Copied, Copy};
+pub use diff::{Difference, What};
+
 pub use place::{Consistency, Snapshot, SnapshotError, folders, list, remove, remove_all};
+pub use take::Wanted;
+
+use super::record::Record;
 
 /// A snapshot that is being taken.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -46,6 +59,8 @@ pub struct Restoring {
     pub swaps: Vec<Swap>,
     /// All copies are whole and on disk: from here on it is completed.
     pub ready: bool,
+    /// The machine's record then.
+    pub record: Record,
 }
 
 /// A copy that takes a folder's place.

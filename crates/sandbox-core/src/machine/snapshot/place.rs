@@ -90,6 +90,14 @@ pub enum SnapshotError {
         /// The snapshot.
         snapshot: String,
     },
+    /// An earlier machine of the new name left its work.
+    #[error("an earlier machine `{name}` left {path}", path = path.display())]
+    Left {
+        /// The name.
+        name: MachineName,
+        /// The volume.
+        path: PathBuf,
+    },
     /// None of that name.
     #[error("there is no snapshot `{snapshot}` of it")]
     Missing {
@@ -143,7 +151,9 @@ pub enum SnapshotError {
 impl Cause for SnapshotError {
     fn class(&self) -> Class {
         match self {
-            Self::Taken { .. } | Self::Missing { .. } | Self::Running { .. } => Class::Unavailable,
+            Self::Taken { .. } | Self::Left { .. } | Self::Missing { .. } | Self::Running { .. } => {
+                Class::Unavailable
+            }
             Self::Damaged { .. } => Class::State,
             Self::Keep { .. } | Self::Interval { .. } => Class::Usage,
             Self::Io { .. } => Class::Host,

@@ -18,6 +18,9 @@ pub(super) type Id = [u8; 20];
 /// How deep folders may be.
 const DEPTH: usize = 256;
 
+/// How many paths a commit may have: a few trees that have each other several times can stand for any number.
+const PATHS: usize = 4 << 20;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Commit,
@@ -92,6 +95,12 @@ impl Objects {
 
     pub(super) fn get(&self, id: &Id) -> Result<&Object, GitError> {
         self.0.get(id).ok_or_else(|| GitError::Lacking { id: hex(id) })
+    }
+
+    /// Lists the commits.
+    pub(super) fn commits(&self) -> Vec<String> {
+        let is_commit = |(_, object): &(&Id, &Object)| object.kind == Kind::Commit;
+        self.0.iter().filter(is_commit).map(|(id, _)| hex(id)).collect()
     }
 
     fn of_kind(&self, id: &Id, kind: Kind) -> Result<&[u8], GitError> {
@@ -201,11 +210,13 @@ pub(super) fn walk(
 ) -> Result<(), GitError> {
     let top = tree_of(objects.of_kind(&id_of(commit)?, Kind::Commit)?)?;
     let mut stack = vec![(String::new(), top, 0)];
+    let mut left = PATHS;
     while let Some((folder, id, depth)) = stack.pop() {
         if depth > DEPTH {
             return Err(GitError::Damaged { what: "its folders are too deep" });
         }
         for entry in entries(objects.of_kind(&id, Kind::Tree)?)? {
+            left = left.checked_sub(1).ok_or(GitError::Damaged { what: "it has too many files" })?;
             let name = named(entry.name)?;
             let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
             match entry.mode {

@@ -44,6 +44,14 @@ pub(super) fn read(pack: &[u8]) -> Result<Objects, GitError> {
     if content.len() < 12 || sha1(content)?.as_slice() != trailer {
         return Err(damaged("the pack's own digest is another"));
     }
+    unsealed(content)
+}
+
+/// Reads a pack without the digest at its end.
+pub(super) fn unsealed(content: &[u8]) -> Result<Objects, GitError> {
+    if content.len() < 12 {
+        return Err(damaged("it ends early"));
+    }
     let number =
         |at: usize| u32::from_be_bytes([content[at], content[at + 1], content[at + 2], content[at + 3]]);
     if !content.starts_with(b"PACK") || number(4) != 2 || number(8) > OBJECTS {

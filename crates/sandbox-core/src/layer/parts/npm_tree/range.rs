@@ -4,6 +4,9 @@
 
 use std::cmp::Ordering;
 
+/// The largest number of a version (`Number.MAX_SAFE_INTEGER`).
+const LARGEST: u64 = (1 << 53) - 1;
+
 /// A version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Version {
@@ -72,7 +75,11 @@ impl Partial {
             if matches!(part, "x" | "X" | "*") || (part.is_empty() && at == 0) {
                 open = true;
             } else {
-                let number = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())??;
+                let number: u64 =
+                    part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())??;
+                if number > LARGEST {
+                    return None;
+                }
                 *place = if open { None } else { Some(number) };
             }
         }
@@ -266,7 +273,7 @@ mod tests {
                 }
             }
         }
-        for tag in ["latest", "next-11", "1.2.3.4", "file:../x", ">", "1.a"] {
+        for tag in ["latest", "next-11", "1.2.3.4", "file:../x", ">", "1.a", "^9007199254740992"] {
             assert_eq!(Range::parse(tag), None, "{tag}");
         }
     }

@@ -1,0 +1,268 @@
+//! `sandbox snapshot`.
+
+use sandbox_core::{
+    error::Context as _,
+    machine::{
+        life::{Machines, STOP_DEADLINE, Volumes},
+        snapshot::{
+            Snapshot, Wanted, What,
+            retention::Keep,
+            schedule::{self, Schedule, interval},
+            timer,
+        },
+    },
+    report::Event,
+};
+
+use super::machine::{BOOT, Host, holder, name, say_state};
+use crate::{
+    args::{self, Snapshot as Verb},
+    exit::Exit,
+    failure::Failure,
+    settings::Settings,
+    ui,
+};
+
+/// Runs a verb of snapshots.
+///
+/// # Errors
+/// What the user is to be told.
+pub fn run(verb: &Verb, settings: &Settings) -> Result<Exit, Failure> {
+    settings.need_root("snapshot")?;
+    let host = Host::new(settings);
+    match verb {
+        Verb::Create { name, snapshot } => create(&host, name, snapshot.as_deref(), settings),
+        Verb::List { name } => list(&host, name.as_deref(), settings),
+        Verb::Restore(args) => restore(&host, args, settings),
+        Verb::Remove { name: machine, snapshots } => {
+            host.machines()?.remove_snapshots(&name(machine)?, snapshots, &holder("snapshot remove"))?;
+            Ok(Exit::OK)
+        }
+        Verb::Diff { name, before, after } => {
+            diff(&host, name, (before.as_deref(), after.as_deref()), settings)
+        }
+        Verb::Schedule(args) => set_schedule(&host, args, settings),
+        Verb::Run { due: _ } => run_due(&host, settings),
+    }
+}
+
+fn create(host: &Host, machine: &str, wanted: Option<&str>, settings: &Settings) -> Result<Exit, Failure> {
+    let wanted = Wanted {
+        name: wanted.map(name).transpose()?,
+        scheduled: false,
+        now: settings.now,
+        holder: holder("snapshot create"),
+    };
+    let name = name(machine)?;
+    let machines = host.machines()?;
+    super::internal::clean_on_interrupt(settings, &[]);
+    let taken = machines.take_snapshot(&name, &wanted)?;
+    if settings.json() {
+        ui::json(&value(&taken));
+    } else {
+        ui::line(&format!("{} ({})", taken.name, taken.consistency.word()));
+    }
+    Ok(Exit::OK)
+}
+
+fn value(snapshot: &Snapshot) -> serde_json::Value {
+    serde_json::json!({
+        "name": snapshot.name,
+        "machine": snapshot.record.definition.name,
+        "created": snapshot.created,
+        "consistency": snapshot.consistency,
+        "scheduled": snapshot.scheduled,
+        "frozen_ms": snapshot.frozen_ms,
+        "packages": snapshot.record.packages,
+        "profiles": snapshot.record.profiles,
+        "volumes": snapshot.volumes,
+        "folder": snapshot.folder,
+    })
+}
+
+fn list(host: &Host, machine: Option<&str>, settings: &Settings) -> Result<Exit, Failure> {
+    let machines = host.machines()?;
+    let names = match machine {
+        Some(machine) => vec![name(machine)?],
+        None => {
+            let records = machines.records.list().during("list", "the machines")?;
+            records.into_iter().map(|record| record.definition.name).collect()
+        }
+    };
+    let mut all = Vec::new();
+    for name in &names {
+        all.extend(machines.snapshots(name)?.into_iter().map(|snapshot| (name, snapshot)));
+    }
+    if settings.json() {
+        // a machine may have another name by now
+        let with_name = |(name, snapshot): &(_, Snapshot)| {
+            let mut value = value(snapshot);
+            value["machine"] = serde_json::json!(name);
+            value
+        };
+        ui::json(&all.iter().map(with_name).collect::<Vec<_>>());
+        return Ok(Exit::OK);
+    }
+    let row = |(name, snapshot): &(&sandbox_core::name::MachineName, Snapshot)| {
+        vec![
+            name.to_string(),
+            snapshot.name.clone(),
+            moment(snapshot.created),
+            snapshot.consistency.word().to_owned(),
+            if snapshot.scheduled { "schedule" } else { "hand" }.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    ui::table(&["MACHINE", "SNAPSHOT", "TAKEN (UTC)", "CONSISTENCY", "BY"], &rows);
+    Ok(Exit::OK)
+}
+
+fn moment(seconds: i64) -> String {
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    time.strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+fn restore(host: &Host, args: &args::Restore, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(&args.name)?;
+    let machines = host.machines()?;
+    let runs = machines.status(&name)?.leader.is_some();
+    if !args.yes {
+        let volumes = if args.keep_volumes { "" } else { ", its work (--keep-volumes leaves that)" };
+        let question = format!(
+            "Replace what is in machine `{name}`{volumes} by the snapshot `{}`? What is there now is lost.",
+            args.snapshot
+        );
+        let command = format!("sandbox snapshot restore {name} {} --yes", args.snapshot);
+        if !ui::confirm(&question, settings.interactive, &command)? {
+            return Ok(Exit::UNAVAILABLE);
+        }
+    }
+    let holder = holder("snapshot restore");
+    if args.restart && runs {
+        machines.stop(&name, STOP_DEADLINE, &holder)?;
+    }
+    let volumes = if args.keep_volumes { Volumes::Kept } else { Volumes::Removed };
+    super::internal::clean_on_interrupt(settings, &[]);
+    let restored = machines.restore(&name, &args.snapshot, volumes, &holder);
+    if args.restart && runs {
+        let started = machines.start(&name, BOOT, &holder);
+        if restored.is_ok() {
+            say_state(&name, &started?, settings);
+        }
+    }
+    restored?;
+    Ok(Exit::OK)
+}
+
+fn diff(
+    host: &Host,
+    machine: &str,
+    (before, after): (Option<&str>, Option<&str>),
+    settings: &Settings,
+) -> Result<Exit, Failure> {
+    let name = name(machine)?;
+    let machines = host.machines()?;
+    let before = match before {
+        Some(before) => before.to_owned(),
+        None => match machines.snapshots(&name)?.pop() {
+            Some(last) => last.name,
+            None => {
+                let text = format!("machine `{name}` has no snapshot to compare with");
+                let command = format!("sandbox snapshot create {name}");
+                return Err(Failure::said(Exit::UNAVAILABLE, text).hint("take one", command));
+            }
+        },
+    };
+    let differences = machines.differences(&name, &before, after)?;
+    if settings.json() {
+        ui::json(&differences);
+    } else {
+        for one in &differences {
+            let sign = match one.what {
+                What::Added => '+',
+                What::Removed => '-',
+                What::Changed => '~',
+                What::Attributes => '%',
+            };
+            let path = one.path.display().to_string();
+            ui::line(&format!("{sign} {}", path.escape_debug()));
+        }
+    }
+    Ok(if differences.is_empty() { Exit::OK } else { Exit::UNAVAILABLE })
+}
+
+fn set_schedule(host: &Host, args: &args::Schedule, settings: &Settings) -> Result<Exit, Failure> {
+    let machines = host.machines()?;
+    if let Some(text) = &args.name {
+        let name = name(text)?;
+        let subject = || format!("machine `{name}`");
+        let wanted = match (&args.every, &args.keep) {
+            (Some(every), Some(keep)) => Some(Schedule {
+                every: interval(every).during("schedule", subject())?,
+                keep: Keep::parse(keep).during("schedule", subject())?,
+            }),
+            _ => None,
+        };
+        if wanted.is_some() || args.off {
+            machines.set_schedule(&name, wanted, &holder("snapshot schedule"))?;
+            if !set_timer(&machines, settings)? && wanted.is_some() {
+                let text = "systemd is not PID 1 here: have cron run `sandbox snapshot run --due`";
+                host.reporter().report(Event::Notice { text: text.to_owned() });
+            }
+            return Ok(Exit::OK);
+        }
+        machines.records.read(&name).during("show", subject())?;
+    }
+    let mut all = machines.schedules()?;
+    all.retain(|(name, _)| args.name.as_ref().is_none_or(|wanted| wanted == name.as_str()));
+    if settings.json() {
+        let value = |(name, schedule): &(_, Schedule)| {
+            serde_json::json!({
+                "machine": name, "every": schedule.every, "keep": schedule.keep.to_string(),
+            })
+        };
+        ui::json(&all.iter().map(value).collect::<Vec<_>>());
+        return Ok(Exit::OK);
+    }
+    let row = |(name, schedule): &(sandbox_core::name::MachineName, Schedule)| {
+        vec![name.to_string(), schedule::interval_text(schedule.every), schedule.keep.to_string()]
+    };
+    ui::table(&["MACHINE", "EVERY", "KEEP"], &all.iter().map(row).collect::<Vec<_>>());
+    Ok(Exit::OK)
+}
+
+/// Has systemd come as often as the schedules need, and tells whether systemd is there.
+///
+/// # Errors
+/// What the user is to be told.
+pub fn set_timer(machines: &Machines<'_>, settings: &Settings) -> Result<bool, Failure> {
+    let schedules: Vec<Schedule> = machines.schedules()?.into_iter().map(|(_, schedule)| schedule).collect();
+    Ok(timer::set(&settings.state, &settings.program, &schedules).during("set", "the timer of snapshots")?)
+}
+
+fn run_due(host: &Host, settings: &Settings) -> Result<Exit, Failure> {
+    let machines = host.machines()?;
+    let ran = machines.run_schedules(settings.now, &holder("snapshot run"))?;
+    // a removed machine's schedule went with it
+    set_timer(&machines, settings)?;
+    if settings.json() {
+        ui::json(&ran);
+    }
+    for one in &ran {
+        if let Some(problem) = &one.problem {
+            let text = format!("machine `{}`: {problem}", one.name);
+            host.reporter().report(Event::Warning { text });
+        }
+        if settings.json() {
+            continue;
+        }
+        if let Some(taken) = &one.taken {
+            ui::line(&format!("machine `{}`: took {taken}", one.name));
+        }
+        if !one.removed.is_empty() {
+            ui::line(&format!("machine `{}`: removed {}", one.name, one.removed.join(", ")));
+        }
+    }
+    let failed = ran.iter().any(|one| one.problem.is_some());
+    Ok(if failed { Exit::UNAVAILABLE } else { Exit::OK })
+}

@@ -1,0 +1,403 @@
+//! tar files, read: whatever they hold, memory and time are bounded by what was allowed.
+//!
+//! **Source**: POSIX pax(1), "pax Interchange Format"; GNU tar's manual, "Basic Tar Format" and "Storing Sparse
+//! Files".
+
+use std::{
+    ffi::OsString,
+    io::{self, Read},
+    os::unix::ffi::OsStringExt as _,
+};
+
+use tar::{EntryType, GnuExtSparseHeader, Header};
+
+const BLOCK: u64 = 512;
+
+/// Extended attributes: names and values.
+pub type Attributes = Vec<(OsString, Vec<u8>)>;
+
+/// The most bytes of an extended header: names of paths and attributes of one file.
+const EXTENDED: u64 = 1 << 20;
+
+/// The most headers of one member.
+const HEADERS: usize = 16;
+
+/// The most pieces that a sparse file has.
+const PIECES: usize = 1 << 20;
+
+/// What is wrong with a tar file.
+#[derive(Debug, thiserror::Error)]
+pub enum TarError {
+    /// It cannot be read on.
+    #[error("it breaks off, or its compression is damaged")]
+    Read(#[from] io::Error),
+    /// It is none.
+    #[error("it is no tar file, or damaged: {what}")]
+    Broken {
+        /// What makes no sense.
+        what: &'static str,
+    },
+    /// It has what is not understood.
+    #[error("it has {what}, which is not understood")]
+    Unknown {
+        /// What.
+        what: &'static str,
+    },
+}
+
+const fn broken(what: &'static str) -> TarError {
+    TarError::Broken { what }
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// A second name of an earlier path.
+    Hard,
+    /// A character device.
+    Char,
+    /// A block device.
+    Block,
+    /// A FIFO.
+    Fifo,
+    /// A comment on the whole file.
+    Comment,
+}
+
+/// A member, but for its bytes.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// As it stands there.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// The size of the file, holes included.
+    pub size: u64,
+    /// Pieces of a sparse file: where each is, and how long.
+    pub pieces: Option<Vec<(u64, u64)>>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u64,
+    /// Group.
+    pub gid: u64,
+    /// Seconds since 1970.
+    pub mtime: i64,
+    /// What a link says.
+    pub link: Vec<u8>,
+    /// A device's numbers.
+    pub device: (u32, u32),
+    /// Extended attributes.
+    pub attributes: Attributes,
+}
+
+/// A tar file under way.
+pub struct Tar<R> {
+    input: R,
+    /// What is left of the member's bytes, and of the zeros behind them.
+    left: u64,
+    padding: u64,
+}
+
+/// What extended headers say of the next member.
+#[derive(Default)]
+struct More {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    mtime: Option<i64>,
+    attributes: Attributes,
+}
+
+impl<R: Read> Tar<R> {
+    /// Begins.
+    pub const fn new(input: R) -> Self {
+        Self { input, left: 0, padding: 0 }
+    }
+
+    /// Gives the next member; none at the end. What was not read of the last one is passed over.
+    ///
+    /// # Errors
+    /// [`TarError`].
+    pub fn next(&mut self) -> Result<Option<Member>, TarError> {
+        let mut more = More::default();
+        for _ in 0..HEADERS {
+            self.pass()?;
+            let Some(header) = self.header()? else { return Ok(None) };
+            let kind = header.entry_type();
+            match kind {
+                EntryType::GNULongName => more.path = Some(without_nul(self.extended(&header)?)),
+                EntryType::GNULongLink => more.link = Some(without_nul(self.extended(&header)?)),
+                EntryType::XHeader => more.read(&self.extended(&header)?)?,
+                EntryType::XGlobalHeader => return Ok(Some(comment(&self.extended(&header)?)?)),
+                _ => return self.member(&header, more).map(Some),
+            }
+        }
+        Err(broken("extended headers of nothing"))
+    }
+
+    /// Reads to the end of all that is there, so that who gives it is not cut off.
+    ///
+    /// # Errors
+    /// What read(2) says.
+    pub fn drain(&mut self) -> io::Result<()> {
+        io::copy(&mut self.input, &mut io::sink()).map(drop)
+    }
+
+    /// Gives what is read of, for those who go on with it themselves.
+    pub fn into_inner(self) -> R {
+        self.input
+    }
+
+    fn pass(&mut self) -> io::Result<()> {
+        let rest = self.left + self.padding;
+        (self.left, self.padding) = (0, 0);
+        let passed = io::copy(&mut (&mut self.input).take(rest), &mut io::sink())?;
+        if passed == rest { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn header(&mut self) -> Result<Option<Header>, TarError> {
+        let mut block = [0; BLOCK as usize];
+        let mut zeros = 0;
+        loop {
+            let mut filled = 0;
+            while filled < block.len() {
+                match self.input.read(&mut block[filled..]) {
+                    // some writers leave out the end
+                    Ok(0) if filled == 0 => return Ok(None),
+                    Ok(0) => return Err(broken("it ends within a header")),
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if block.iter().any(|byte| *byte != 0) {
+                break;
+            }
+            zeros += 1;
+            if zeros == 2 {
+                return Ok(None);
+            }
+        }
+        let header = Header::from_byte_slice(&block).clone();
+        let sum = block.iter().enumerate().fold(0_u32, |sum, (at, byte)| {
+            sum + u32::from(if (148..156).contains(&at) { b' ' } else { *byte })
+        });
+        match header.cksum() {
+            Ok(said) if said == sum => Ok(Some(header)),
+            _ => Err(broken("the checksum of a header")),
+        }
+    }
+
+    /// Reads a header's own bytes.
+    fn extended(&mut self, header: &Header) -> Result<Vec<u8>, TarError> {
+        let size = header.entry_size().map_err(|_| broken("the size of an extended header"))?;
+        if size > EXTENDED {
+            return Err(broken("an extended header of more than a megabyte"));
+        }
+        let mut bytes = Vec::new();
+        (&mut self.input).take(size).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != size {
+            return Err(broken("it ends within an extended header"));
+        }
+        self.padding = padding(size);
+        Ok(bytes)
+    }
+
+    fn member(&mut self, header: &Header, more: More) -> Result<Member, TarError> {
+        let kind = kind(header.entry_type())?;
+        let number = |outcome: io::Result<u64>, what| outcome.map_err(|_| broken(what));
+        let stored = match (kind, more.size) {
+            // nothing of these has bytes, whatever their headers say
+            (Kind::File, Some(size)) => size,
+            (Kind::File, None) => number(header.entry_size(), "the size of a member")?,
+            _ => 0,
+        };
+        let (mut size, mut pieces) = (stored, None);
+        if header.entry_type() == EntryType::GNUSparse {
+            let all = self.pieces(header)?;
+            let gnu = header.as_gnu().ok_or(broken("a sparse file"))?;
+            size = number(gnu.real_size(), "the size of a sparse file")?;
+            check(&all, stored, size)?;
+            pieces = Some(all);
+        }
+        self.left = stored;
+        self.padding = padding(stored);
+        let device = |number: io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
+        let mtime = match more.mtime {
+            Some(mtime) => mtime,
+            None => i64::try_from(number(header.mtime(), "the time of a member")?).unwrap_or(i64::MAX),
+        };
+        Ok(Member {
+            path: more.path.unwrap_or_else(|| header.path_bytes().into_owned()),
+            kind,
+            size,
+            pieces,
+            mode: header.mode().map_err(|_| broken("the permissions of a member"))? & 0o7777,
+            uid: more.uid.map_or_else(|| number(header.uid(), "the owner of a member"), Ok)?,
+            gid: more.gid.map_or_else(|| number(header.gid(), "the group of a member"), Ok)?,
+            mtime,
+            link: match more.link {
+                Some(link) => link,
+                None => header.link_name_bytes().unwrap_or_default().into_owned(),
+            },
+            device: (device(header.device_major()), device(header.device_minor())),
+            attributes: more.attributes,
+        })
+    }
+
+    fn pieces(&mut self, header: &Header) -> Result<Vec<(u64, u64)>, TarError> {
+        let wrong = || broken("the pieces of a sparse file");
+        let gnu = header.as_gnu().ok_or_else(wrong)?;
+        let mut all = Vec::new();
+        let mut add = |place: &tar::GnuSparseHeader| -> Result<(), TarError> {
+            if !place.is_empty() {
+                let at = place.offset().map_err(|_| wrong())?;
+                all.push((at, place.length().map_err(|_| wrong())?));
+            }
+            if all.len() > PIECES { Err(wrong()) } else { Ok(()) }
+        };
+        gnu.sparse.iter().try_for_each(&mut add)?;
+        let mut extended = gnu.is_extended();
+        while extended {
+            let mut block = GnuExtSparseHeader::new();
+            self.input.read_exact(block.as_mut_bytes())?;
+            block.sparse().iter().try_for_each(&mut add)?;
+            extended = block.is_extended();
+        }
+        Ok(all)
+    }
+}
+
+impl<R: Read> Read for Tar<R> {
+    /// Reads the bytes of the member that came last.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        if want == 0 {
+            return Ok(0);
+        }
+        let count = self.input.read(&mut buffer[..want])?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+const fn padding(size: u64) -> u64 {
+    (BLOCK - size % BLOCK) % BLOCK
+}
+
+fn without_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(memchr::memchr(0, &bytes).unwrap_or(bytes.len()));
+    bytes
+}
+
+fn kind(kind: EntryType) -> Result<Kind, TarError> {
+    Ok(match kind {
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
+        EntryType::Directory => Kind::Folder,
+        EntryType::Symlink => Kind::Link,
+        EntryType::Link => Kind::Hard,
+        EntryType::Char => Kind::Char,
+        EntryType::Block => Kind::Block,
+        EntryType::Fifo => Kind::Fifo,
+        _ => return Err(TarError::Unknown { what: "a member of an unknown kind" }),
+    })
+}
+
+/// Sees that pieces stand one after the other within the file, and have the bytes that are there.
+fn check(pieces: &[(u64, u64)], stored: u64, size: u64) -> Result<(), TarError> {
+    let wrong = || broken("the pieces of a sparse file");
+    let (mut end, mut sum) = (0_u64, 0_u64);
+    for (at, length) in pieces {
+        if *at < end {
+            return Err(wrong());
+        }
+        end = at.checked_add(*length).filter(|end| *end <= size).ok_or_else(wrong)?;
+        sum = sum.checked_add(*length).ok_or_else(wrong)?;
+    }
+    if sum == stored { Ok(()) } else { Err(wrong()) }
+}
+
+fn comment(bytes: &[u8]) -> Result<Member, TarError> {
+    let comment = records(bytes)?.into_iter().find(|(key, _)| *key == b"comment");
+    Ok(Member {
+        path: Vec::new(),
+        kind: Kind::Comment,
+        size: 0,
+        pieces: None,
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        link: comment.map(|(_, text)| text.to_vec()).unwrap_or_default(),
+        device: (0, 0),
+        attributes: Vec::new(),
+    })
+}
+
+/// A key and a value.
+type Record<'b> = (&'b [u8], &'b [u8]);
+
+fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, TarError> {
+    let wrong = || broken("a record of an extended header");
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        let space = memchr::memchr(b' ', bytes).ok_or_else(wrong)?;
+        let length: usize =
+            std::str::from_utf8(&bytes[..space]).ok().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+        if length <= space + 1 || length > bytes.len() || bytes[length - 1] != b'\n' {
+            return Err(wrong());
+        }
+        let record = &bytes[space + 1..length - 1];
+        let equals = memchr::memchr(b'=', record).ok_or_else(wrong)?;
+        all.push((&record[..equals], &record[equals + 1..]));
+        bytes = &bytes[length..];
+    }
+    Ok(all)
+}
+
+impl More {
+    fn read(&mut self, bytes: &[u8]) -> Result<(), TarError> {
+        let number = |value: &[u8]| {
+            let text = std::str::from_utf8(value).ok();
+            text.and_then(|text| text.parse().ok()).ok_or(broken("a number of an extended header"))
+        };
+        for (key, value) in records(bytes)? {
+            match key {
+                b"path" => self.path = Some(value.to_vec()),
+                b"linkpath" => self.link = Some(value.to_vec()),
+                b"size" => self.size = Some(number(value)?),
+                b"uid" => self.uid = Some(number(value)?),
+                b"gid" => self.gid = Some(number(value)?),
+                b"mtime" => {
+                    // a fraction of a second may follow
+                    let whole = value.split(|byte| *byte == b'.').next().unwrap_or_default();
+                    let text = std::str::from_utf8(whole).ok();
+                    self.mtime = text.and_then(|text| text.parse().ok());
+                }
+                _ if key.starts_with(b"GNU.sparse.") => {
+                    return Err(TarError::Unknown {
+                        what: "a sparse file in the form of `tar --format=posix --sparse`",
+                    });
+                }
+                _ => {
+                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                        self.attributes.push((OsString::from_vec(name.to_vec()), value.to_vec()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,386 @@
+//! A machine's tree, made of what archives say: nothing is made, changed or removed elsewhere, whatever they say.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    io::{self, Read, Write as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::FileExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, OFlags, XattrFlags, fsetxattr, statat, unlinkat},
+    io::Errno,
+};
+
+use super::{
+    error::ImportError,
+    tar::{Attributes, Kind, Member},
+};
+use crate::host::root::{self, Links, Meta, Root};
+
+/// What becomes of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Devices {
+    /// They are refused.
+    Refused,
+    /// They are left out.
+    Skipped,
+}
+
+/// How much may be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of all files together, holes not counted.
+    pub bytes: u64,
+    /// Paths.
+    pub paths: u64,
+    /// What becomes of devices.
+    pub devices: Devices,
+}
+
+/// The largest file, holes included: what the file systems take that machines stand on.
+const FILE: u64 = 16 << 40;
+
+/// How many bytes are copied at once.
+const PIECE: usize = 256 << 10;
+
+/// The owners that a machine has numbers for.
+///
+/// **Source**: systemd-nspawn(1), `--private-users=`.
+const OWNERS: u64 = 65_536;
+
+/// A tree under way.
+pub struct Tree {
+    of: PathBuf,
+    root: Root,
+    limits: Limits,
+    bytes: u64,
+    paths: u64,
+    /// What folders will be, when all is in them.
+    folders: BTreeMap<PathBuf, (Meta, Attributes)>,
+    /// What was left out or cannot be had, for a word about it.
+    pub left: Left,
+}
+
+/// What was left out or cannot be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Devices.
+    pub devices: u64,
+    /// Extended attributes that are of no machine's.
+    pub attributes: u64,
+    /// Paths whose owners a machine has no number for.
+    pub owners: u64,
+}
+
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// Gives a path of an archive as one of the tree; that of the tree itself is empty.
+///
+/// # Errors
+/// [`ImportError::Escape`].
+pub fn relative(name: &[u8]) -> Result<PathBuf, ImportError> {
+    let escape = || ImportError::Escape { path: shown(name) };
+    if name.starts_with(b"/") || memchr::memchr(0, name).is_some() {
+        return Err(escape());
+    }
+    let mut path = PathBuf::new();
+    for part in name.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => return Err(escape()),
+            part => path.push(OsStr::from_bytes(part)),
+        }
+    }
+    Ok(path)
+}
+
+impl Tree {
+    /// Opens an empty folder; `of` is the archive's name, for messages.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn open(folder: &Path, of: &Path, limits: Limits) -> Result<Self, ImportError> {
+        // absolute links begin at the tree's own root, as they do in the machine
+        let root = Root::open(folder, Links::InTree)
+            .map_err(|source| ImportError::Write { path: String::new(), source })?;
+        let (of, folders, left) = (of.to_owned(), BTreeMap::new(), Left::default());
+        Ok(Self { of, root, limits, bytes: 0, paths: 0, folders, left })
+    }
+
+    /// Gives the tree.
+    pub const fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Puts a member into the tree, in place of what is there.
+    ///
+    /// # Errors
+    /// [`ImportError`].
+    pub fn put(&mut self, member: &Member, bytes: &mut dyn Read) -> Result<(), ImportError> {
+        self.paths += 1;
+        if self.paths > self.limits.paths {
+            return Err(ImportError::Large { limit: format!("{} paths", self.limits.paths) });
+        }
+        let path = relative(&member.path)?;
+        let failed = |source: io::Error| written(&path, source);
+        if path.as_os_str().is_empty() {
+            if member.kind != Kind::Folder {
+                return Err(strange(member, "which would stand in the place of the tree"));
+            }
+            return self.folder(&path, member).map_err(failed);
+        }
+        if let Some(above) = path.parent() {
+            self.root.make_folders(above, Meta::of_root(0o755, 0)).map_err(failed)?;
+        }
+        match member.kind {
+            Kind::Folder => self.folder(&path, member).map_err(failed),
+            Kind::File => self.file(&path, member, bytes),
+            Kind::Link => self.link(&path, member),
+            Kind::Hard => self.hard(&path, member),
+            Kind::Char | Kind::Block | Kind::Fifo => self.node(&path, member),
+            Kind::Comment => Ok(()),
+        }
+    }
+
+    /// Removes a path with all below it; one that is not there is well.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove(&mut self, path: &Path) -> Result<(), ImportError> {
+        let removed = self.clear(path, false);
+        removed.map_err(|source| written(path, source))
+    }
+
+    /// Removes all that is in a folder.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn empty(&mut self, path: &Path) -> Result<(), ImportError> {
+        if self.root.kind(path).unwrap_or(None) != Some(FileType::Directory) && !path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        self.folders.retain(|known, _| known == path || !known.starts_with(path));
+        self.root.empty(path).map_err(|source| written(path, source))
+    }
+
+    /// Gives folders their owners, permissions and times, the innermost first.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn finish(&mut self) -> Result<(), ImportError> {
+        for (path, (meta, attributes)) in std::mem::take(&mut self.folders).into_iter().rev() {
+            let finish = || -> io::Result<()> {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+                let folder = self.root.at(&path, flags, 0)?;
+                for (name, value) in &attributes {
+                    fsetxattr(&folder, name.as_os_str(), value, XattrFlags::empty())?;
+                }
+                root::finish_folder(folder.as_fd(), meta)
+            };
+            match finish() {
+                // something else came in its place later
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
+                other => other.map_err(|source| written(&path, source))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn meta(&mut self, member: &Member) -> Meta {
+        if member.uid >= OWNERS || member.gid >= OWNERS {
+            self.left.owners += 1;
+        }
+        // the highest numbers mean "leave it as it is" to the kernel
+        let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX).unwrap_or(65_534);
+        Meta { mode: member.mode, uid: id(member.uid), gid: id(member.gid), mtime: member.mtime }
+    }
+
+    fn attributes(&mut self, member: &Member) -> Attributes {
+        let all = member.attributes.len();
+        let kept: Vec<_> =
+            member.attributes.iter().filter(|(name, _)| is_of_a_machine(name)).cloned().collect();
+        self.left.attributes += (all - kept.len()) as u64;
+        kept
+    }
+
+    fn folder(&mut self, path: &Path, member: &Member) -> io::Result<()> {
+        let meta = self.meta(member);
+        let attributes = self.attributes(member);
+        if !path.as_os_str().is_empty() {
+            let there = self.root.kind(path)?;
+            if there != Some(FileType::Directory) {
+                self.clear(path, true)?;
+                let (above, name) = self.root.parent(path)?;
+                root::make_folder(above.as_fd(), &name, Meta { mode: 0o700, ..Meta::of_root(0, 0) })?;
+            }
+        }
+        self.folders.insert(path.to_owned(), (meta, attributes));
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path, member: &Member, bytes: &mut dyn Read) -> Result<(), ImportError> {
+        let stored = match &member.pieces {
+            Some(pieces) => pieces.iter().map(|(_, length)| length).sum(),
+            None => member.size,
+        };
+        self.bytes = self.bytes.saturating_add(stored);
+        if self.bytes > self.limits.bytes || member.size > FILE {
+            return Err(ImportError::Large { limit: format!("{} bytes", self.limits.bytes) });
+        }
+        let meta = self.meta(member);
+        let attributes = self.attributes(member);
+        let failed = |source| written(path, source);
+        self.clear(path, true).map_err(failed)?;
+        let (above, name) = self.root.parent(path).map_err(failed)?;
+        let mut file = root::new_file(above.as_fd(), &name).map_err(failed)?;
+        match &member.pieces {
+            None => self.pieces(path, bytes, member.size, &mut |_, piece| file.write_all(piece))?,
+            Some(pieces) => {
+                file.set_len(member.size).map_err(failed)?;
+                for (at, length) in pieces {
+                    self.pieces(path, bytes, *length, &mut |done, piece| {
+                        file.write_all_at(piece, at + done)
+                    })?;
+                }
+            }
+        }
+        root::finish_file(&file, meta).map_err(failed)?;
+        // a change of owner takes capabilities away: they come after it
+        for (name, value) in &attributes {
+            fsetxattr(&file, name.as_os_str(), value, XattrFlags::empty())
+                .map_err(|errno| failed(errno.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes. A piece is read before it is written, so that it is known which of the two failed.
+    fn pieces(
+        &self,
+        path: &Path,
+        bytes: &mut dyn Read,
+        length: u64,
+        write: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> Result<(), ImportError> {
+        let damaged = |source: io::Error| ImportError::Tar { path: self.of.clone(), source: source.into() };
+        let mut buffer = vec![0; usize::try_from(length).map_or(PIECE, |length| length.min(PIECE))];
+        let mut done = 0;
+        while done < length {
+            let want = usize::try_from(length - done).map_or(PIECE, |left| left.min(PIECE));
+            let count = match bytes.read(&mut buffer[..want]) {
+                Ok(0) => return Err(damaged(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(damaged(error)),
+            };
+            write(done, &buffer[..count]).map_err(|source| written(path, source))?;
+            done += count as u64;
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, path: &Path, member: &Member) -> Result<(), ImportError> {
+        if member.link.is_empty() || memchr::memchr(0, &member.link).is_some() {
+            return Err(strange(member, "a link that says nothing"));
+        }
+        let meta = self.meta(member);
+        let made = self.clear(path, true).and_then(|()| {
+            let (above, name) = self.root.parent(path)?;
+            root::make_link(above.as_fd(), &name, OsStr::from_bytes(&member.link), meta)
+        });
+        made.map_err(|source| written(path, source))
+    }
+
+    fn hard(&mut self, path: &Path, member: &Member) -> Result<(), ImportError> {
+        let first = relative(&member.link)?;
+        if first == *path {
+            return Err(strange(member, "a second name of itself"));
+        }
+        if first.as_os_str().is_empty() {
+            return Err(strange(member, "a second name of the tree"));
+        }
+        let make = |tree: &mut Self| -> io::Result<()> {
+            let (from, old) = tree.root.parent(&first)?;
+            let found = statat(&from, &old, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+                return Err(Errno::ISDIR.into());
+            }
+            tree.clear(path, true)?;
+            let (to, new) = tree.root.parent(path)?;
+            root::make_hard_link((from.as_fd(), &old), (to.as_fd(), &new))
+        };
+        make(self).map_err(|source| written(path, source))
+    }
+
+    fn node(&mut self, path: &Path, member: &Member) -> Result<(), ImportError> {
+        // what the kernel's own overlays have in the place of what is removed opens nothing
+        let harmless = member.kind == Kind::Fifo || (member.kind == Kind::Char && member.device == (0, 0));
+        if !harmless {
+            // every backend makes its own
+            if path.starts_with("dev") || self.limits.devices == Devices::Skipped {
+                self.left.devices += 1;
+                return Ok(());
+            }
+            return Err(ImportError::Device { path: shown(&member.path) });
+        }
+        let meta = self.meta(member);
+        let kind = if member.kind == Kind::Fifo { FileType::Fifo } else { FileType::CharacterDevice };
+        let made = self.clear(path, true).and_then(|()| {
+            let (above, name) = self.root.parent(path)?;
+            root::make_node(above.as_fd(), &name, kind, (0, 0), meta)
+        });
+        made.map_err(|source| written(path, source))
+    }
+
+    /// Takes away what is at a path, a folder with all that is in it.
+    fn clear(&mut self, path: &Path, parent_is_there: bool) -> io::Result<()> {
+        let (above, name): (OwnedFd, PathBuf) = match self.root.parent(path) {
+            Err(error) if !parent_is_there && is_missing(&error) => return Ok(()),
+            other => other?,
+        };
+        match unlinkat(&above, &name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOTDIR) if !parent_is_there => Ok(()),
+            Err(Errno::ISDIR) => {
+                self.folders.retain(|known, _| !known.starts_with(path));
+                self.root.empty(path)?;
+                Ok(unlinkat(&above, &name, AtFlags::REMOVEDIR)?)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+}
+
+/// Tells whether an attribute belongs to a machine: capabilities, access lists, what programs note, what overlays of
+/// containers in it need.
+fn is_of_a_machine(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name == b"security.capability"
+        || name == b"system.posix_acl_access"
+        || name == b"system.posix_acl_default"
+        || name.starts_with(b"user.")
+        || name.starts_with(b"trusted.overlay.")
+}
+
+fn strange(member: &Member, what: &'static str) -> ImportError {
+    ImportError::Strange { path: shown(&member.path), what }
+}
+
+fn written(path: &Path, source: io::Error) -> ImportError {
+    let path = path.display().to_string();
+    if source.raw_os_error() == Some(libc::EXDEV) {
+        return ImportError::Escape { path };
+    }
+    ImportError::Write { path, source }
+}

@@ -1,0 +1,250 @@
+//! The machine's configuration, `/var/lib/lxc/NAME/config`.
+//!
+//! It is whole in itself: `lxc-start`, `lxc-autostart` and `lxc-attach` by hand need nothing else. Its hooks call
+//! the program back, so that the wall stands before the link exists, however the machine is started.
+//!
+//! **Source**: lxc.container.conf(5) of liblxc 5.0 and 6.0. Only keys that liblxc 7 still knows: of control groups
+//! those of version 2.
+
+use std::{
+    fmt::{Display, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{idmap, refusal::Device};
+use crate::machine::{Definition, Network, network};
+
+/// Where liblxc keeps what distributions ship.
+const SHIPPED: &str = "/usr/share/lxc/config";
+
+/// Capabilities that mean nothing in a user namespace: without them the guest's systemd does not try to load
+/// modules or mount debugfs, and is not degraded for it. `userns.conf` takes `common.conf`'s same list back.
+const DROPPED: &str = "mac_admin mac_override sys_time sys_module sys_rawio";
+
+/// What a configuration is written from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The machine.
+    pub definition: &'a Definition,
+    /// The state directory, which the hooks name.
+    pub state: &'a Path,
+    /// The first of the host's ids that are the guest's 0 to 65535.
+    pub base: u32,
+    /// The major version of the host's AppArmor, where it has one.
+    pub apparmor: Option<u32>,
+    /// The devices that it needs.
+    pub devices: &'a [Device],
+}
+
+/// Lines of keys and values.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, key: &str, value: impl Display) {
+        let _ = writeln!(self.0, "lxc.{key} = {value}");
+    }
+}
+
+/// Writes the configuration.
+#[must_use]
+pub fn config(facts: &Facts<'_>) -> String {
+    let definition = facts.definition;
+    let head = "# Written by sandbox; changes are lost when the machine is defined or started again.\n";
+    let mut lines = Lines(head.to_owned());
+    includes(&mut lines, facts);
+    lines.add("uts.name", &definition.name);
+    lines.add("rootfs.path", rootfs(&definition.tree));
+    // ids on disk are those that the guest sees: the kernel shifts them at the mount
+    lines.add("rootfs.options", "idmap=container");
+    for kind in ["u", "g"] {
+        lines.add("idmap", format_args!("{kind} 0 {} {}", facts.base, idmap::SIZE));
+    }
+    lines.add("cap.drop", DROPPED);
+    // what systemd takes for a power-off; LXC's own SIGPWR is nothing to it
+    lines.add("signal.halt", "SIGRTMIN+4");
+    confinement(&mut lines, facts);
+    net(&mut lines, definition);
+    hooks(&mut lines, facts);
+    devices(&mut lines, facts.devices);
+    limits(&mut lines, definition);
+    autostart(&mut lines, definition);
+    let folder = folder(facts);
+    lines.add("log.file", folder.join("lxc.log").display());
+    lines.add("log.level", "WARN");
+    lines.add("console.logfile", folder.join("console.log").display());
+    lines.0
+}
+
+/// Writes the value that names a tree.
+#[must_use]
+pub fn rootfs(tree: &Path) -> String {
+    format!("dir:{}", tree.display())
+}
+
+fn folder(facts: &Facts<'_>) -> PathBuf {
+    facts.state.join("machines").join(&facts.definition.name)
+}
+
+fn includes(lines: &mut Lines, facts: &Facts<'_>) {
+    let nesting = facts.definition.needs.nesting.is_any() && facts.apparmor.is_none();
+    let files = [("common.conf", true), ("userns.conf", true), ("nesting.conf", nesting)];
+    for (file, _) in files.iter().filter(|(_, wanted)| *wanted) {
+        lines.add("include", format_args!("{SHIPPED}/{file}"));
+    }
+}
+
+fn confinement(lines: &mut Lines, facts: &Facts<'_>) {
+    let Some(version) = facts.apparmor else { return };
+    lines.add("apparmor.profile", "generated");
+    // without it the systemd of today's distributions cannot give its units what they ask for
+    lines.add("apparmor.allow_nesting", 1);
+    if version >= 4 {
+        // what earlier versions do not know, and so do not deny
+        lines.add("apparmor.raw", "allow userns,");
+        lines.add("apparmor.raw", "allow mqueue,");
+    }
+}
+
+fn net(lines: &mut Lines, definition: &Definition) {
+    if !network::has_link(definition.network) {
+        lines.add("net.0.type", "empty");
+        let masked = "systemd.mask=systemd-networkd-wait-online.service";
+        lines.add("init.cmd", format_args!("/sbin/init {masked}"));
+        return;
+    }
+    lines.add("net.0.type", "veth");
+    // no bridge, and a name of our own choice, known before the machine starts: the wall stands first
+    lines.add("net.0.veth.pair", network::interface(&definition.name));
+    lines.add("net.0.name", "host0");
+    lines.add("net.0.flags", "up");
+}
+
+fn hooks(lines: &mut Lines, facts: &Facts<'_>) {
+    let program = quote(&facts.definition.program);
+    let (state, name) = (quote(facts.state), &facts.definition.name);
+    lines.add("hook.version", 1);
+    // liblxc runs `exec` with the value in a shell; one that begins and ends with a quote would lose both
+    let env = if program.starts_with('\'') { "env " } else { "" };
+    let call = format!("{env}{program} --state-dir {state} internal");
+    lines.add("hook.pre-start", format_args!("{call} wall-up {name}"));
+    lines.add("hook.start-host", format_args!("{call} lxc-started {name} $LXC_PID"));
+}
+
+fn devices(lines: &mut Lines, devices: &[Device]) {
+    for Device { path, kind, major, minor } in devices {
+        let (source, target) = (field(path), field(path.strip_prefix("/").unwrap_or(path)));
+        lines.add("cgroup2.devices.allow", format_args!("{kind} {major}:{minor} rwm"));
+        lines.add("mount.entry", format_args!("{source} {target} none bind,create=file 0 0"));
+    }
+}
+
+fn limits(lines: &mut Lines, definition: &Definition) {
+    let limits = definition.chosen.limits;
+    if let Some(cpus) = limits.cpus {
+        // microseconds of each tenth of a second
+        lines.add("cgroup2.cpu.max", format_args!("{} 100000", u64::from(cpus) * 100));
+    }
+    if let Some(memory) = limits.memory {
+        lines.add("cgroup2.memory.max", memory);
+    }
+    if let Some(tasks) = limits.tasks {
+        lines.add("cgroup2.pids.max", tasks);
+    }
+}
+
+fn autostart(lines: &mut Lines, definition: &Definition) {
+    let Some(autostart) = definition.chosen.autostart else { return };
+    lines.add("start.auto", 1);
+    lines.add("start.order", autostart.order);
+    lines.add("start.delay", autostart.delay);
+}
+
+/// Writes a field of a mount entry, which is a line of fstab(5).
+fn field(path: &Path) -> String {
+    let mut text = String::new();
+    for letter in path.to_string_lossy().chars() {
+        match letter {
+            ' ' | '\t' | '\n' | '\\' => {
+                let _ = write!(text, "\\{:03o}", u32::from(letter));
+            }
+            _ => text.push(letter),
+        }
+    }
+    text
+}
+
+/// Quotes a word for the shell, which runs hooks.
+fn quote(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,@".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Tells whether the network of a definition can be had.
+pub(super) const fn can_have(network: Network) -> bool {
+    !matches!(network, Network::Host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Autostart, Kind, Nesting, nspawn::tests};
+
+    fn definition() -> Definition {
+        let tree = "/var/lib/sandbox/machines/agents/rootfs".into();
+        Definition { backend: Kind::Lxc, tree, ..tests::definition("agents") }
+    }
+
+    fn written(definition: &Definition, apparmor: Option<u32>) -> String {
+        let state = Path::new("/var/lib/sandbox");
+        let device = Device { path: "/dev/fuse".into(), kind: 'c', major: 10, minor: 229 };
+        let devices = if definition.needs.devices.is_empty() { Vec::new() } else { vec![device] };
+        config(&Facts { definition, state, base: 0x7000_0000, apparmor, devices: &devices })
+    }
+
+    #[test]
+    fn a_plain_machine() {
+        assert_eq!(written(&definition(), None), include_str!("snapshots/plain.conf"));
+    }
+
+    #[test]
+    fn a_machine_with_everything() {
+        let mut definition = definition();
+        definition.needs.nesting = Nesting::CONTAINERS;
+        definition.needs.devices = vec!["/dev/fuse".into()];
+        definition.chosen.limits.cpus = Some(1500);
+        definition.chosen.limits.memory = Some(1 << 30);
+        definition.chosen.limits.tasks = Some(512);
+        definition.chosen.autostart = Some(Autostart { order: 7, delay: 5 });
+        assert_eq!(written(&definition, Some(4)), include_str!("snapshots/everything.conf"));
+    }
+
+    #[test]
+    fn nesting_is_apparmors_where_there_is_one() {
+        let mut definition = definition();
+        definition.needs.nesting = Nesting::CONTAINERS;
+        let (with, without) = (written(&definition, Some(3)), written(&definition, None));
+        assert!(with.contains("allow_nesting = 1") && !with.contains("nesting.conf"), "{with}");
+        assert!(!with.contains("apparmor.raw"), "AppArmor 3 knows neither rule");
+        assert!(without.contains("nesting.conf") && !without.contains("apparmor"), "{without}");
+    }
+
+    #[test]
+    fn no_link_without_a_network() {
+        let text = written(&Definition { network: Network::None, ..definition() }, None);
+        assert!(text.contains("lxc.net.0.type = empty\n") && !text.contains("veth"), "{text}");
+        assert!(text.contains("systemd.mask=systemd-networkd-wait-online.service"), "{text}");
+    }
+
+    #[test]
+    fn words_survive_liblxc_and_the_shell() {
+        assert_eq!(field(Path::new("/a b\\c")), "/a\\040b\\134c");
+        assert_eq!(quote(Path::new("/usr/bin/sandbox")), "/usr/bin/sandbox");
+        assert_eq!(quote(Path::new("/opt/it's")), "'/opt/it'\\''s'");
+        let text = written(&Definition { program: "/opt/a b".into(), ..definition() }, None);
+        assert!(text.contains("pre-start = env '/opt/a b' --state-dir"), "{text}");
+    }
+}

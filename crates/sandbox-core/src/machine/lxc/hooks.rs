@@ -1,0 +1,115 @@
+//! What a container's hooks do on each start, whoever starts it.
+
+use std::{fs, path::Path};
+
+use super::{
+    error::{LxcError, io},
+    mounts,
+};
+use crate::{
+    Result,
+    error::Context as _,
+    machine::{
+        Definition,
+        direct::{
+            DirectError, link,
+            run::{self, Run},
+        },
+        network, nspawn,
+    },
+    name::MachineName,
+    report::Reporter,
+};
+
+/// Prepares a machine's link before there is one: the wall, its addresses, and what the guest is told of them.
+///
+/// Hosts with NetworkManager or ifupdown have no networkd, so addresses are ours on all; a networkd that runs is
+/// told to leave the link alone.
+///
+/// # Errors
+/// Where any of it cannot be had: then the machine must not start.
+pub fn prepare(definition: &Definition, state: &Path, reporter: &dyn Reporter) -> Result<()> {
+    let folder = state.join("machines").join(&definition.name);
+    before(definition, &folder, reporter)
+        .during("prepare the network of machine", definition.name.to_string())
+}
+
+fn before(definition: &Definition, folder: &Path, reporter: &dyn Reporter) -> Result<(), LxcError> {
+    let definition = with_resolvers(definition);
+    let link = network::interface(&definition.name);
+    if network::has_link(definition.network) && Path::new("/sys/class/net").join(&link).exists() {
+        return Err(LxcError::Link(DirectError::LinkTaken { link }));
+    }
+    network::wall_up(&definition, reporter).map_err(LxcError::Wall)?;
+    mounts::prepare(&definition)?;
+    if !network::has_link(definition.network) {
+        return Ok(());
+    }
+    let addresses = link::of(&definition.name, folder).map_err(LxcError::Link)?;
+    nspawn::leave_alone(&link).map_err(LxcError::Networkd)?;
+    link::mount_point(&definition.tree).map_err(LxcError::Link)?;
+    let mut resolvers = link::resolvers();
+    if resolvers.is_empty() {
+        // one that listens on the host's loopback listens on the link too, or there is none
+        resolvers.push(addresses.host().into());
+    }
+    let text = link::network_file(addresses, &resolvers);
+    run::write(folder, "host0.network", text.as_bytes()).map_err(LxcError::Link)
+}
+
+/// The host's resolvers are let through as they are now, not as they were when the machine was made.
+fn with_resolvers(definition: &Definition) -> Definition {
+    let mut definition = definition.clone();
+    let text = network::UPLINK_RESOLVERS.iter().find_map(|file| fs::read_to_string(file).ok());
+    definition.exceptions.extend(network::exceptions(&[], &text.unwrap_or_default(), &|_| Vec::new()));
+    definition.exceptions.sort();
+    definition.exceptions.dedup_by(|a, b| (a.address, a.port) == (b.address, b.port));
+    definition
+}
+
+/// Gives the host's end of the link its address, mounts what the guest has of the host, and writes down the machine's first process, which waits for this
+/// before it becomes the guest's systemd.
+///
+/// # Errors
+/// Where either fails: then the machine does not start.
+pub fn started(definition: &Definition, state: &Path, leader: i32) -> Result<()> {
+    let folder = state.join("machines").join(&definition.name);
+    let subject = || format!("machine `{}`", definition.name);
+    after(definition, &folder, leader).during("start", subject())
+}
+
+fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcError> {
+    if network::has_link(definition.network) {
+        let addresses = link::of(&definition.name, folder).map_err(LxcError::Link)?;
+        link::bring_up(&definition.name, addresses).map_err(LxcError::Link)?;
+    }
+    mounts::attach(leader, mounts::of(definition, folder))?;
+    let record = Run {
+        boot: run::boot().map_err(LxcError::Link)?,
+        supervisor: 0,
+        leader: Some(leader),
+        began: run::began(leader),
+    };
+    let text = serde_json::to_vec(&record).unwrap_or_default();
+    run::write(folder, "run.json", &text).map_err(LxcError::Link)
+}
+
+/// Removes what the hooks wrote.
+pub(super) fn sweep(name: &MachineName, folder: &Path) -> Result<(), LxcError> {
+    for file in ["run.json", "host0.network"] {
+        let path = folder.join(file);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io("removing the file", path)(error));
+            }
+            _ => {}
+        }
+    }
+    let link = network::interface(name);
+    // a wall whose link still stands is that of a machine of the same name in another state directory
+    if Path::new("/sys/class/net").join(&link).exists() {
+        return Ok(());
+    }
+    network::wall_down(name).map_err(LxcError::Wall)?;
+    nspawn::manage_again(&link).map_err(LxcError::Networkd)
+}

@@ -1,0 +1,153 @@
+//! Folders and files of the host in a container, mounted before its systemd runs.
+//!
+//! liblxc opens the sources of `lxc.mount.entry` as the guest's root, who may not enter our folders: trees and
+//! volumes are 0-based, so that a folder that others may enter would lend them the guest's setuid programs. The host's
+//! root makes the mounts instead, while the container waits for the end of its `start-host` hook.
+//!
+//! **Source**: open_tree(2), mount_setattr(2), move_mount(2); `__lxc_idmapped_mounts_child` of liblxc 6.0.
+#![allow(unsafe_code, reason = "mount_setattr(2) has no safe form")]
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, open, openat2},
+    io::Errno,
+    mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
+};
+
+use super::error::LxcError;
+use crate::{
+    host::root::{Links, Meta, Root},
+    machine::{Definition, direct::link, network},
+};
+
+/// A folder or file of the host and where the guest has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    source: PathBuf,
+    target: PathBuf,
+    read_only: bool,
+}
+
+/// Lists what a machine has of the host, in order; `folder` is its own.
+pub(super) fn of(definition: &Definition, folder: &Path) -> Vec<Mount> {
+    let mount = |source: &Path, target: &Path, read_only| Mount {
+        source: source.to_owned(),
+        target: target.strip_prefix("/").unwrap_or(target).to_owned(),
+        read_only,
+    };
+    let told = network::has_link(definition.network)
+        .then(|| mount(&folder.join("host0.network"), Path::new(link::IN_TREE), true));
+    let volumes = definition.volumes.iter().map(|volume| mount(&volume.source, &volume.path, false));
+    let chosen = definition.chosen.mounts.iter();
+    let chosen = chosen.map(|chosen| mount(&chosen.source, &chosen.path, chosen.read_only));
+    told.into_iter().chain(volumes).chain(chosen).collect()
+}
+
+/// Makes the folders that a user's own mounts stand on; those of volumes are there from the beginning.
+pub(super) fn prepare(definition: &Definition) -> Result<(), LxcError> {
+    for mount in &definition.chosen.mounts {
+        let path = mount.path.strip_prefix("/").unwrap_or(&mount.path);
+        let made = Root::open(&definition.tree, Links::InTree)
+            .and_then(|root| root.make_folders(path, Meta::of_root(0o755, 0)));
+        made.map_err(super::error::io("making the mount point", &mount.path))?;
+    }
+    Ok(())
+}
+
+/// Makes the mounts in the namespaces of a container's first process.
+pub(super) fn attach(leader: i32, mounts: Vec<Mount>) -> Result<(), LxcError> {
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    let joined = thread::spawn(move || inside(leader, &mounts)).join();
+    joined.unwrap_or_else(|_| Err(refused("join the container", "/")(Errno::IO)))
+}
+
+fn refused(doing: &'static str, path: impl AsRef<Path>) -> impl FnOnce(Errno) -> LxcError {
+    let path = path.as_ref().to_owned();
+    move |errno| LxcError::Io { path, doing, source: errno.into() }
+}
+
+fn inside(leader: i32, mounts: &[Mount]) -> Result<(), LxcError> {
+    let place = PathBuf::from(format!("/proc/{leader}"));
+    let open_place = |name: &str| {
+        let path = place.join(name);
+        File::open(&path).map_err(super::error::io("opening a namespace", path))
+    };
+    let (users, space) = (open_place("ns/user")?, open_place("ns/mnt")?);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = open(place.join("root"), flags, Mode::empty()).map_err(refused("opening the root", &place))?;
+    let copies = mounts.iter().map(|mount| copy(mount, &users)).collect::<Result<Vec<_>, _>>()?;
+    let joined = unshare(CloneFlags::CLONE_FS).and_then(|()| setns(&space, CloneFlags::CLONE_NEWNS));
+    joined.map_err(|errno| {
+        refused("joining the container's mounts", &place)(Errno::from_raw_os_error(errno as i32))
+    })?;
+    for (mount, copy) in mounts.iter().zip(copies) {
+        // a guest's links lead nowhere but into the guest
+        let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let target = openat2(&root, &mount.target, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), within)
+            .map_err(refused("opening the mount point", &mount.target))?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(&copy, "", &target, "", flags).map_err(refused("mounting on it", &mount.target))?;
+    }
+    Ok(())
+}
+
+/// Makes a mount that stands nowhere yet, its owners shifted to the container's.
+fn copy(mount: &Mount, users: &File) -> Result<OwnedFd, LxcError> {
+    let source = &mount.source;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let tree = open_tree(CWD, source, flags).map_err(refused("copying the mount of it", source))?;
+    let read_only = if mount.read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    let wanted = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP | read_only,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: u64::try_from(users.as_raw_fd()).unwrap_or_default(),
+    };
+    // SAFETY: every pointer is to a value that outlives the call, and the size is the structure's.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const wanted,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == 0 {
+        return Ok(tree);
+    }
+    let source = io::Error::last_os_error();
+    Err(LxcError::Io { path: mount.source.clone(), doing: "mapping its owners to the machine's", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{HostFolder, Network, nspawn::tests::definition};
+
+    #[test]
+    fn a_guest_is_told_its_addresses_and_has_its_folders() {
+        let mut definition = definition("agents");
+        let source = PathBuf::from("/srv/a");
+        definition.chosen.mounts = vec![HostFolder { source, path: "/srv/b".into(), read_only: true }];
+        let all = of(&definition, Path::new("/m"));
+        let targets: Vec<_> = all.iter().map(|mount| mount.target.to_str().unwrap()).collect();
+        assert_eq!(targets, [link::IN_TREE, "srv/b"]);
+        assert!(all.iter().all(|mount| mount.read_only));
+        definition.network = Network::None;
+        assert_eq!(of(&definition, Path::new("/m")).len(), 1, "who has no link is told nothing");
+    }
+}

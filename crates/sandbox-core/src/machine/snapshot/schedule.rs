@@ -1,0 +1,161 @@
+//! Snapshots that are taken by themselves, and thinned out.
+
+use super::{SnapshotError, retention::Keep, take::Wanted};
+use crate::{
+    Result,
+    error::Context as _,
+    machine::{life::Machines, record::Record},
+    name::MachineName,
+};
+
+/// When snapshots are taken, and which are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Schedule {
+    /// Seconds between two of them.
+    pub every: u64,
+    /// Which of them are kept.
+    pub keep: Keep,
+}
+
+/// What a run did for one machine.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Ran {
+    /// The machine.
+    pub name: MachineName,
+    /// The snapshot that was taken.
+    pub taken: Option<String>,
+    /// Those that were removed.
+    pub removed: Vec<String>,
+    /// Why it did not go well.
+    pub problem: Option<String>,
+}
+
+/// Reads an interval: `30m`, `1h`, `1d`.
+///
+/// # Errors
+/// [`SnapshotError::Interval`].
+pub fn interval(text: &str) -> Result<u64, SnapshotError> {
+    let wrong = || SnapshotError::Interval { text: text.to_owned() };
+    let letter = text.chars().next_back().ok_or_else(wrong)?;
+    let unit = match letter {
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
+/// Writes an interval as it is read.
+#[must_use]
+pub fn interval_text(seconds: u64) -> String {
+    let units = [(604_800, "w"), (86_400, "d"), (3600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{seconds}s"), |(unit, letter)| format!("{}{letter}", seconds / unit))
+}
+
+impl Schedule {
+    /// Tells whether another is due. A run that comes a little early counts: timers are not exact, and one that is a
+    /// second short would else be put off by a whole interval.
+    #[must_use]
+    pub fn is_due(&self, last: Option<i64>, now: i64) -> bool {
+        let early = i64::try_from(self.every / 20).unwrap_or(0).min(60);
+        let every = i64::try_from(self.every).unwrap_or(i64::MAX);
+        // a clock that was set back does not stop it for ever
+        last.is_none_or(|last| now.saturating_sub(last) >= every - early || last > now + every)
+    }
+}
+
+impl Machines<'_> {
+    /// Sets a machine's schedule, or takes it away.
+    ///
+    /// # Errors
+    /// Where it cannot be written down.
+    pub fn set_schedule(&self, name: &MachineName, schedule: Option<Schedule>, holder: &str) -> Result<()> {
+        let subject = || format!("machine `{name}`");
+        let (claim, record) = self.records.claim(name, holder).during("schedule", subject())?;
+        claim.commit(&Record { schedule, ..record }).during("schedule", subject())
+    }
+
+    /// Lists the schedules.
+    ///
+    /// # Errors
+    /// Where the records cannot be read.
+    pub fn schedules(&self) -> Result<Vec<(MachineName, Schedule)>> {
+        let records = self.records.list().during("list", "the machines")?;
+        Ok(records
+            .into_iter()
+            .filter_map(|record| Some((record.definition.name, record.schedule?)))
+            .collect())
+    }
+
+    /// Takes the snapshots that are due, and removes those that are not to be kept; one machine's trouble is not
+    /// another's.
+    ///
+    /// # Errors
+    /// Where the records cannot be read.
+    pub fn run_schedules(&self, now: i64, holder: &str) -> Result<Vec<Ran>> {
+        let mut all = Vec::new();
+        for (name, schedule) in self.schedules()? {
+            let mut ran = Ran { name, taken: None, removed: Vec::new(), problem: None };
+            if let Err(error) = self.run_schedule(&mut ran, schedule, now, holder) {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                ran.problem = Some(format!("{error}: {}", cause.unwrap_or_default()));
+            }
+            if ran.taken.is_some() || !ran.removed.is_empty() || ran.problem.is_some() {
+                all.push(ran);
+            }
+        }
+        Ok(all)
+    }
+
+    fn run_schedule(&self, ran: &mut Ran, schedule: Schedule, now: i64, holder: &str) -> Result<()> {
+        let name = ran.name.clone();
+        let own = |name| -> Result<Vec<_>> {
+            Ok(self.snapshots(name)?.into_iter().filter(|snapshot| snapshot.scheduled).collect())
+        };
+        let last = own(&name)?.last().map(|snapshot| snapshot.created);
+        if schedule.is_due(last, now) {
+            let wanted = Wanted { name: None, scheduled: true, now, holder: holder.to_owned() };
+            ran.taken = Some(self.take_snapshot(&name, &wanted)?.name);
+        }
+        let snapshots = own(&name)?;
+        let moments: Vec<i64> = snapshots.iter().map(|snapshot| snapshot.created).collect();
+        let kept = schedule.keep.kept(&moments);
+        let gone: Vec<String> =
+            snapshots.into_iter().zip(kept).filter(|(_, kept)| !kept).map(|(one, _)| one.name).collect();
+        if !gone.is_empty() {
+            self.remove_snapshots(&name, &gone, holder)?;
+            ran.removed = gone;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_read_and_written() {
+        for (text, seconds) in [("1m", 60), ("90m", 5400), ("1h", 3600), ("2d", 172_800), ("1w", 604_800)] {
+            assert_eq!(interval(text).unwrap(), seconds);
+            assert_eq!(interval_text(seconds), text);
+        }
+        for wrong in ["", "h", "0h", "1s", "1", "-1h", "1ä", "99999999999999999w"] {
+            interval(wrong).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn one_is_due_when_the_interval_is_over_and_after_a_clock_that_was_wrong() {
+        let schedule = Schedule { every: 3600, keep: Keep::parse("1h").unwrap() };
+        assert!(schedule.is_due(None, 0));
+        assert!(!schedule.is_due(Some(0), 3000));
+        assert!(schedule.is_due(Some(0), 3595) && schedule.is_due(Some(0), 3600));
+        assert!(!schedule.is_due(Some(100), 0), "a clock that went back a little");
+        assert!(schedule.is_due(Some(1_000_000), 0), "one from the future");
+    }
+}
