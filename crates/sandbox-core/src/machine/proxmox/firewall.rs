@@ -54,7 +54,7 @@ pub fn is_on(cluster: &str) -> bool {
         if line.starts_with('[') {
             options = line.eq_ignore_ascii_case("[options]");
         } else if let (true, Some(value)) = (options, line.strip_prefix("enable:")) {
-            on = value.trim().split_whitespace().next() == Some("1");
+            on = value.split_whitespace().next() == Some("1");
         }
     }
     on
