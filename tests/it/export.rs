@@ -137,7 +137,7 @@ fn another_name_is_another_machine() {
     place.import(&file, "b", &[]).ok();
     let read = |path: &str| fs::read_to_string(place.tree("b").join(path)).unwrap();
     assert_eq!((read("etc/hostname"), read("etc/machine-id")), ("b\n".to_owned(), String::new()));
-    assert_eq!(read("etc/hosts"), "127.0.0.1\tlocalhost\n127.0.1.1\ta.example b # not baa\n");
+    assert_eq!(read("etc/hosts"), "127.0.0.1\tlocalhost\n127.0.1.1\tb.example b # not baa\n");
     place.import(&file, "a", &[]).ends_with(1);
 }
 
@@ -235,6 +235,8 @@ fn an_image_has_a_layer_for_each_and_is_what_others_take_it_for() {
             after.remove(path);
             wanted.remove(path);
         }
+        // every backend makes its own devices
+        wanted.retain(|path, _| !path.starts_with("dev/"));
         assert_eq!(after, wanted, "{form}");
         does(&["remove", "again", "--yes"]);
         by_others(&image.with_file_name(form), &user.path(&format!("copy-{form}")));
