@@ -2,7 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use sandbox_core::machine::HostFolder;
+use sandbox_core::{
+    machine::{HostFolder, changes::Took},
+    report::Event,
+};
 
 use super::machine::{Host, holder, name};
 use crate::{
@@ -48,9 +51,13 @@ pub fn unmount(args: &Unmount, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("unmount")?;
     let path = in_machine(&args.path)?;
     let host = Host::new(settings);
-    host.machines()?.unmount(&name, &path, &holder("unmount"))?;
+    let took = host.machines()?.unmount(&name, &path, &holder("unmount"))?;
+    if took == Took::NextStart {
+        let text = format!("{} came with the machine's start, and is there until it ends", path.display());
+        host.reporter().report(Event::Notice { text });
+    }
     if settings.json() {
-        ui::json(&serde_json::json!({"name": name.as_str(), "unmounted": path}));
+        ui::json(&serde_json::json!({"name": name.as_str(), "unmounted": path, "counts": took}));
     }
     Ok(Exit::OK)
 }

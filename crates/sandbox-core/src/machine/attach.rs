@@ -151,30 +151,46 @@ pub fn attach(leader: &Leader, folder: &HostFolder) -> Result<(), AttachError> {
     thread::spawn(inside).join().map_err(|_| AttachError::Thread)?
 }
 
-/// Takes a mount out of a running machine; tells whether there was one.
+/// What became of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detached {
+    /// It is gone.
+    Gone,
+    /// There was none.
+    Absent,
+    /// It came with the machine's start: the kernel takes it away with the machine alone (mount_namespaces(7)).
+    Locked,
+}
+
+/// Takes a mount out of a running machine.
 ///
 /// # Errors
 /// [`AttachError`].
-pub fn detach(leader: &Leader, path: &Path) -> Result<bool, AttachError> {
+pub fn detach(leader: &Leader, path: &Path) -> Result<Detached, AttachError> {
     let doors = Doors::open(leader)?;
     let path = path.to_owned();
     let inside = move || {
-        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(false) };
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(Detached::Absent);
+        };
         doors.enter(&path)?;
         let above = match doors.folder(above) {
             Err(AttachError::Refused { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(false);
+                return Ok(Detached::Absent);
             }
             other => other?,
         };
         if !is_mount(&above, name, &path)? {
-            return Ok(false);
+            return Ok(Detached::Absent);
         }
         // umount(2) takes a path alone, and this thread's working directory is its own
         rustix::process::fchdir(&above).map_err(refused("enter the guest's folder", &path))?;
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-        unmount(Path::new(name), flags).map_err(refused("take the mount away", &path))?;
-        Ok(true)
+        match unmount(Path::new(name), flags) {
+            Ok(()) => Ok(Detached::Gone),
+            Err(Errno::INVAL) => Ok(Detached::Locked),
+            Err(errno) => Err(refused("take the mount away", &path)(errno)),
+        }
     };
     thread::spawn(inside).join().map_err(|_| AttachError::Thread)?
 }

@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
-    Backend, Chosen, Declared, Definition, Foreign, HostFolder, Leader, Needs, Network, attach, copy,
-    environment,
+    Backend, Chosen, Declared, Definition, Foreign, HostFolder, Leader, Needs, Network, attach,
+    attach::Detached,
+    copy, environment,
     journal::Change,
     life::{LifeError, Machines},
     limits,
@@ -339,24 +340,27 @@ impl Machines<'_> {
         Ok(if leader.is_some() { Took::Now } else { Took::NextStart })
     }
 
-    /// Takes a folder of the host out of a machine, now and for later starts.
+    /// Takes a folder of the host out of a machine, now and for later starts; one that came with the machine's start
+    /// is there until it ends.
     ///
     /// # Errors
     /// Where none is there.
-    pub fn unmount(&self, name: &MachineName, path: &Path, holder: &str) -> Result<()> {
+    pub fn unmount(&self, name: &MachineName, path: &Path, holder: &str) -> Result<Took> {
         let (definition, leader) = self.look_at(name)?;
         let known = definition.chosen.mounts.iter().any(|known| known.path == path);
         let volume = definition.volumes.iter().any(|volume| volume.path == path);
-        let there = match &leader {
+        let done = match &leader {
             Some(leader) if !volume => attach::detach(leader, path).during("unmount in", subject(name))?,
-            _ => false,
+            _ => Detached::Absent,
         };
         if known {
             self.choose(name, holder, false, |chosen| chosen.mounts.retain(|mount| mount.path != path))?;
         }
-        if known || there {
-            return Ok(());
+        match done {
+            Detached::Gone => Ok(Took::Now),
+            Detached::Locked if known => Ok(Took::NextStart),
+            Detached::Absent if known => Ok(Took::Now),
+            _ => Err(ChangeError::NotMounted { path: path.to_owned() }).during("unmount in", subject(name)),
         }
-        Err(ChangeError::NotMounted { path: path.to_owned() }).during("unmount in", subject(name))
     }
 }

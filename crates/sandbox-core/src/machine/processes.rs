@@ -80,15 +80,27 @@ pub fn cgroup_folder(leader: &Leader) -> Option<PathBuf> {
 }
 
 /// Lists the numbers of a machine's processes.
+///
+/// A process of ours that waits for what it runs in the machine is in the machine's cgroup and not in its process
+/// namespace: it is none of them.
 #[must_use]
 pub fn list(leader: &Leader) -> Vec<i32> {
     let Some(own) = cgroup(leader) else { return Vec::new() };
+    let depth = depth(leader.pid);
     let below = format!("{own}/");
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| cgroup_of(*pid).is_some_and(|path| path == own || path.starts_with(&below)))
+        .filter(|pid| self::depth(*pid) >= depth)
         .collect()
+}
+
+/// Tells how many process namespaces deep a process is (proc_pid_status(5), `NSpid`).
+fn depth(pid: i32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.map_or(0, |numbers| numbers.split_whitespace().count())
 }
 
 /// Sends a signal.
@@ -114,14 +126,6 @@ fn all(leader: &Leader, signal: Signal) -> Result<usize, ProcessError> {
         .is_some_and(|ours| ours == own || ours.starts_with(&format!("{own}/")))
     {
         return Err(ProcessError::Shared);
-    }
-    if signal == Signal::KILL
-        && let Some(folder) = cgroup_folder(leader)
-    {
-        let count = list(leader).len();
-        if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
-            return Ok(count);
-        }
     }
     let mut count = 0;
     for _ in 0..ROUNDS {

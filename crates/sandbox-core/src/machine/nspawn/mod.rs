@@ -178,7 +178,7 @@ impl Backend for Nspawn {
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {
         let machine = block_on(async { Host::connect().await?.machine(name.as_str()).await })
             .during("look up machine", name.to_string())?;
-        Ok(machine.and_then(|found| i32::try_from(found.leader).ok()).map(|pid| Leader { pid }))
+        Ok(machine.and_then(|found| of_ours(name, &found)))
     }
 
     fn leaders(&self, names: &[MachineName]) -> Result<BTreeMap<MachineName, Leader>> {
@@ -188,14 +188,20 @@ impl Backend for Nspawn {
             for (name, ..) in host.machines().await? {
                 let Some(name) = names.iter().find(|known| known.as_str() == name) else { continue };
                 let machine = host.machine(name.as_str()).await?;
-                if let Some(pid) = machine.and_then(|found| i32::try_from(found.leader).ok()) {
-                    all.insert(name.clone(), Leader { pid });
+                if let Some(leader) = machine.and_then(|found| of_ours(name, &found)) {
+                    all.insert(name.clone(), leader);
                 }
             }
             Ok::<_, Error>(all)
         };
         block_on(found).during("look up", "the machines of machined")
     }
+}
+
+/// Gives a machine's first process, unless another than its unit holds its name.
+fn of_ours(name: &MachineName, found: &machined::Registered) -> Option<Leader> {
+    let pid = i32::try_from(found.leader).ok().filter(|pid| *pid > 0)?;
+    (found.unit == unit::name(name)).then_some(Leader { pid })
 }
 
 /// Writes the machine's files where they are not so already, and has systemd read them.
