@@ -66,7 +66,10 @@ struct Partial {
 impl Partial {
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim_start_matches(['v', '=', ' ']);
-        let text = text.split('+').next().unwrap_or_default();
+        let (text, build) = text.split_once('+').unwrap_or((text, ""));
+        if !build.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)) {
+            return None;
+        }
         let (numbers, pre) = text.split_once('-').map_or((text, None), |(numbers, pre)| (numbers, Some(pre)));
         let mut found = [None; 3];
         let mut open = false;
@@ -295,6 +298,9 @@ mod tests {
         for pair in ordered.windows(2) {
             assert!(Version::parse(pair[0]) < Version::parse(pair[1]), "{pair:?}");
         }
-        assert!(Version::parse("1.2").is_none() && Version::parse("x").is_none());
+        assert!(Version::parse("1.2.3+build-5.x").is_some());
+        for wrong in ["1.2", "x", "1.2.3+a b", "1.2.3+a+b"] {
+            assert!(Version::parse(wrong).is_none(), "{wrong}");
+        }
     }
 }
