@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use super::idmap;
 use crate::{
     error::{Cause, Class, Hint},
-    machine::{direct::DirectError, network, nspawn},
+    machine::{attach::AttachError, direct::DirectError, network, nspawn},
 };
 
 /// Why the LXC backend failed.
@@ -91,6 +91,9 @@ pub enum LxcError {
     /// The link or the note of what runs cannot be had.
     #[error("the machine's link or run could not be looked after")]
     Link(#[source] DirectError),
+    /// A folder of the host cannot be mounted in it.
+    #[error("a folder of the host cannot be mounted in it")]
+    Mount(#[source] AttachError),
     /// networkd would take the link's address away.
     #[error("systemd-networkd could not be told to leave the machine's link alone")]
     Networkd(#[source] nspawn::Error),
@@ -106,6 +109,7 @@ impl Cause for LxcError {
             Self::Wall(source) => source.class(),
             Self::Link(source) => source.class(),
             Self::Networkd(source) => source.class(),
+            Self::Mount(source) => source.class(),
             _ => Class::Host,
         }
     }
@@ -127,6 +131,7 @@ impl Cause for LxcError {
             Self::Wall(source) => source.hints(),
             Self::Link(source) => source.hints(),
             Self::Networkd(source) => source.hints(),
+            Self::Mount(source) => source.hints(),
             _ => Vec::new(),
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     Result,
     error::Context as _,
     machine::{
-        Definition,
+        Definition, Leader, attach,
         direct::{
             DirectError, link,
             run::{self, Run},
@@ -78,12 +78,35 @@ pub fn started(definition: &Definition, state: &Path, leader: i32) -> Result<()>
     after(definition, &folder, leader).during("start", subject())
 }
 
+/// Leaves the AppArmor profile of `lxc-start`, which hooks inherit and which allows mounts in few places; it allows
+/// this change, so that containers may be unconfined.
+///
+/// **Source**: `abstractions/lxc/start-container` of liblxc; aa_change_profile(2).
+fn leave_profile() -> Result<(), LxcError> {
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    if enabled.trim() != "Y" {
+        return Ok(());
+    }
+    let files = ["/proc/thread-self/attr/apparmor/current", "/proc/thread-self/attr/current"];
+    let Some(file) = files.into_iter().find(|file| fs::read_to_string(file).is_ok()) else { return Ok(()) };
+    if fs::read_to_string(file).is_ok_and(|label| label.trim_end_matches(['\n', '\0']) == "unconfined") {
+        return Ok(());
+    }
+    let open = fs::File::options().write(true).open(file);
+    let left = open.and_then(|mut file| std::io::Write::write_all(&mut file, b"changeprofile unconfined"));
+    left.map_err(io("leaving the AppArmor profile of lxc-start", file))
+}
+
 fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcError> {
+    leave_profile()?;
     if network::has_link(definition.network) {
         let addresses = link::of(&definition.name, folder).map_err(LxcError::Link)?;
         link::bring_up(&definition.name, addresses).map_err(LxcError::Link)?;
     }
     mounts::attach(leader, mounts::of(definition, folder))?;
+    for chosen in &definition.chosen.mounts {
+        attach::attach(&Leader { pid: leader }, chosen).map_err(LxcError::Mount)?;
+    }
     let record = Run {
         boot: run::boot().map_err(LxcError::Link)?,
         supervisor: 0,

@@ -14,6 +14,7 @@
 
 pub mod config;
 mod error;
+mod foreign;
 mod hooks;
 pub mod idmap;
 mod mounts;
@@ -34,9 +35,9 @@ pub use refusal::Device;
 pub use tool::{Version, apparmor, version};
 
 use super::{
-    Backend, Definition, Kind, Leader,
+    Backend, Definition, Foreign, HostLog, Kind, Leader,
     direct::{run, supervise},
-    network,
+    limits, network, processes,
 };
 use crate::{
     Result,
@@ -303,6 +304,30 @@ impl Backend for Lxc {
 
     fn undefine(&self, definition: &Definition) -> Result<()> {
         self.remove(definition).during("undefine", subject(&definition.name))
+    }
+
+    fn apply(&self, definition: &Definition) -> Result<()> {
+        self.define(definition)?;
+        let leader = self.leader(&definition.name)?;
+        match leader.as_ref().and_then(processes::cgroup_folder) {
+            Some(own) => limits::set(Path::new("/sys/fs/cgroup"), &own, &definition.chosen.limits)
+                .during("change", subject(&definition.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn autostart(&self, definition: &Definition, _earlier: &[MachineName]) -> Result<()> {
+        // LXC's own service reads it, and the order with it
+        self.define(definition)
+    }
+
+    fn foreign(&self) -> Result<Vec<Foreign>> {
+        Ok(foreign::list(Path::new(CONTAINERS), &self.state.join("machines")))
+    }
+
+    fn host_log(&self, definition: &Definition) -> HostLog {
+        let folder = self.folder(&definition.name);
+        HostLog::Files(["start.log", "lxc.log", "console.log"].map(|file| folder.join(file)).to_vec())
     }
 
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {

@@ -36,7 +36,8 @@ pub(super) struct Mount {
     read_only: bool,
 }
 
-/// Lists what a machine has of the host, in order; `folder` is its own.
+/// Lists what a machine has of the host, in order; `folder` is its own. What its user mounts is not here: that has
+/// flags that the guest cannot change ([`crate::machine::attach`]).
 pub(super) fn of(definition: &Definition, folder: &Path) -> Vec<Mount> {
     let mount = |source: &Path, target: &Path, read_only| Mount {
         source: source.to_owned(),
@@ -46,9 +47,7 @@ pub(super) fn of(definition: &Definition, folder: &Path) -> Vec<Mount> {
     let told = network::has_link(definition.network)
         .then(|| mount(&folder.join("host0.network"), Path::new(link::IN_TREE), true));
     let volumes = definition.volumes.iter().map(|volume| mount(&volume.source, &volume.path, false));
-    let chosen = definition.chosen.mounts.iter();
-    let chosen = chosen.map(|chosen| mount(&chosen.source, &chosen.path, chosen.read_only));
-    told.into_iter().chain(volumes).chain(chosen).collect()
+    told.into_iter().chain(volumes).collect()
 }
 
 /// Makes the folders that a user's own mounts stand on; those of volumes are there from the beginning.
@@ -136,17 +135,25 @@ fn copy(mount: &Mount, users: &File) -> Result<OwnedFd, LxcError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{HostFolder, Network, nspawn::tests::definition};
+    use crate::{
+        machine::{Network, nspawn::tests::definition, volume::Mounted},
+        spec::VolumeKind,
+    };
 
     #[test]
     fn a_guest_is_told_its_addresses_and_has_its_folders() {
         let mut definition = definition("agents");
-        let source = PathBuf::from("/srv/a");
-        definition.chosen.mounts = vec![HostFolder { source, path: "/srv/b".into(), read_only: true }];
+        definition.volumes = vec![Mounted {
+            source: "/v/a".into(),
+            path: "/srv/b".into(),
+            kind: VolumeKind::Home,
+            owner: "root".to_owned(),
+            mode: "0755".to_owned(),
+        }];
         let all = of(&definition, Path::new("/m"));
         let targets: Vec<_> = all.iter().map(|mount| mount.target.to_str().unwrap()).collect();
         assert_eq!(targets, [link::IN_TREE, "srv/b"]);
-        assert!(all.iter().all(|mount| mount.read_only));
+        assert!(all[0].read_only && !all[1].read_only);
         definition.network = Network::None;
         assert_eq!(of(&definition, Path::new("/m")).len(), 1, "who has no link is told nothing");
     }

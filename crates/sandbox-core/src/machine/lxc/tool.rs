@@ -92,6 +92,13 @@ pub(super) fn state(name: &MachineName) -> Result<String, LxcError> {
     Err(failed("lxc-info", &arguments, &output))
 }
 
+/// Tells whether a container runs, by whatever name it has: it has a socket then.
+pub(super) fn is_running(name: &str) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let socket = format!("@{CONTAINERS}/{name}/command");
+    sockets.lines().any(|line| line.ends_with(&socket))
+}
+
 /// Asks a container to shut down, and tells whether it went within these seconds.
 pub(super) fn shut_down(name: &MachineName, seconds: u64) -> Result<bool, LxcError> {
     let seconds = seconds.to_string();
