@@ -277,7 +277,10 @@ pub fn remote_control_that_fails_is_told_of(place: &Place) {
     let host = place.host();
     give(&host, AGENTS.name, "/etc/credstore/ntfy.url", "http://127.0.0.1:8999/a-topic\n");
     give(&host, AGENTS.name, "/root/listener.pl", LISTENER);
-    as_root(&host, "rm -f /run/told; systemd-run -q --unit=listener perl /root/listener.pl").ok();
+    // what failed often in the tests before this one is not told of again so soon
+    let listen =
+        "rm -f /run/told; systemctl reset-failed; systemd-run -q --unit=listener perl /root/listener.pl";
+    as_root(&host, listen).ok();
     as_agent(&host, "umask 077; echo '{}' >~/.claude/.credentials.json").ok();
     as_root(&host, "systemctl set-environment DO_NOT_TRACK=1").ok();
     let said = started(&host, "failed");

@@ -41,7 +41,7 @@ pub const LAB: Machine = Machine {
 const BEYOND: Duration = Duration::from_millis(1500);
 
 /// Where every byte is copied, what it may cost of the making of the first one.
-const SHARE: u32 = 4;
+const SHARE: u32 = 2;
 
 /// How often the machine is booted by systemd alone.
 const ROUNDS: usize = 3;

@@ -198,10 +198,13 @@ impl Backend for Nspawn {
     }
 }
 
-/// Gives a machine's first process, unless another than its unit holds its name.
+/// Gives a machine's first process, unless another than its unit holds its name, or machined has not noticed that it is
+/// gone: its number may be another's by then.
 fn of_ours(name: &MachineName, found: &machined::Registered) -> Option<Leader> {
+    let unit = unit::name(name);
     let pid = i32::try_from(found.leader).ok().filter(|pid| *pid > 0)?;
-    (found.unit == unit::name(name)).then_some(Leader { pid })
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    (found.unit == unit && cgroups.contains(&format!("/{unit}/"))).then_some(Leader { pid })
 }
 
 /// Writes the machine's files where they are not so already, and has systemd read them.
