@@ -53,7 +53,7 @@ pub fn a_machine_is_a_container(lab: &Lab) {
     let asked = ["lxc-info", "-P", "/var/lib/lxc", "-n", BOXED, "-c", "lxc.rootfs.options"];
     assert_eq!(host.run(&asked).ok(), "lxc.rootfs.options = idmap=container");
     let broken = "mkdir -p /tmp/l/x && (cat /var/lib/lxc/boxed/config; echo lxc.nonsense = 1) >/tmp/l/x/config && \
-        lxc-info -P /tmp/l -n x -c lxc.uts.name; status=$?; rm -r /tmp/l; exit $status";
+        lxc-info -P /tmp/l -n x -c lxc.uts.name; status=$?; rm -rf /tmp/l /run/lxc/lock/tmp; exit $status";
     host.sh(broken).ends_with(1);
 }
 

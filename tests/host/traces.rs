@@ -29,11 +29,12 @@ impl Traces {
     }
 }
 
-/// Everything, for a host that nobody else uses. systemd's own credentials mounts come and go.
+/// Everything, for a host that nobody else uses. systemd's own credentials mounts come and go, and so does the word of who
+/// held a machine last.
 const EVERYTHING: &str = r#"
 for place in /etc/systemd/nspawn /etc/systemd/system /run/systemd/system /run/systemd/nspawn-root \
   /etc/systemd/network /run/systemd/network /run/systemd/machines /run/sandbox /var/lib/sandbox/machines; do
-  find "$place" -mindepth 1 2>/dev/null | grep -v -e /run/systemd/system/listener -e "/run/sandbox/.*lock$"
+  find "$place" -mindepth 1 2>/dev/null | grep -v -e /run/systemd/system/listener -e "/run/sandbox/.*lock$" -e "/machines/[^/]*/holder$"
 done
 find /var/lib/machines /var/lib/sandbox/volumes /var/lib/sandbox/snapshots -mindepth 1 -maxdepth 1 2>/dev/null
 find /var/lib/machines/.#sandbox-snapshots -mindepth 1 -maxdepth 1 2>/dev/null
