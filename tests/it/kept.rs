@@ -285,3 +285,28 @@ fn a_tree_made_ahead_is_taken_once_and_goes_with_its_layer() {
     assert_eq!(layers.recover().unwrap(), 1);
     assert!(names().is_empty());
 }
+
+#[test]
+fn a_tree_with_subvolumes_is_removed_whole() {
+    let Some(disk) = Disk::of("btrfs", "a_tree_with_subvolumes_is_removed_whole") else { return };
+    let at = |name: &str| disk.path().join(name);
+    // as where somebody in the machine keeps layers of his own, or containers on btrfs
+    for name in ["tree", "tree/inner", "tree/inner/deep", "tree/other"] {
+        clonable::make_tree(&at(name)).unwrap();
+        fs::create_dir(at(name).join("folder")).unwrap();
+        fs::write(at(name).join("folder/file"), name).unwrap();
+    }
+    clonable::snapshot(&at("tree/other"), &at("tree/inner/folder/kept")).unwrap();
+    for name in ["tree/inner/folder/kept", "tree/inner/deep", "tree/inner", "tree"] {
+        clonable::make_read_only(&at(name)).unwrap();
+    }
+    fs::remove_file(at("tree/other/folder/file")).unwrap();
+    sandbox_core::host::root::remove_tree(&at("tree")).unwrap();
+    assert!(!at("tree").exists());
+    let listed = process::run(
+        &["btrfs", "subvolume", "list", disk.path().to_str().unwrap()],
+        "",
+        Duration::from_secs(20),
+    );
+    assert_eq!((listed.code, &*listed.out), (0, ""), "{}", listed.err);
+}

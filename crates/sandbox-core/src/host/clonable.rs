@@ -158,6 +158,31 @@ pub fn snapshot(from: &Path, to: &Path) -> io::Result<()> {
     call(&folder, SNAP_CREATE_V2, &mut argument)
 }
 
+/// Tells whether an open folder is the root of a btrfs subvolume.
+pub fn is_open_subvolume(folder: impl AsFd) -> bool {
+    let of = |folder| -> io::Result<bool> {
+        let is_root = rustix::fs::fstat(&folder)?.st_ino == SUBVOLUME_ROOT;
+        Ok(is_root && i128::from(fstatfs(&folder)?.f_type) == BTRFS_MAGIC)
+    };
+    of(folder.as_fd()).unwrap_or(false)
+}
+
+/// Removes a subvolume of an open folder at once, where no other is in it.
+///
+/// # Errors
+/// What ioctl(2) says: `ENOTEMPTY` where another is in it.
+pub fn remove_subvolume_in(folder: impl AsFd, name: &Path) -> io::Result<()> {
+    call(folder, SNAP_DESTROY, &mut volume(&argument(name)?))
+}
+
+/// Has a subvolume be written again.
+///
+/// # Errors
+/// What ioctl(2) says.
+pub fn make_writable(folder: impl AsFd) -> io::Result<()> {
+    call(folder, SUBVOL_SETFLAGS, &mut 0_u64)
+}
+
 /// Has nobody write a subvolume any more.
 ///
 /// # Errors
@@ -190,9 +215,13 @@ pub fn limit_subvolume(path: &Path, bytes: Option<u64>) -> io::Result<()> {
 /// What ioctl(2) says: `ENOTEMPTY` where another is in it.
 pub fn remove_subvolume(path: &Path) -> io::Result<()> {
     let (folder, argument) = named(path)?;
+    call(&folder, SNAP_DESTROY, &mut volume(&argument))
+}
+
+fn volume(argument: &VolumeV2) -> Volume {
     let mut volume = Volume { fd: 0, name: [0; 4088] };
     volume.name[..4040].copy_from_slice(&argument.name);
-    call(&folder, SNAP_DESTROY, &mut volume)
+    volume
 }
 
 /// Gives a number that no other folder of the file system has: that of the subvolume whose root it is, since all
@@ -216,13 +245,18 @@ fn open_folder(path: &Path) -> io::Result<File> {
 }
 
 fn named(path: &Path) -> io::Result<(File, VolumeV2)> {
+    Ok((open_folder(path.parent().unwrap_or(Path::new("/")))?, argument(path)?))
+}
+
+/// Names the last part of a path to the kernel.
+fn argument(path: &Path) -> io::Result<VolumeV2> {
     let name = path.file_name().unwrap_or_default().as_bytes();
     let mut argument = VolumeV2 { fd: 0, transaction: 0, flags: 0, unused: [0; 4], name: [0; 4040] };
     if name.is_empty() || name.len() >= argument.name.len() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     argument.name[..name.len()].copy_from_slice(name);
-    Ok((open_folder(path.parent().unwrap_or(Path::new("/")))?, argument))
+    Ok(argument)
 }
 
 #[cfg(test)]

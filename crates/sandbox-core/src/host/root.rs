@@ -22,6 +22,8 @@ use rustix::{
     io::Errno,
 };
 
+use super::clonable;
+
 /// How links are taken that lead out of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
@@ -395,13 +397,17 @@ pub fn entries(folder: &OwnedFd) -> io::Result<Vec<(PathBuf, bool)>> {
     Ok(found)
 }
 
-/// Removes a tree, links not followed and no other file system entered.
+/// Removes a tree, links not followed and no other file system entered; subvolumes in it go too, whether they can be
+/// written or not.
 ///
 /// # Errors
 /// `EXDEV` where something is mounted in it.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = open(path, flags, Mode::empty())?;
+    if clonable::is_open_subvolume(&folder) {
+        clonable::make_writable(&folder)?;
+    }
     empty_folder(folder.as_fd())?;
     Ok(unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
 }
@@ -425,6 +431,14 @@ fn empty_folder(top: BorrowedFd<'_>) -> io::Result<()> {
             continue;
         };
         let next = openat2(&*folder, name, flags, Mode::empty(), inner)?;
+        if clonable::is_open_subvolume(&next) {
+            if clonable::remove_subvolume_in(&*folder, name).is_ok() {
+                below.pop();
+                continue;
+            }
+            // another is in it; one that nobody can write would be in the way
+            clonable::make_writable(&next)?;
+        }
         let below = remove_files(&next)?;
         stack.push((next, below));
     }
