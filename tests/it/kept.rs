@@ -310,3 +310,21 @@ fn a_tree_with_subvolumes_is_removed_whole() {
     );
     assert_eq!((listed.code, &*listed.out), (0, ""), "{}", listed.err);
 }
+
+#[test]
+fn a_subvolume_in_a_tree_is_kept_with_what_is_in_it() {
+    let Some(disk) = Disk::of("btrfs", "a_subvolume_in_a_tree_is_kept_with_what_is_in_it") else { return };
+    let layers = Layers::new(&disk.path());
+    let tree = disk.path().join("tree");
+    clonable::make_tree(&tree).unwrap();
+    clonable::make_tree(&tree.join("images")).unwrap();
+    fs::write(tree.join("images/file"), "in it").unwrap();
+    let first = keep(&layers, "first", None, &tree, &Walk::default());
+    std::thread::sleep(Duration::from_millis(40));
+    fs::write(tree.join("images/second"), "in it").unwrap();
+    keep(&layers, "second", Some("first"), &tree, &first);
+    let clone = disk.path().join("clone");
+    lay_out(&layers, "second", &clone);
+    assert_eq!(facts(&clone), facts(&tree));
+    fs::write(clone.join("images/third"), "a stub could not have it").unwrap();
+}

@@ -150,7 +150,7 @@ fn tree(path: &Path) -> impl FnOnce(io::Error) -> ConfigureError + use<> {
 
 /// The environment of maintainer scripts.
 ///
-/// **Source**: Debian Policy §6.4, debconf(7), deb-src-rules(5) for SOURCE_DATE_EPOCH.
+/// **Source**: Debian Policy §6.4, debconf(7), deb-src-rules(5) for SOURCE_DATE_EPOCH, systemd's docs/ENVIRONMENT.md.
 pub(crate) fn environment(mut command: Command, epoch: i64) -> Command {
     for (key, value) in [
         ("DEBIAN_FRONTEND", "noninteractive"),
@@ -160,6 +160,8 @@ pub(crate) fn environment(mut command: Command, epoch: i64) -> Command {
         ("LANG", "C.UTF-8"),
         ("HOME", "/root"),
         ("PAGER", "cat"),
+        // a snapshot of a tree has empty stubs in the place of its subvolumes, which nobody can write
+        ("SYSTEMD_TMPFILES_FORCE_SUBVOL", "0"),
     ] {
         command = command.env(key, value);
     }

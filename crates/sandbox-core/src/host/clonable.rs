@@ -19,7 +19,7 @@ use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
 pub const BLOCK: u64 = 4096;
 
 /// The number that the root folder of every subvolume has.
-const SUBVOLUME_ROOT: u64 = 256;
+pub const SUBVOLUME_ROOT: u64 = 256;
 const BTRFS_MAGIC: i128 = 0x9123_683e;
 
 const CLONE_RANGE: libc::c_ulong = 0x4020_940d;
@@ -160,9 +160,9 @@ pub fn snapshot(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Tells whether an open folder is the root of a btrfs subvolume.
 pub fn is_open_subvolume(folder: impl AsFd) -> bool {
-    let of = |folder| -> io::Result<bool> {
-        let is_root = rustix::fs::fstat(&folder)?.st_ino == SUBVOLUME_ROOT;
-        Ok(is_root && i128::from(fstatfs(&folder)?.f_type) == BTRFS_MAGIC)
+    let of = |folder: std::os::fd::BorrowedFd<'_>| -> io::Result<bool> {
+        let is_root = rustix::fs::fstat(folder)?.st_ino == SUBVOLUME_ROOT;
+        Ok(is_root && i128::from(fstatfs(folder)?.f_type) == BTRFS_MAGIC)
     };
     of(folder.as_fd()).unwrap_or(false)
 }

@@ -276,7 +276,7 @@ impl Layers {
     ) -> Result<(), LayerError> {
         fs::create_dir(partial).map_err(LayerError::io(partial, "making the folder"))?;
         let changes = now.since(before);
-        let bytes = if kept_whole(tree, &partial.join("tree"))? {
+        let bytes = if !now.has_subvolumes() && kept_whole(tree, &partial.join("tree"))? {
             changes.iter().map(|change| change.bytes()).sum()
         } else {
             difference(tree, &changes, partial)?

@@ -14,7 +14,7 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, statat};
 
-use crate::host::root::entries;
+use crate::host::{clonable, root::entries};
 
 /// The coarsest step in which a kernel tells the time of a change (a jiffy at 100 Hz), doubled.
 const TICK: Duration = Duration::from_millis(20);
@@ -88,6 +88,15 @@ impl Walk {
         seen.sort_unstable_by(|a, b| order(&a.path, &b.path));
         thread::sleep(TICK.saturating_sub(begun.elapsed()));
         Ok(Self { seen })
+    }
+
+    /// Tells whether folders in the tree look like subvolumes of their own, which no snapshot of it would have.
+    pub fn has_subvolumes(&self) -> bool {
+        let below = self.seen.iter().filter(|seen| !seen.path.as_os_str().is_empty());
+        below.map(|seen| &seen.stat).any(|stat| {
+            stat.st_ino == clonable::SUBVOLUME_ROOT
+                && FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+        })
     }
 
     /// Lists the files that are new or other than at an earlier walk.

@@ -24,9 +24,6 @@ use crate::host::{
     root::{Links, Root},
 };
 
-/// The inode number of every subvolume's root.
-const SUBVOLUME_ROOT: u64 = 256;
-
 /// A tree that is being copied.
 #[derive(Debug)]
 pub struct Copying {
@@ -142,12 +139,7 @@ fn above(path: &Path) -> &Path {
 
 /// Tells whether a tree is a subvolume that has no other in it: those would be empty in a snapshot of it.
 fn is_one_subvolume(tree: &Path, walk: &Walk) -> bool {
-    let root = |seen: &Seen| {
-        seen.stat.st_ino == SUBVOLUME_ROOT
-            && FileType::from_raw_mode(seen.stat.st_mode) == FileType::Directory
-            && !seen.path.as_os_str().is_empty()
-    };
-    clonable::is_subvolume(tree) && !walk.seen().iter().any(root)
+    clonable::is_subvolume(tree) && !walk.has_subvolumes()
 }
 
 fn bytes(from: &Path, to: &Path) -> io::Result<Bytes> {
