@@ -1,7 +1,14 @@
 //! Parts that come from elsewhere than the distribution: found once, when they are locked, and from then on
 //! fetched by their digests.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use super::{PartError, download, files::make_link, git, npm, npm_tree, python};
 use crate::{
@@ -13,6 +20,9 @@ use crate::{
     spec::Layer,
     store::{Checksum, Entry, StoreError, Wanted},
 };
+
+/// How many parts are looked for at once.
+const JOBS: usize = 8;
 
 /// What parts are put in with.
 #[derive(Clone, Copy)]
@@ -61,7 +71,6 @@ fn find<'a>(lock: &'a Lock, kind: &str, name: &str) -> Option<&'a LockedPart> {
 /// # Errors
 /// Of the first part that cannot be had.
 pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> Result<Vec<LockedPart>> {
-    let layer = &order.spec.layer;
     let mut found: Vec<LockedPart> = Vec::new();
     let mut put = |part: LockedPart| match found.iter().find(|known| same(known, &part)) {
         Some(known) if *known == part => Ok(()),
@@ -75,24 +84,67 @@ pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> R
             Ok(())
         }
     };
-    for part in &layer.npm {
-        let subject = || format!("`{}`", part.package);
-        put(if part.platform.is_empty() {
-            npm_tree::lock(part, order, lock, doors).during("find", subject())?
-        } else {
-            npm::lock(part, order, doors.transport).during("find", subject())?
-        })?;
-    }
-    for part in &layer.python {
-        put(python::lock(part, order, lock, doors).during("find", format!("`{}`", part.package))?)?;
-    }
-    for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
-        put(download::lock(part, order, doors).during("find", format!("`{}`", part.name))?)?;
-    }
-    for part in &layer.git {
-        put(git::lock(part, doors).during("find", format!("`{}`", part.url))?)?;
+    for part in all(&finders(order, lock, doors)) {
+        put(part?)?;
     }
     Ok(found)
+}
+
+/// What finds out what one part is, exactly.
+type Finder<'a> = Box<dyn Fn() -> Result<LockedPart> + Send + Sync + 'a>;
+
+fn finders<'a>(order: &'a Order, lock: &'a Lock, doors: &'a Doors<'_>) -> Vec<Finder<'a>> {
+    let layer = &order.spec.layer;
+    let mut finders: Vec<Finder<'a>> = Vec::new();
+    for part in &layer.npm {
+        finders.push(Box::new(move || {
+            let subject = || format!("`{}`", part.package);
+            if part.platform.is_empty() {
+                npm_tree::lock(part, order, lock, doors).during("find", subject())
+            } else {
+                npm::lock(part, order, doors.transport).during("find", subject())
+            }
+        }));
+    }
+    for part in &layer.python {
+        finders.push(Box::new(move || {
+            python::lock(part, order, lock, doors).during("find", format!("`{}`", part.package))
+        }));
+    }
+    for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
+        finders.push(Box::new(move || {
+            download::lock(part, order, doors).during("find", format!("`{}`", part.name))
+        }));
+    }
+    for part in &layer.git {
+        finders.push(Box::new(move || git::lock(part, doors).during("find", format!("`{}`", part.url))));
+    }
+    finders
+}
+
+/// Asks for several at once, since most of it is waiting for answers, and gives what came of them in their order. Once
+/// one has failed no more are begun.
+fn all(finders: &[Finder<'_>]) -> Vec<Result<LockedPart>> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let found = Mutex::new(Vec::new());
+    let work = || {
+        while !failed.load(Ordering::Relaxed) {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(finder) = finders.get(at) else { return };
+            let part = finder();
+            failed.fetch_or(part.is_err(), Ordering::Relaxed);
+            found.lock().unwrap_or_else(PoisonError::into_inner).push((at, part));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..JOBS.min(finders.len()) {
+            scope.spawn(work);
+        }
+    });
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.sort_by_key(|(at, _)| *at);
+    // they are begun in order, so that all before the first that failed are there
+    found.into_iter().map(|(_, part)| part).collect()
 }
 
 fn same(one: &LockedPart, other: &LockedPart) -> bool {
