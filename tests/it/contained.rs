@@ -44,6 +44,7 @@ const VARIABLES: &[&str] = &[
     "LANGUAGE",
     "LC_ALL",
     "PAGER",
+    "SYSTEMD_TMPFILES_FORCE_SUBVOL",
     "PATH",
     "PWD",
     "SHLVL",
