@@ -228,7 +228,10 @@ fn prepared(doors: &Doors, folder: &HostFolder) -> Result<OwnedFd, AttachError> 
     locked(&tree).map_err(refused("lock the flags of the mount of", source))
 }
 
-fn set(tree: &OwnedFd, attributes: u64, users: Option<&File>) -> Result<(), Errno> {
+/// Sets attributes of a mount that stands nowhere yet; with `users`, a user namespace, its owners are shifted to it.
+///
+/// **Source**: mount_setattr(2).
+pub(super) fn set(tree: &OwnedFd, attributes: u64, users: Option<&File>) -> Result<(), Errno> {
     let wanted = libc::mount_attr {
         attr_set: attributes,
         attr_clr: 0,

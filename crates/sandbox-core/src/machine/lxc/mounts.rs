@@ -5,12 +5,10 @@
 //! root makes the mounts instead, while the container waits for the end of its `start-host` hook.
 //!
 //! **Source**: open_tree(2), mount_setattr(2), move_mount(2); `__lxc_idmapped_mounts_child` of liblxc 6.0.
-#![allow(unsafe_code, reason = "mount_setattr(2) has no safe form")]
 
 use std::{
     fs::File,
-    io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     thread,
 };
@@ -25,7 +23,7 @@ use rustix::{
 use super::error::LxcError;
 use crate::{
     host::root::{Links, Meta, Root},
-    machine::{Definition, direct::link, network},
+    machine::{Definition, attach, direct::link, network},
 };
 
 /// A folder or file of the host and where the guest has it.
@@ -108,28 +106,9 @@ fn copy(mount: &Mount, users: &File) -> Result<OwnedFd, LxcError> {
         | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     let tree = open_tree(CWD, source, flags).map_err(refused("copying the mount of it", source))?;
     let read_only = if mount.read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
-    let wanted = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_IDMAP | read_only,
-        attr_clr: 0,
-        propagation: libc::MS_PRIVATE,
-        userns_fd: u64::try_from(users.as_raw_fd()).unwrap_or_default(),
-    };
-    // SAFETY: every pointer is to a value that outlives the call, and the size is the structure's.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const wanted,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if done == 0 {
-        return Ok(tree);
-    }
-    let source = io::Error::last_os_error();
-    Err(LxcError::Io { path: mount.source.clone(), doing: "mapping its owners to the machine's", source })
+    let set = attach::set(&tree, libc::MOUNT_ATTR_IDMAP | read_only, Some(users));
+    set.map_err(refused("mapping its owners to the machine's", source))?;
+    Ok(tree)
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl Partial {
         let mut open = false;
         for (at, part) in numbers.split('.').enumerate() {
             let place = found.get_mut(at)?;
-            if matches!(part, "x" | "X" | "*") || (part.is_empty() && at == 0) {
+            if matches!(part, "x" | "X" | "*") || numbers.is_empty() {
                 open = true;
             } else {
                 let number: u64 =
@@ -92,9 +92,13 @@ impl Partial {
             known.then(|| word.parse().map_or_else(|_| Word::Text(word.to_owned()), Word::Number))
         };
         let pre = match pre {
-            Some(pre) if found[2].is_some() => pre.split('.').map(word).collect::<Option<_>>()?,
-            _ => Vec::new(),
+            // only what has three numbers has a pre-release
+            Some(_) if numbers.split('.').count() < 3 => return None,
+            Some(pre) => pre.split('.').map(word).collect::<Option<Vec<_>>>()?,
+            None => Vec::new(),
         };
+        // one of a version that is open says nothing
+        let pre = if found[2].is_some() { pre } else { Vec::new() };
         Some(Self { numbers: found, pre })
     }
 
@@ -276,7 +280,20 @@ mod tests {
                 }
             }
         }
-        for tag in ["latest", "next-11", "1.2.3.4", "file:../x", ">", "1.a", "^9007199254740992"] {
+        for tag in [
+            "latest",
+            "next-11",
+            "1.2.3.4",
+            "file:../x",
+            ">",
+            "1.a",
+            "^9007199254740992",
+            "x-be",
+            "1.2-rc",
+            "1.2.x-a|",
+            ".1",
+            "1.",
+        ] {
             assert_eq!(Range::parse(tag), None, "{tag}");
         }
     }
