@@ -107,10 +107,7 @@ const TESTS: &[Test<Lab>] = &[
     ),
     ("snapshot::a_killed_rename_leaves_one_machine", snapshot::a_killed_rename_leaves_one_machine),
     ("snapshot::a_schedule_has_a_timer", snapshot::a_schedule_has_a_timer),
-    (
-        "snapshot::after_a_reboot_of_the_host_machines_are_stopped",
-        snapshot::after_a_reboot_of_the_host_machines_are_stopped,
-    ),
+    ("life::machines_come_back_with_their_host", life::machines_come_back_with_their_host),
     ("life::remove_leaves_nothing", life::remove_leaves_nothing),
 ];
 

@@ -192,19 +192,3 @@ pub fn a_schedule_has_a_timer(lab: &Lab) {
     host.sandbox(&["snapshot", "remove", agents, &name]).ok();
     host.traces().are(&before);
 }
-
-/// A host that was shut down and started again: what ran is stopped, is said to be, and starts.
-pub fn after_a_reboot_of_the_host_machines_are_stopped(lab: &Lab) {
-    let host = lab.host();
-    let agents = host.agents();
-    lab.sandbox(&["restart", &own("testhost")]).ok();
-    let state = || {
-        let status = host.sandbox(&["status", agents, "--json"]);
-        let status: Value = serde_json::from_str(status.ok()).expect("JSON");
-        status["state"].as_str().expect("a state").to_owned()
-    };
-    assert_eq!(state(), "stopped");
-    assert_eq!(host.sandbox(&["repair"]).ok(), "nothing is half-made");
-    host.sandbox(&["start", agents]).ok();
-    assert_eq!(state(), "running");
-}

@@ -373,6 +373,18 @@ pub fn polkit_is_asked(lab: &Lab) {
     assert!(refused.err.contains("does not let this user"), "{refused:?}");
     as_op(&["exec", agents, "--", "true"]).ends_with(125);
     assert_ne!(leader(&host, agents), 0);
+    // on a terminal somebody is there to be asked, and may know an administrator's password
+    host.sh("echo op:let-me | chpasswd && usermod -aG sudo op").ok();
+    let asked = ["runuser", "-u", "op", "--", "/usr/local/bin/sandbox", "kill", agents, "--signal", "CONT"];
+    for (password, code) in [("wrong", 6), ("let-me", 0)] {
+        let mut terminal = Terminal::open(&host.argv(&["-t"], &asked), 80, 24);
+        terminal.expect("Password:", SOON);
+        terminal.send(&format!("{password}\n"));
+        let (ended, terminal) = terminal.end(SOON);
+        assert_eq!(ended, code, "shown:\n{}", terminal.shown());
+        assert!(terminal.is_cooked(), "restored");
+    }
+    host.sh("! pgrep pkttyagent").ok();
     let rule = "polkit.addRule(function(action, subject) { if (subject.user == 'op' && \
                 (action.id == 'org.freedesktop.systemd1.manage-units' || action.id == 'org.freedesktop.machine1.manage-machines')) \
                 return polkit.Result.YES; });";

@@ -10,7 +10,7 @@ use std::{
 use super::{Definition, Limits};
 use crate::{
     error::{Cause, Class, Hint},
-    host::clonable,
+    host::quota,
 };
 
 /// The folder of the unified hierarchy.
@@ -31,7 +31,10 @@ pub enum LimitError {
         controller: &'static str,
     },
     /// The tree's file system cannot limit one folder.
-    #[error("the disk of {tree} cannot be limited: that takes a subvolume of btrfs", tree = tree.display())]
+    #[error(
+        "the file system of {tree} cannot limit one folder: that takes btrfs, or ext4 or xfs with project quotas",
+        tree = tree.display()
+    )]
     FileSystem {
         /// The tree.
         tree: PathBuf,
@@ -57,7 +60,12 @@ impl Cause for LimitError {
                 Hint::Note("boot the host with cgroup v2 alone: systemd.unified_cgroup_hierarchy=1".into()),
                 Hint::Note("--unenforced writes it down all the same, for a host that can".into()),
             ],
-            _ => Vec::new(),
+            Self::FileSystem { .. } => vec![Hint::Note(
+                "project quotas are those of a file system that is mounted with `prjquota` (ext4: made with \
+                 `-O quota,project`)"
+                    .into(),
+            )],
+            Self::Refused { .. } => Vec::new(),
         }
     }
 }
@@ -80,7 +88,7 @@ pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Resu
             return Err(LimitError::Controller { what, controller });
         }
     }
-    if wanted.disk.is_some() && wanted.disk != before.disk && !clonable::is_subvolume(&definition.tree) {
+    if wanted.disk.is_some() && wanted.disk != before.disk && quota::means(&definition.tree).is_none() {
         return Err(LimitError::FileSystem { tree: definition.tree.clone() });
     }
     Ok(())
@@ -92,11 +100,7 @@ pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Resu
 /// Where the file system cannot.
 pub fn disk(definition: &Definition) -> Result<(), LimitError> {
     let tree = &definition.tree;
-    let limit = definition.chosen.limits.disk;
-    if limit.is_none() && !clonable::is_subvolume(tree) {
-        return Ok(());
-    }
-    clonable::limit_subvolume(tree, limit)
+    quota::limit(tree, definition.chosen.limits.disk)
         .map_err(|source| LimitError::Refused { path: tree.clone(), source })
 }
 

@@ -5,6 +5,7 @@ mod label;
 mod passwd;
 mod port;
 mod state;
+mod systemd;
 mod variables;
 
 pub use enter::{EnterError, Entry, Payload, Standard, Started, Terminal};

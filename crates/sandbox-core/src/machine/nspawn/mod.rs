@@ -151,7 +151,7 @@ impl Backend for Nspawn {
             match definition.chosen.autostart {
                 Some(autostart) => {
                     files::ensure(&path, &unit::order(definition, autostart, earlier, &self.state))?;
-                    host.enable(&unit::name(name)).await?;
+                    host.enable(&[&unit::name(name), machined::TARGET]).await?;
                 }
                 None => {
                     host.disable(&unit::name(name)).await?;
@@ -184,11 +184,11 @@ impl Backend for Nspawn {
     fn leaders(&self, names: &[MachineName]) -> Result<BTreeMap<MachineName, Leader>> {
         let found = async {
             let host = Host::connect().await?;
+            let wanted = |name: &str| names.iter().any(|known| known.as_str() == name);
             let mut all = BTreeMap::new();
-            for (name, ..) in host.machines().await? {
+            for (name, machine) in host.registered_of(wanted).await? {
                 let Some(name) = names.iter().find(|known| known.as_str() == name) else { continue };
-                let machine = host.machine(name.as_str()).await?;
-                if let Some(leader) = machine.and_then(|found| of_ours(name, &found)) {
+                if let Some(leader) = of_ours(name, &machine) {
                     all.insert(name.clone(), leader);
                 }
             }
@@ -340,6 +340,27 @@ async fn foreign() -> Result<Vec<Foreign>, Error> {
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Has the host's systemd start a unit of ours with it.
+pub(in crate::machine) fn host_unit(name: &str, path: &Path, text: &str) -> Result<(), Error> {
+    block_on(async {
+        let host = Host::connect().await?;
+        let changed = files::ensure(path, text)?;
+        host.enable(&[name]).await?;
+        if changed { host.reload().await } else { Ok(()) }
+    })
+}
+
+/// Takes a unit of ours away again; what runs below it goes on.
+pub(in crate::machine) fn no_host_unit(name: &str, path: &Path) -> Result<(), Error> {
+    block_on(async {
+        let host = Host::connect().await?;
+        host.disable(name).await?;
+        files::remove(path)?;
+        files::remove(&files::writing(path))?;
+        host.reload().await
+    })
 }
 
 /// Waits if the host itself is on its way up: a start by hand is at once.

@@ -7,6 +7,7 @@
 use std::{fmt::Write, path::Path};
 
 use crate::{
+    digest::Sha256,
     machine::{Autostart, Chosen, Definition, Restart, network},
     name::MachineName,
 };
@@ -93,6 +94,16 @@ pub fn order(definition: &Definition, autostart: Autostart, earlier: &[MachineNa
 /// Device nodes may be made (images of containers carry some), and /sys and /proc/sys are writable.
 const PRIVILEGED: &str = "DeviceAllow=char-* m\nDeviceAllow=block-* m\n\
     Environment=SYSTEMD_NSPAWN_API_VFS_WRITABLE=network\n";
+
+/// Names a unit that a state directory has one of: the usual one's has the plain name.
+pub(in crate::machine) fn sole(what: &str, state: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    if state == Path::new("/var/lib/sandbox") {
+        return what.to_owned();
+    }
+    let digest = Sha256::of(state.as_os_str().as_bytes()).to_string();
+    format!("{what}-{}", &digest[..8])
+}
 
 /// Quotes one word of a unit's setting: `%` begins a specifier there, `$` a variable.
 ///
