@@ -10,7 +10,7 @@ use std::{
 use super::{Definition, Limits};
 use crate::{
     error::{Cause, Class, Hint},
-    host::quota,
+    host::quota::{self, Means},
 };
 
 /// The folder of the unified hierarchy.
@@ -36,6 +36,12 @@ pub enum LimitError {
         tree = tree.display()
     )]
     FileSystem {
+        /// The tree.
+        tree: PathBuf,
+    },
+    /// Its root is the host's, which project quotas do not count for.
+    #[error("a privileged machine passes over the limits that the file system of {tree} has", tree = tree.display())]
+    Privileged {
         /// The tree.
         tree: PathBuf,
     },
@@ -65,7 +71,7 @@ impl Cause for LimitError {
                  `-O quota,project`)"
                     .into(),
             )],
-            Self::Refused { .. } => Vec::new(),
+            Self::Privileged { .. } | Self::Refused { .. } => Vec::new(),
         }
     }
 }
@@ -88,8 +94,13 @@ pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Resu
             return Err(LimitError::Controller { what, controller });
         }
     }
-    if wanted.disk.is_some() && wanted.disk != before.disk && quota::means(&definition.tree).is_none() {
-        return Err(LimitError::FileSystem { tree: definition.tree.clone() });
+    if wanted.disk.is_some() && wanted.disk != before.disk {
+        let tree = definition.tree.clone();
+        match quota::means(&tree) {
+            None => return Err(LimitError::FileSystem { tree }),
+            Some(Means::Project) if definition.privileged => return Err(LimitError::Privileged { tree }),
+            Some(_) => {}
+        }
     }
     Ok(())
 }

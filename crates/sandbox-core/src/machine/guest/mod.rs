@@ -2,6 +2,7 @@
 
 mod enter;
 mod label;
+mod link;
 mod passwd;
 mod port;
 mod state;
@@ -10,6 +11,7 @@ mod variables;
 
 pub use enter::{EnterError, Entry, Payload, Standard, Started, Terminal};
 pub(in crate::machine) use enter::{receive_any as receive_file, send as send_file};
+pub use link::raise;
 pub use passwd::{Account, account};
 pub use port::is_open;
 pub use state::{GuestState, addresses, state, wait_ready};

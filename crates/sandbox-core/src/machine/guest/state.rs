@@ -15,7 +15,7 @@ use super::{
     systemd::Systemd,
 };
 use crate::{
-    machine::{Leader, guest::Account},
+    machine::{Leader, guest::Account, network},
     report::{Event, Phase, Reporter},
 };
 
@@ -207,7 +207,7 @@ pub fn addresses(leader: &Leader) -> Result<Vec<IpAddr>, EnterError> {
     let mut addresses: Vec<IpAddr> = listed
         .into_iter()
         // Docker's own bridges in the guest lead nowhere from outside
-        .filter(|interface| interface.interface_name == "host0")
+        .filter(|interface| interface.interface_name == network::GUEST_LINK)
         .filter_map(|interface| {
             let address = interface.address?;
             let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));

@@ -1,7 +1,7 @@
 //! A guest's systemd, asked over its own private socket. No program runs in the guest for that, and it needs no D-Bus.
 //!
-//! systemd answers there whom the kernel names as the guest's root, so that a child joins the guest's user and mount
-//! namespaces, connects, and hands the connection back. What answers may be hostile: each answer has a size and a
+//! systemd answers there whom the kernel names as one of the guest's processes and its root, so that a child joins the
+//! guest's user, process and mount namespaces, connects, and hands the connection back. What answers may be hostile: each answer has a size and a
 //! deadline, and nothing of it is believed but of the guest itself.
 //!
 //! **Source**: the D-Bus specification, "Message Protocol" and "Authentication Protocol"; org.freedesktop.systemd1(5);
@@ -11,7 +11,10 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::net::UnixStream,
+    },
     time::{Duration, Instant},
 };
 
@@ -48,7 +51,9 @@ impl Systemd {
     /// `NotFound` and `ConnectionRefused` where it does not listen yet, `TimedOut` where the guest holds whoever comes.
     pub fn connect(leader: &Leader, patience: Duration) -> io::Result<Self> {
         let entry = Entry::open(leader).map_err(io::Error::other)?;
-        let (near, far) = super::enter::socketpair()?;
+        // a stream: it ends with the child, whatever the child does
+        let (near, far) = UnixStream::pair()?;
+        let near = OwnedFd::from(near);
         let until = Instant::now() + patience;
         // SAFETY: the child makes only system calls on memory that was prepared, and never returns.
         let child = match unsafe { libc::fork() } {
@@ -220,12 +225,22 @@ unsafe fn connect_in(entry: &Entry, socket: libc::c_int) -> ! {
     // must be. The address is as long as is said.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        let flags = entry.flags() & (libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+        let flags = entry.flags() & (libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID);
         own(flags != 0 && libc::setns(entry.pidfd().as_raw_fd(), flags) != 0);
         own(libc::fchdir(entry.root().as_raw_fd()) != 0 || libc::chroot(c".".as_ptr()) != 0);
         if flags & libc::CLONE_NEWUSER != 0 {
             own(libc::setresgid(0, 0, 0) != 0 || libc::setresuid(0, 0, 0) != 0);
         }
+        // whoever has no number in the guest is nobody to its systemd
+        let inner = libc::fork();
+        own(inner < 0);
+        if inner > 0 {
+            libc::close(socket);
+            let mut status = 0;
+            libc::waitpid(inner, &raw mut status, 0);
+            libc::_exit(libc::WEXITSTATUS(status))
+        }
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         let stream =
             libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0);
         own(stream < 0);

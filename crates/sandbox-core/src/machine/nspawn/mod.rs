@@ -24,7 +24,7 @@ pub(in crate::machine) use self::{
     settings::system_calls,
     uplink::{leave_alone, manage_again},
 };
-use super::{Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, network};
+use super::{Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, guest, nesting, network};
 use crate::{
     Result,
     error::Context,
@@ -89,6 +89,27 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
         block_on(async { uplink::serve(&Host::connect().await?, &uplink::resolvers()?).await })
     };
     prepared().during("prepare the network of machine", definition.name.to_string())
+}
+
+/// Gives a machine that has begun what it lacks: mounts for containers in it, and its link a carrier.
+///
+/// networkd on the host answers DHCP only once the link has a carrier, which it has when both ends are up. Where the
+/// guest's own networkd raised its end, its first question would come before there is somebody to answer, and the next
+/// one seconds later.
+///
+/// # Errors
+/// Where the mounts cannot be made: containers in the guest would fail with messages that help nobody.
+pub fn started(definition: &Definition, state: &Path) -> Result<()> {
+    let name = &definition.name;
+    let Some(leader) = Nspawn::new(state).leader(name)? else { return Ok(()) };
+    if network::has_link(definition.network) {
+        // without it an address comes later
+        let _ = guest::raise(&leader, network::GUEST_LINK);
+    }
+    if unit::nests(definition) {
+        nesting::cure(leader.pid).during("prepare", format!("machine `{name}`"))?;
+    }
+    Ok(())
 }
 
 impl Backend for Nspawn {
