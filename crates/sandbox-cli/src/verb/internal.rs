@@ -10,7 +10,7 @@ use std::{
 use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
-    machine::{Kind, direct, frozen, lxc, nesting, nspawn, record::Records},
+    machine::{Kind, direct, frozen, lxc, nspawn, record::Records},
 };
 
 use super::{
@@ -65,16 +65,12 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             lxc::started(&definition, &settings.state, leader)?;
             Ok(Exit::OK)
         }
-        Internal::Nesting { name: text } => {
+        Internal::Started { name: text } => {
             let name = name(&text)?;
-            let subject = format!("machine `{name}`");
-            let host = Host::new(settings);
-            let machines = host.as_they_are();
-            let definition = machines.records.definition(&name).during("prepare", subject.clone())?;
-            let backend = machines.backend(definition.backend).during("prepare", subject.clone())?;
-            if let Some(leader) = backend.leader(&name)? {
-                nesting::cure(leader.pid).during("prepare", subject)?;
-            }
+            let definition = Records::new(&settings.state)
+                .definition(&name)
+                .during("prepare", format!("machine `{name}`"))?;
+            nspawn::started(&definition, &settings.state)?;
             Ok(Exit::OK)
         }
     }
