@@ -49,6 +49,9 @@ use crate::{
 /// Where LXC's containers are.
 pub const CONTAINERS: &str = "/var/lib/lxc";
 
+/// A container's configuration in its folder.
+const CONFIG: &str = "config";
+
 const STOPPED: &str = "STOPPED";
 
 /// How often a container is asked whether it is there yet, or gone.
@@ -95,8 +98,10 @@ impl Lxc {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // a container that LXC is making has a folder first
-                let taken = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+                // a container that LXC is making has a folder first; ours, whose writer was killed, a file at most
+                let partial = run::partial(folder, CONFIG);
+                let taken = fs::read_dir(folder)
+                    .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|it| it.path() != partial)));
                 return if taken { Err(LxcError::Foreign { path: folder.to_owned() }) } else { Ok(()) };
             }
             Err(error) => return Err(io("reading the file", path)(error)),
@@ -112,8 +117,14 @@ impl Lxc {
         let folder = self.folder(&definition.name);
         let lock = idmap::lock()?;
         let base = idmap::of(&definition.name, &folder)?;
-        let apparmor = tool::apparmor();
-        let facts = config::Facts { definition, state: &self.state, base, apparmor, devices: &devices };
+        let facts = config::Facts {
+            definition,
+            state: &self.state,
+            base,
+            apparmor: tool::apparmor(),
+            devices: &devices,
+            controllers: &limits::controllers(),
+        };
         let path = config_of(&definition.name);
         ensure(&path, &config::config(&facts))?;
         drop(lock);
@@ -217,16 +228,20 @@ impl Lxc {
     fn remove(&self, definition: &Definition) -> Result<(), LxcError> {
         let name = &definition.name;
         let path = config_of(name);
+        let folder = path.parent().unwrap_or(&path);
         let ours = fs::read_to_string(&path).is_ok_and(|text| is_of(&text, &self.tree(name)));
         if ours {
             self.end(name, Duration::ZERO, &crate::report::Silent)?;
-            let folder = path.parent().unwrap_or(&path);
             // what liblxc wrote itself
             let _ = fs::remove_dir_all(folder.join("apparmor"));
+            let _ = fs::remove_file(format!("/run/lxc/lock{CONTAINERS}/.{name}"));
             fs::remove_file(&path).map_err(io("removing the file", &path))?;
+        }
+        if !path.exists() {
+            // also what a killed writer or remover left
+            let _ = fs::remove_file(run::partial(folder, CONFIG));
             // snapshots that were made by hand stay, and their folder with them
             let _ = fs::remove_dir(folder);
-            let _ = fs::remove_file(format!("/run/lxc/lock{CONTAINERS}/.{name}"));
         }
         hooks::sweep(name, &self.folder(name))
     }
@@ -250,7 +265,7 @@ fn tail(log: &Path, said: &Path) -> String {
 
 /// Names the configuration of a container.
 fn config_of(name: &MachineName) -> PathBuf {
-    Path::new(CONTAINERS).join(name).join("config")
+    Path::new(CONTAINERS).join(name).join(CONFIG)
 }
 
 /// Tells whether a configuration is that of a tree.
@@ -266,7 +281,7 @@ fn ensure(path: &Path, text: &str) -> Result<(), LxcError> {
     }
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(io("making the folder", folder))?;
-    run::write(folder, "config", text.as_bytes()).map_err(LxcError::Link)?;
+    run::write(folder, CONFIG, text.as_bytes()).map_err(LxcError::Link)?;
     let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(io("syncing the folder", folder))
 }
