@@ -13,6 +13,10 @@ pub enum Internal {
     WallUp { name: String },
     /// Give a container of LXC's its addresses, and write down its first process.
     LxcStarted { name: String, leader: i32 },
+    /// See what is to become of a container of LXC's that has ended: `stop` or `reboot`.
+    LxcEnded { name: String, target: String },
+    /// Start a container of LXC's anew whose guest rebooted.
+    LxcAgain { name: String },
     /// Give a machine what nested containers need.
     Nesting { name: String },
     /// Let a machine go on that stands still, once this process's input ends.

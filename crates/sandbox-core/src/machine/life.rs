@@ -361,6 +361,20 @@ impl Machines<'_> {
         self.boot(backend, &record.definition, deadline)
     }
 
+    /// Starts a machine whose guest rebooted, where its backend does not, and waits for its first process alone.
+    ///
+    /// # Errors
+    /// Where somebody else has it: whoever stops it, or starts it, meant that.
+    pub fn start_again(&self, name: &MachineName, deadline: Duration, holder: &str) -> Result<()> {
+        let subject = || format!("machine `{name}`");
+        let (_claim, record) = self.records.claim(name, holder).during("start", subject())?;
+        let backend = self.backend(record.definition.backend).during("start", subject())?;
+        if backend.leader(name)?.is_some() {
+            return Err(LifeError::Running).during("start", subject());
+        }
+        backend.start(&record.definition, deadline, self.reporter)
+    }
+
     /// Shuts a machine down; one that does not run is left as it is.
     ///
     /// # Errors

@@ -132,6 +132,7 @@ fn hooks(lines: &mut Lines, facts: &Facts<'_>) {
     let call = format!("{env}{program} --state-dir {state} internal");
     lines.add("hook.pre-start", format_args!("{call} wall-up {name}"));
     lines.add("hook.start-host", format_args!("{call} lxc-started {name} $LXC_PID"));
+    lines.add("hook.post-stop", format_args!("{call} lxc-ended {name} $LXC_TARGET"));
 }
 
 fn devices(lines: &mut Lines, devices: &[Device]) {

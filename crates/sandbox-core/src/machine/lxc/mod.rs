@@ -30,7 +30,7 @@ use std::{
 
 pub use error::LxcError;
 use error::io;
-pub use hooks::{prepare, started};
+pub use hooks::{leave_profile, prepare, started};
 pub use refusal::Device;
 pub use tool::{Version, apparmor, version};
 
@@ -135,7 +135,13 @@ impl Lxc {
         let name = &definition.name;
         // also what the host's AppArmor is may have changed
         self.write(definition)?;
-        let state = tool::state(name)?;
+        let begun = Instant::now();
+        let mut state = tool::state(name)?;
+        // the monitor of one that has just ended has its name for a moment longer
+        while (state != STOPPED || tool::is_running(name.as_str())) && begun.elapsed() < REPEAT {
+            thread::sleep(PAUSE);
+            state = tool::state(name)?;
+        }
         if state != STOPPED {
             return Err(LxcError::Running { state });
         }
