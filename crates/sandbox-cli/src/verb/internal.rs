@@ -68,13 +68,14 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
         Internal::LxcEnded { name: text, target } => {
             let name = name(&text)?;
             // liblxc reboots by itself where this succeeds
-            let ours = target == "reboot" && begin(&["internal", "lxc-again", name.as_str()], settings);
+            let ours = lxc::rebooted(&settings.state, &name, &target) && begin(&["internal", "lxc-again", name.as_str()], settings);
             Ok(if ours { Exit::UNAVAILABLE } else { Exit::OK })
         }
         Internal::LxcAgain { name: text } => {
             lxc::leave_profile().during("start", format!("machine `{text}`"))?;
-            let host = Host::new(settings);
-            host.as_they_are().start_again(&name(&text)?, BOOT, &holder("reboot"))?;
+            let name = name(&text)?;
+            let wanted = || lxc::is_wanted(&settings.state, &name);
+            Host::new(settings).as_they_are().start_again(&name, BOOT, &holder("reboot"), wanted)?;
             Ok(Exit::OK)
         }
         Internal::Nesting { name: text } => {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{
     error::{LxcError, io},
-    mounts,
+    mounts, reboot,
 };
 use crate::{
     Result,
@@ -122,7 +122,7 @@ fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcE
 
 /// Removes what the hooks wrote.
 pub(super) fn sweep(name: &MachineName, folder: &Path) -> Result<(), LxcError> {
-    for file in ["run.json", "host0.network"] {
+    for file in ["run.json", "host0.network"].into_iter().chain(reboot::FILES) {
         let path = folder.join(file);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

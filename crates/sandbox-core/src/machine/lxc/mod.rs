@@ -7,6 +7,7 @@
 //!   idmap.json                the first of the host's ids that are the guest's
 //!   link.json                 the addresses of the link, the same at every start
 //!   host0.network             what the guest's networkd is told, mounted into its /etc
+//!   stopping, again           who stops it; that its guest rebooted
 //!   run.json                  what runs: this boot of the host, the guest's first process
 //!   lxc.log, start.log        what liblxc and lxc-start say
 //!   console.log               what the guest's console says
@@ -18,6 +19,7 @@ mod foreign;
 mod hooks;
 pub mod idmap;
 mod mounts;
+mod reboot;
 mod refusal;
 mod tool;
 
@@ -31,6 +33,7 @@ use std::{
 pub use error::LxcError;
 use error::io;
 pub use hooks::{leave_profile, prepare, started};
+pub use reboot::{is_wanted, rebooted};
 pub use refusal::Device;
 pub use tool::{Version, apparmor, version};
 
@@ -184,6 +187,8 @@ impl Lxc {
 
     fn end(&self, name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -> Result<(), LxcError> {
         let until = Instant::now() + deadline;
+        let folder = self.folder(name);
+        let _stopping = reboot::Stopping::note(&folder)?;
         let mut state = tool::state(name)?;
         while state != STOPPED && Instant::now() < until {
             let left = until.saturating_duration_since(Instant::now()).min(REPEAT);
@@ -204,6 +209,11 @@ impl Lxc {
         }
         if state != STOPPED {
             return Err(LxcError::Stuck { state });
+        }
+        // one that was rebooting is not started again by who asks before its monitor is gone
+        let begun = Instant::now();
+        while tool::is_running(name.as_str()) && begun.elapsed() < REPEAT {
+            thread::sleep(PAUSE);
         }
         self.end_remains(name);
         Ok(())
