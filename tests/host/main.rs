@@ -99,6 +99,7 @@ const TESTS: &[Test<Lab>] = &[
     ("lxc::docker_works_in_it", lxc::docker_works_in_it),
     ("lxc::its_walls_stand", lxc::its_walls_stand),
     ("lxc::machines_move_back", lxc::machines_move_back),
+    ("moving::a_killed_move_leaves_one_machine", moving::a_killed_move_leaves_one_machine),
     ("life::stop_start_and_restart", life::stop_start_and_restart),
     ("life::of_two_creates_one_wins", life::of_two_creates_one_wins),
     ("life::killed_create_leaves_nothing", life::killed_create_leaves_nothing),

@@ -365,6 +365,39 @@ impl Machines<'_> {
         self.boot(backend, &record.definition, deadline)
     }
 
+    /// Starts a machine whose guest rebooted, where its backend does not, and waits for its first process alone.
+    ///
+    /// Whoever has it is waited for; after that it must be `wanted` still.
+    ///
+    /// # Errors
+    /// Where somebody has started it, or it does not start.
+    pub fn start_again(
+        &self,
+        name: &MachineName,
+        deadline: Duration,
+        holder: &str,
+        wanted: impl FnOnce() -> bool,
+    ) -> Result<()> {
+        let subject = || format!("machine `{name}`");
+        let begun = Instant::now();
+        let (_claim, record) = loop {
+            match self.records.claim(name, holder) {
+                Err(record::Error::Busy { .. }) if begun.elapsed() < deadline => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                claimed => break claimed.during("start", subject())?,
+            }
+        };
+        if !wanted() {
+            return Ok(());
+        }
+        let backend = self.backend(record.definition.backend).during("start", subject())?;
+        if backend.leader(name)?.is_some() {
+            return Err(LifeError::Running).during("start", subject());
+        }
+        backend.start(&record.definition, deadline, self.reporter)
+    }
+
     /// Shuts a machine down; one that does not run is left as it is.
     ///
     /// # Errors

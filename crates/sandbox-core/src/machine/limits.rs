@@ -82,8 +82,8 @@ impl Cause for LimitError {
 /// [`LimitError`] names the first that it cannot; `unenforced` lets those of controllers pass.
 pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Result<(), LimitError> {
     let wanted = definition.chosen.limits;
-    let controllers = fs::read_to_string(Path::new(TOP).join("cgroup.controllers")).unwrap_or_default();
-    let lacks = |name: &str| !controllers.split_whitespace().any(|known| known == name);
+    let controllers = controllers();
+    let lacks = |name: &str| !controllers.iter().any(|known| known == name);
     let asked = [
         (wanted.cpus.is_some() && wanted.cpus != before.cpus, "processors", "cpu"),
         (wanted.memory.is_some() && wanted.memory != before.memory, "memory", "memory"),
@@ -103,6 +103,13 @@ pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Resu
         }
     }
     Ok(())
+}
+
+/// Lists the controllers of this host's unified hierarchy.
+#[must_use]
+pub fn controllers() -> Vec<String> {
+    let text = fs::read_to_string(Path::new(TOP).join("cgroup.controllers")).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Limits a tree's bytes.
