@@ -38,6 +38,7 @@ const TESTS: &[Test<Lab>] = &[
     ("direct::a_new_process_finds_the_machine", direct::a_new_process_finds_the_machine),
     ("direct::the_supervisor_inherits_nothing", direct::the_supervisor_inherits_nothing),
     ("direct::shell_on_a_terminal", direct::shell_on_a_terminal),
+    ("direct::the_console_is_the_supervisors", direct::the_console_is_the_supervisors),
     (
         "direct::network_reaches_the_mirror_and_not_this_machine",
         direct::network_reaches_the_mirror_and_not_this_machine,
