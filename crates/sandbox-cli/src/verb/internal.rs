@@ -10,7 +10,7 @@ use std::{
 use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
-    machine::{Kind, direct, frozen, lxc, nesting, nspawn, record::Records},
+    machine::{Kind, direct, frozen, lxc, nspawn, record::Records},
 };
 
 use super::{
@@ -68,7 +68,8 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
         Internal::LxcEnded { name: text, target } => {
             let name = name(&text)?;
             // liblxc reboots by itself where this succeeds
-            let ours = lxc::rebooted(&settings.state, &name, &target) && begin(&["internal", "lxc-again", name.as_str()], settings);
+            let ours = lxc::rebooted(&settings.state, &name, &target)
+                && begin(&["internal", "lxc-again", name.as_str()], settings);
             Ok(if ours { Exit::UNAVAILABLE } else { Exit::OK })
         }
         Internal::LxcAgain { name: text } => {
@@ -78,16 +79,12 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             Host::new(settings).as_they_are().start_again(&name, BOOT, &holder("reboot"), wanted)?;
             Ok(Exit::OK)
         }
-        Internal::Nesting { name: text } => {
+        Internal::Started { name: text } => {
             let name = name(&text)?;
-            let subject = format!("machine `{name}`");
-            let host = Host::new(settings);
-            let machines = host.as_they_are();
-            let definition = machines.records.definition(&name).during("prepare", subject.clone())?;
-            let backend = machines.backend(definition.backend).during("prepare", subject.clone())?;
-            if let Some(leader) = backend.leader(&name)? {
-                nesting::cure(leader.pid).during("prepare", subject)?;
-            }
+            let definition = Records::new(&settings.state)
+                .definition(&name)
+                .during("prepare", format!("machine `{name}`"))?;
+            nspawn::started(&definition, &settings.state)?;
             Ok(Exit::OK)
         }
     }

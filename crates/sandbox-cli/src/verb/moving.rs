@@ -8,6 +8,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     settings::Settings,
+    ui,
 };
 
 /// Gives a machine another backend.
@@ -37,5 +38,6 @@ pub fn run(args: &Move, settings: &Settings) -> Result<Exit, Failure> {
         }
     }
     moved?;
+    ui::done(settings, &serde_json::json!({"name": name.as_str(), "backend": kind}));
     Ok(Exit::OK)
 }

@@ -12,7 +12,7 @@ use super::{
     Backend, Declared, Definition, Kind, Leader, ServedPort, State, frozen,
     guest::{self, GuestState},
     journal::{Intent, Partial},
-    network,
+    limits, network,
     record::{self, Claim, Record, Records},
     settle::Unsettled,
     volume,
@@ -304,6 +304,10 @@ impl Machines<'_> {
     fn boot(&self, backend: &dyn Backend, definition: &Definition, deadline: Duration) -> Result<GuestState> {
         let begun = Instant::now();
         self.reporter.report(Event::Started { phase: Phase::Boot, unit: Unit::Steps, total: 0 });
+        if definition.chosen.limits.disk.is_some() {
+            // a tree that came by a copy, a move or a restore has none yet
+            limits::disk(definition).during("start", format!("machine `{}`", definition.name))?;
+        }
         backend.start(definition, deadline, self.reporter)?;
         let name = &definition.name;
         let left = deadline.saturating_sub(begun.elapsed());

@@ -258,8 +258,14 @@ mod tests {
         let mut definition = definition();
         definition.chosen.limits.memory = Some(4096);
         let (state, devices) = (Path::new("/s"), Vec::new());
-        let facts =
-            Facts { definition: &definition, state, base: 1, apparmor: None, devices: &devices, controllers: &[] };
+        let facts = Facts {
+            definition: &definition,
+            state,
+            base: 1,
+            apparmor: None,
+            devices: &devices,
+            controllers: &[],
+        };
         let text = config(&facts);
         assert!(text.contains("# not enforced on this host: memory.max = 4096\n"), "{text}");
         assert!(!text.contains("lxc.cgroup2"), "{text}");

@@ -45,7 +45,8 @@ impl Drop for Stopping<'_> {
 /// Tells whether somebody stops a machine now; one who died while he did does not.
 fn is_stopping(folder: &Path) -> bool {
     let text = fs::read_to_string(folder.join(STOPPING)).unwrap_or_default();
-    let stopper = text.split_once(' ').and_then(|(pid, began)| Some((pid.parse().ok()?, began.parse().ok()?)));
+    let stopper =
+        text.split_once(' ').and_then(|(pid, began)| Some((pid.parse().ok()?, began.parse().ok()?)));
     stopper.is_some_and(|(pid, began)| run::began(pid) == Some(began))
 }
 
