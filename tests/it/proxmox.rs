@@ -20,7 +20,7 @@ fn machine(place: &Place, more: &serde_json::Value) {
 
 #[track_caller]
 fn export(place: &Place, more: &[&str]) -> Output {
-    place.run(&[&["export", "a", "--to", "proxmox", "--node", &place.word("pve")], more].concat())
+    place.run(&[&["export", "a", "--to", "proxmox", "--stand-in", &place.word("pve")], more].concat())
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod layer;
 mod lock;
 mod machine;
 mod moving;
+mod node;
 mod profile;
 mod session;
 
@@ -27,6 +28,7 @@ pub use self::{
         Wait, Whom, YesNo,
     },
     moving::{Compression, Devices, Export, Format, Import, To},
+    node::{LeaveOut, Node},
     profile::{Costs, New, ProfileVerb, Show},
     session::{Console, Exec, Shell},
 };

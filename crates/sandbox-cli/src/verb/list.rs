@@ -128,5 +128,6 @@ pub const fn word(state: State) -> &'static str {
         State::Degraded => "degraded",
         State::Stopping => "stopping",
         State::Frozen => "frozen",
+        State::Unreachable => "unreachable",
     }
 }

@@ -132,6 +132,7 @@ mod tests {
             privileged: false,
             program: "/p".into(),
             chosen: crate::machine::Chosen::default(),
+            place: None,
         }
     }
 
