@@ -10,8 +10,9 @@ use crate::{
     export::comment,
     kit::{
         cluster::{Cluster, SECRET, write_token},
+        compress::Compression,
         process::{self, Output, until},
-        tar::Entry,
+        tar::{Entry, tar},
     },
 };
 
@@ -240,4 +241,186 @@ fn an_interrupted_or_killed_export_leaves_nothing() {
     }
     cluster.state().takes.clear();
     export(&place, &cluster, &[]).ok();
+}
+
+/// Imports a machine that is a container of the cluster.
+#[track_caller]
+fn resident(place: &Place, reach: &[String], more: &[&str]) -> Output {
+    let file = place.word("in.tar.zst");
+    fs::write(&file, Compression::Zst.pack(&tar(&entries(&json!({}))))).unwrap();
+    place.run(&words(&["import", &file, "b", "--backend", "proxmox"], reach, more))
+}
+
+#[test]
+fn a_machine_lives_elsewhere_under_the_same_verbs() {
+    let (place, cluster) = (Place::new(), Cluster::new());
+    let reach = cluster.words(&place.path(""));
+    machine(&place, &json!({}));
+    resident(&place, &reach, &["--rootfs", "local-lvm:8"]).ok();
+    {
+        let mut state = cluster.state();
+        assert!(state.containers[&100].running);
+        assert_eq!(state.all_templates(), Vec::<String>::new(), "the template is of no use any more");
+    }
+    // neither its tree nor the token is here
+    let left: Vec<_> = fs::read_dir(place.path("state/machines/b"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["machine.json"]);
+    let record = fs::read_to_string(place.path("state/machines/b/machine.json")).unwrap();
+    assert!(!record.contains(SECRET) && record.contains(&place.word("token")), "{record}");
+
+    let json = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_str(place.run(&[words, &["--json"]].concat()).ok()).unwrap()
+    };
+    let listed = json(&["list"]);
+    assert_eq!((&listed[0]["name"], &listed[0]["backend"]), (&json!("a"), &json!("direct")));
+    assert_eq!((&listed[1]["name"], &listed[1]["backend"]), (&json!("b"), &json!("proxmox")));
+    assert_eq!((&listed[1]["state"], &listed[1]["addresses"]), (&json!("running"), &json!(["203.0.113.50"])));
+    let shown = json(&["status", "b"]);
+    assert_eq!((&shown["place"]["id"], &shown["place"]["node"]), (&json!(100), &json!("pve1")));
+    assert!(place.run(&["status", "b"]).ok().contains("container 100 on node pve1"));
+
+    place.run(&["start", "b"]).ends_with(1);
+    place.run(&["stop", "b"]).ok();
+    place.run(&["stop", "b"]).ok();
+    assert_eq!(json(&["status", "b"])["state"], "stopped");
+    place.run(&["wait", "b", "--for", "stopped"]).ok();
+    place.run(&["wait", "b", "--timeout", "0"]).ends_with(1);
+    place.run(&["start", "b"]).ok();
+    place.run(&["wait", "b", "--for", "running"]).ok();
+    place.run(&["restart", "b"]).ok();
+    assert!(cluster.state().containers[&100].running);
+
+    let config = |key: &str| cluster.state().containers[&100].config.get(key).cloned();
+    let is = |key: &str, value: &str| assert_eq!(config(key).as_deref(), Some(value), "{key}");
+    place.run(&["set", "b", "--cpus", "1.5", "--memory", "512M", "--start-order", "3"]).ok();
+    [("cores", "2"), ("cpulimit", "1.5"), ("memory", "512"), ("swap", "0"), ("startup", "order=3,up=0")]
+        .into_iter()
+        .for_each(|(key, value)| is(key, value));
+    place.run(&["set", "b", "--memory", "none"]).ok();
+    place.run(&["disable", "b"]).ok();
+    assert_eq!((config("memory"), config("onboot"), config("startup")), (None, None, None));
+    is("cores", "2");
+    place.run(&["enable", "b"]).ok();
+    is("onboot", "1");
+    // what the cluster refuses is not written down here
+    cluster.state().lack("VM.Config.Memory", "/vms/100");
+    let output = place.run(&["set", "b", "--memory", "1G"]);
+    assert!(output.ends_with(6).err.contains("Permission check failed"), "{}", output.err);
+    assert_eq!(json(&["set", "b"])["limits"]["memory"], json!(null));
+
+    place.run(&["snapshot", "create", "b", "before"]).ok();
+    assert!(place.run(&["snapshot", "create", "b"]).ok().starts_with('s'));
+    assert_eq!(json(&["snapshot", "list", "b"]).as_array().unwrap().len(), 2);
+    place.run(&["snapshot", "create", "b", "2026-01-01"]).ends_with(1);
+    place.run(&["snapshot", "restore", "b", "before", "--yes"]).ends_with(1);
+    place.run(&["set", "b", "--cpus", "4"]).ok();
+    place.run(&["snapshot", "restore", "b", "before", "--yes", "--restart"]).ok();
+    is("cores", "2");
+    assert!(cluster.state().containers[&100].running);
+    place.run(&["snapshot", "remove", "b", "before"]).ok();
+    place.run(&["snapshot", "restore", "b", "before", "--yes", "--restart"]).ends_with(6);
+
+    // by hand, the record stays and says so
+    cluster.state().containers.get_mut(&100).unwrap().config.insert("description".into(), "mine".into());
+    for verb in [&["status", "b"][..], &["stop", "b"], &["remove", "b", "--yes"]] {
+        let output = place.run(verb);
+        assert!(output.ends_with(1).err.contains("none that `sandbox` made"), "{}", output.err);
+    }
+    assert!(cluster.state().containers[&100].running);
+    cluster.state().containers.clear();
+    let output = place.run(&["start", "b"]);
+    assert!(output.ends_with(1).err.contains("not there any more"), "{}", output.err);
+    place.run(&["remove", "b", "--yes"]).ok();
+    assert!(!place.path("state/machines/b").exists());
+}
+
+#[test]
+fn what_is_not_to_be_had_elsewhere_is_refused_by_name() {
+    let (place, cluster) = (Place::new(), Cluster::new());
+    let reach = cluster.words(&place.path(""));
+    resident(&place, &reach, &["--no-start", "--rootfs", "plain:8"]).ok();
+    assert!(!cluster.state().containers[&100].running);
+    let before = cluster.state().changes().len();
+    let file = place.word("token");
+    for (verb, code) in [
+        (&["exec", "b", "--", "true"][..], 125),
+        (&["shell", "b"], 125),
+        (&["console", "b"], 1),
+        (&["logs", "b"], 1),
+        (&["copy", &file, "b:/root/"], 1),
+        (&["copy", "b:/etc/passwd", "-"], 1),
+        (&["kill", "b"], 1),
+        (&["top", "b"], 1),
+        (&["health", "b"], 1),
+        (&["mount", "b", "/srv", "/srv"], 1),
+        (&["unmount", "b", "/srv"], 1),
+        (&["rename", "b", "c"], 1),
+        (&["clone", "b", "c"], 1),
+        (&["fork", "b", "c"], 1),
+        (&["export", "b"], 1),
+        (&["move", "b", "--to", "direct"], 1),
+        (&["set", "b", "--tasks", "5"], 1),
+        (&["set", "b", "--env", "A=b"], 1),
+        (&["wait", "b", "--for", "healthy"], 1),
+        (&["snapshot", "diff", "b"], 1),
+        (&["snapshot", "schedule", "b", "--every", "1h", "--keep", "6h"], 1),
+    ] {
+        let output = place.run(verb);
+        let said = output.ends_with(code).err.contains("is not to be had for a machine on Proxmox VE");
+        assert!(said && output.err.contains("because"), "{}", output.err);
+    }
+    assert_eq!(cluster.state().changes().len(), before);
+    let output = place.run(&["snapshot", "create", "b", "now"]);
+    assert!(output.ends_with(6).err.contains("snapshot feature is not available"), "{}", output.err);
+    place.run(&["repair"]).ok();
+    place.run(&["top", "--once"]).ok();
+    // one that cannot be asked keeps no other from being listed
+    let url = cluster.url();
+    let path = place.path("state/machines/b/machine.json");
+    let record = fs::read_to_string(&path).unwrap();
+    fs::write(&path, record.replace(&url, "https://127.0.0.1:1")).unwrap();
+    assert!(place.run(&["list"]).ok().contains("unreachable"));
+    place.run(&["status", "b"]).ends_with(5);
+    place.run(&["remove", "b", "--yes"]).ends_with(5);
+    fs::write(&path, record).unwrap();
+    place.run(&["remove", "b", "--yes"]).ok();
+    nothing_is_left(&place, &cluster);
+    // `move` says what there is instead
+    machine(&place, &json!({}));
+    let output = place.run(&["move", "a", "--to", "proxmox"]);
+    assert!(output.ends_with(1).err.contains("sandbox export a --to proxmox"), "{}", output.err);
+}
+
+#[test]
+fn a_new_machine_is_whole_or_absent() {
+    let (place, cluster) = (Place::new(), Cluster::new());
+    let reach = cluster.words(&place.path(""));
+    let gone = || {
+        nothing_is_left(&place, &cluster);
+        place.has_no_machine("b");
+    };
+    cluster.state().filter = false;
+    resident(&place, &reach, &[]).ends_with(6);
+    gone();
+    cluster.state().filter = true;
+    cluster.state().fails = [("vzstart".to_owned(), "no".to_owned())].into();
+    resident(&place, &reach, &[]).ends_with(6);
+    gone();
+    cluster.state().fails.clear();
+    cluster.state().takes = [("vzcreate".to_owned(), Duration::from_secs(2))].into();
+    let (state, cache) = (place.word("state"), place.word("cache"));
+    let fixed = [env!("CARGO_BIN_EXE_sandbox"), "--state-dir", &state, "--cache-dir", &cache];
+    let file = place.word("in.tar.zst");
+    let argv = [&fixed[..], &words(&["import", &file, "b", "--backend", "proxmox"], &reach, &[])].concat();
+    let mut child = process::start(&argv);
+    until("the container is being made", Duration::from_secs(60), || {
+        (!cluster.state().containers.is_empty()).then_some(())
+    });
+    child.kill().unwrap();
+    drop(child.wait());
+    place.run(&["list"]).ok();
+    gone();
 }

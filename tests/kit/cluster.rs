@@ -98,7 +98,7 @@ impl Cluster {
         write_token(&token, &format!("{OWNER}={SECRET}\n"));
         fs::write(&authority, &self.authority).unwrap();
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-        ["--api", &self.url(), "--token-file", &text(token), "--ca", &text(authority)]
+        ["--api", &self.url(), "--token-file", &text(token), "--api-ca", &text(authority)]
             .map(str::to_owned)
             .into()
     }

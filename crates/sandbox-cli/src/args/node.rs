@@ -19,9 +19,9 @@ pub struct Node {
     pub token_file: Option<PathBuf>,
     /// Certificates of the authority that signed the interface's, PEM [default: the system's]
     #[arg(long, value_name = "FILE", requires = "api", help_heading = HEADING)]
-    pub ca: Option<PathBuf>,
+    pub api_ca: Option<PathBuf>,
     /// The interface's certificate by its SHA-256, as Proxmox shows it, whoever signed it
-    #[arg(long, value_name = "AA:BB:…", requires = "api", conflicts_with = "ca", help_heading = HEADING)]
+    #[arg(long, value_name = "AA:BB:…", requires = "api", conflicts_with = "api_ca", help_heading = HEADING)]
     pub fingerprint: Option<Fingerprint>,
     /// The node, with --api [default: the only one]
     #[arg(long, value_name = "NAME", requires = "api", help_heading = HEADING)]
@@ -63,10 +63,10 @@ pub enum LeaveOut {
 impl Node {
     /// Tells whether any of it was typed.
     pub fn is_asked_for(&self) -> bool {
-        let Self { api, token_file: _, ca, fingerprint, node, storage, rootfs, .. } = self;
+        let Self { api, token_file: _, api_ca, fingerprint, node, storage, rootfs, .. } = self;
         let Self { mount_point, bridge, id, leave_out, stand_in, .. } = self;
         let words = [api, node, storage, rootfs, bridge].iter().any(|word| word.is_some());
         let lists = !mount_point.is_empty() || !leave_out.is_empty();
-        words || lists || ca.is_some() || fingerprint.is_some() || id.is_some() || stand_in.is_some()
+        words || lists || api_ca.is_some() || fingerprint.is_some() || id.is_some() || stand_in.is_some()
     }
 }

@@ -27,7 +27,7 @@ const CREDENTIAL: &str = "proxmox-token";
 /// # Errors
 /// Where no token is named.
 pub fn delivery(args: &Node, start: bool, settings: &Settings) -> Result<Delivery, Failure> {
-    let Node { api: _, token_file: _, ca: _, fingerprint: _, stand_in: _, .. } = args;
+    let Node { api: _, token_file: _, api_ca: _, fingerprint: _, stand_in: _, .. } = args;
     let Node { node, storage, rootfs, mount_point, bridge, id, leave_out, .. } = args;
     let word = |typed: &Option<String>, other: &str| typed.clone().unwrap_or_else(|| other.to_owned());
     let without = leave_out.iter().map(|what| match what {
@@ -79,7 +79,7 @@ fn reach(args: &Node, settings: &Settings) -> Result<Reach, Failure> {
     })?;
     Ok(Reach::Interface(Connection {
         url: url.trim_end_matches('/').to_owned(),
-        authority: args.ca.as_ref().map(absolute),
+        authority: args.api_ca.as_ref().map(absolute),
         fingerprint: args.fingerprint,
         token,
     }))

@@ -191,7 +191,7 @@ impl Cause for ApiError {
         match self {
             Self::Untrusted { .. } => vec![Hint::Note(
                 "compare with what the node shows (System, Certificates), then pin it with --fingerprint, or name \
-                 its authority with --ca"
+                 its authority with --api-ca"
                     .to_owned(),
             )],
             _ => Vec::new(),
@@ -336,19 +336,16 @@ fn client(trust: &Trust) -> Result<ClientBuilder, ApiError> {
 }
 
 /// Finds what TLS said below what the client says.
-fn of_tls(error: &reqwest::Error) -> Option<rustls::Error> {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(found) = inner.or_else(|| error.downcast_ref())
-            && matches!(found, rustls::Error::InvalidCertificate(_) | rustls::Error::General(_))
-        {
-            return Some(found.clone());
-        }
-        next = error.source();
+fn of_tls(error: &(dyn StdError + 'static)) -> Option<rustls::Error> {
+    if let Some(found) = error.downcast_ref::<rustls::Error>()
+        && matches!(found, rustls::Error::InvalidCertificate(_) | rustls::Error::General(_))
+    {
+        return Some(found.clone());
     }
-    None
+    // such an error hides the one in it from its chain
+    let hidden = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let hidden = hidden.and_then(|hidden| of_tls(hidden));
+    hidden.or_else(|| error.source().and_then(of_tls))
 }
 
 /// Takes one certificate, and that one only.
