@@ -134,7 +134,7 @@ fn what_cannot_be_had_is_said_before_anything_is_made() {
     untouched(export(&["--rootfs", "local:8"]), 1, &["no storage `local`", "local-lvm, plain"]);
     untouched(export(&["--bridge", "vmbr7"]), 1, &["no bridge `vmbr7`", "it has: vmbr0"]);
     untouched(export(&["--node", "pve9"]), 2, &["there is no such node", "pve1"]);
-    cluster.state().containers.insert(100, crate::kit::cluster::Container::default());
+    cluster.state().containers.insert(100, crate::kit::cluster::state::Container::default());
     let output = export(&["--id", "100"]);
     assert!(output.ends_with(1).err.contains("100 is taken"), "{}", output.err);
     cluster.state().containers.clear();

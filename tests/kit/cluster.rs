@@ -1,7 +1,7 @@
 //! A stand-in for the interface of Proxmox VE: TLS and HTTP before a cluster of one node that keeps what it is told,
 //! and refuses what Proxmox refuses.
 
-mod state;
+pub mod state;
 mod upload;
 
 use std::{
@@ -18,7 +18,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
-pub use self::state::{Container, State};
+use self::state::State;
 
 /// Whose the token is.
 pub const OWNER: &str = "robot@pve!sandbox";

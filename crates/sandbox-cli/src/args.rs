@@ -107,7 +107,7 @@ pub enum Verb {
     /// Print the packages that a build would have, in install order
     Resolve(Resolve),
     /// Build a machine and start it
-    Create(Create),
+    Create(Box<Create>),
     /// Write down every package with version and digest, check that, compare it
     Lock(Lock),
     /// Start a machine, or all that start with the host
