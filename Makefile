@@ -52,11 +52,12 @@ test-vm: build ## Run the tests on a stock kernel, emulated (root, network, tens
 	@scripts/setup vm
 	@tests/vm/run target/release/sandbox
 
-bench: build ## Compare with mmdebstrap, debootstrap and apt
+bench: build ## Compare with mmdebstrap, debootstrap and apt, and verbs of machines with those of systemd
 	@scripts/setup bench
 	@bench/bootstrap target/release/sandbox
 	@bench/resolve target/release/sandbox
 	@bench/slow-mirror target/release/sandbox
+	@bench/machines target/release/sandbox
 
 install: ## Install to PREFIX (/usr/local)
 	@test -x target/release/sandbox || { echo 'make build comes first' >&2; exit 1; }

@@ -170,7 +170,7 @@ pub struct Host<'a> {
 
 impl Host<'_> {
     /// Gives the argv that runs another in it.
-    fn argv<'a>(&'a self, options: &[&'a str], argv: &[&'a str]) -> Vec<&'a str> {
+    pub fn argv<'a>(&'a self, options: &[&'a str], argv: &[&'a str]) -> Vec<&'a str> {
         let exec = [&["exec"], options, &[&*self.lab.name, "--"]].concat();
         let mut whole = self.lab.argv(&exec);
         whole.extend(argv);

@@ -2,10 +2,18 @@
 
 use std::{thread, time::Duration};
 
+use serde_json::Value;
+
 use crate::{
-    lab::{LONG, Lab, SOON, names},
+    lab::{Host, LONG, Lab, SOON, names, own},
+    network::{LISTEN, control, probe},
     process::{finish, until},
 };
+
+fn leader(host: &Host<'_>, name: &str) -> i64 {
+    let status: Value = serde_json::from_str(host.sandbox(&["status", name, "--json"]).ok()).expect("JSON");
+    status["leader"].as_i64().expect("it runs")
+}
 
 fn state(lab: &Lab, name: &str) -> String {
     let status = lab.host().sandbox(&["status", name, "--json"]);
@@ -76,6 +84,81 @@ pub fn killed_create_leaves_nothing(lab: &Lab) {
         }
         host.traces().are(&before);
     }
+}
+
+/// A host that was shut down and started again: machines that start with it run, in their order, behind their walls;
+/// others that ran are stopped and start when they are told to.
+pub fn machines_come_back_with_their_host(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let before = host.traces();
+    for (name, backend) in [("first", "nspawn"), ("second", "nspawn"), ("third", "direct")] {
+        let create = ["create", name, "--release", "trixie", "--backend", backend];
+        host.sandbox(&[&create[..], if name == "third" { &[] } else { &["--no-start"] }].concat()).ok();
+    }
+    host.sandbox(&["set", "first", "--start-order", "1"]).ok();
+    host.sandbox(&["set", "second", "--start-order", "2", "--start-delay", "3"]).ok();
+    host.sandbox(&["enable", "third"]).ok();
+    let third = leader(&host, "third");
+    host.exec("third", &["sh", "-c", "echo kept >/root/kept"]).ok();
+    assert_eq!(state(lab, agents), "running");
+
+    lab.sandbox(&["restart", &own("testhost")]).ok();
+    for name in ["first", "second", "third"] {
+        host.sandbox(&["wait", name, "--for", "running", "--timeout", "120"]).ok();
+    }
+    let list: Value = serde_json::from_str(host.sandbox(&["list", "--json"]).ok()).expect("JSON");
+    let states: Vec<_> =
+        list.as_array().expect("a list").iter().map(|one| (&one["name"], &one["state"])).collect();
+    for (name, expected) in
+        [(agents, "stopped"), ("first", "running"), ("second", "running"), ("third", "running")]
+    {
+        assert!(states.contains(&(&name.into(), &expected.into())), "{name}: {list}");
+        assert_eq!(state(lab, name), expected, "{name}");
+    }
+    assert_eq!(host.sandbox(&["repair"]).ok(), "nothing is half-made");
+    // in order: what comes later was begun when the earlier one was up, and its delay over
+    let at = |unit: &str, property: &str| -> u64 {
+        let shown = host.run(&["systemctl", "show", "--value", "-p", property, unit]);
+        shown.ok().parse().expect("microseconds")
+    };
+    let up = at("systemd-nspawn@first.service", "ActiveEnterTimestampMonotonic");
+    let begun = at("systemd-nspawn@second.service", "ExecMainStartTimestampMonotonic");
+    assert!(begun >= up + 3_000_000, "{up} and then {begun}");
+    // what it ran with is gone, what was written is not
+    assert_ne!(leader(&host, "third"), third);
+    assert_eq!(host.exec("third", &["cat", "/root/kept"]).ok(), "kept");
+    let unit = host.run(&["systemctl", "is-active", "sandbox-machines.service"]);
+    assert_eq!(unit.ok(), "active");
+    // walls
+    host.sh(LISTEN).ok();
+    for name in ["first", "third"] {
+        let gateway = until("a way out", SOON, || {
+            let route = host.exec(name, &["sh", "-c", "ip -4 route show default | awk '{ print $3; exit }'"]);
+            Some(route.ok().to_owned()).filter(|route| !route.is_empty())
+        });
+        if name == "first" {
+            control(&host, &gateway, 8099);
+        }
+        assert_eq!(probe(&host, Some(name), &gateway, 8099), "refused", "{name}: {gateway}");
+    }
+    host.sh("systemctl stop listener").ok();
+    // what did not come with the host comes when it is told to, all that are enabled at once
+    host.sandbox(&["stop", "first"]).ok();
+    host.sandbox(&["stop", "third"]).ok();
+    host.sandbox(&["start", "--all"]).ok();
+    for (name, expected) in [(agents, "stopped"), ("first", "running"), ("third", "running")] {
+        assert_eq!(state(lab, name), expected, "{name}");
+    }
+    host.sandbox(&["disable", "third"]).ok();
+    host.sh("test ! -e /etc/systemd/system/sandbox-machines.service").ok();
+    host.sandbox(&["enable", "third"]).ok();
+    for name in ["first", "second", "third"] {
+        host.sandbox(&["remove", name, "--yes"]).ok();
+    }
+    host.sandbox(&["start", agents]).ok();
+    assert_eq!(state(lab, agents), "running");
+    host.traces().are(&before);
 }
 
 /// `remove` asks, and leaves nothing.

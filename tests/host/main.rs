@@ -98,6 +98,7 @@ const TESTS: &[Test<Lab>] = &[
     ("lxc::docker_works_in_it", lxc::docker_works_in_it),
     ("lxc::its_walls_stand", lxc::its_walls_stand),
     ("lxc::machines_move_back", lxc::machines_move_back),
+    ("moving::a_killed_move_leaves_one_machine", moving::a_killed_move_leaves_one_machine),
     ("life::stop_start_and_restart", life::stop_start_and_restart),
     ("life::of_two_creates_one_wins", life::of_two_creates_one_wins),
     ("life::killed_create_leaves_nothing", life::killed_create_leaves_nothing),
@@ -105,12 +106,9 @@ const TESTS: &[Test<Lab>] = &[
         "snapshot::a_machine_of_machined_is_forked_and_renamed",
         snapshot::a_machine_of_machined_is_forked_and_renamed,
     ),
-    ("snapshot::a_killed_rename_leaves_one_machine", snapshot::a_killed_rename_leaves_one_machine),
+    ("snapshot::killed_verbs_leave_whole_machines", snapshot::killed_verbs_leave_whole_machines),
     ("snapshot::a_schedule_has_a_timer", snapshot::a_schedule_has_a_timer),
-    (
-        "snapshot::after_a_reboot_of_the_host_machines_are_stopped",
-        snapshot::after_a_reboot_of_the_host_machines_are_stopped,
-    ),
+    ("life::machines_come_back_with_their_host", life::machines_come_back_with_their_host),
     ("life::remove_leaves_nothing", life::remove_leaves_nothing),
 ];
 

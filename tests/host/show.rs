@@ -30,6 +30,11 @@ pub fn list_and_status(lab: &Lab) {
     }
     assert!(status["leader"].as_u64().is_some_and(|pid| pid > 1), "{status}");
     assert!(host.sandbox(&["status", agents]).ok().contains("running"));
+    // its systemd is asked over its own socket: no program runs in it for that, nor is it bothered
+    let trace = "strace -f -e trace=execve -o /tmp/trace sandbox list >/dev/null && grep -c execve /tmp/trace; rm /tmp/trace";
+    assert_eq!(host.sh(trace).ok(), "1", "`list` is one program");
+    let refused = host.exec(agents, &["journalctl", "-q", "-b", "--grep", "unprivileged client"]);
+    assert_eq!(refused.out, "", "{refused:?}");
     host.sandbox(&["status", "nobody-made-this"]).ends_with(1);
 }
 

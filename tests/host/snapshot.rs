@@ -137,8 +137,9 @@ pub fn a_machine_of_machined_is_forked_and_renamed(lab: &Lab) {
     host.traces().are(&before);
 }
 
-/// Renames of a machine of machined, killed at any point: there is one machine, under one of the names.
-pub fn a_killed_rename_leaves_one_machine(lab: &Lab) {
+/// Verbs on a machine of machined, killed at any point: it is there, under one of two names, with a copy or without, and
+/// nothing else is: no tree, unit, configuration, rule, link, mount or process.
+pub fn killed_verbs_leave_whole_machines(lab: &Lab) {
     let host = lab.host();
     let before = host.traces();
     host.sandbox(&["create", "ren-a", "--release", "trixie", "--no-start"]).ok();
@@ -146,21 +147,42 @@ pub fn a_killed_rename_leaves_one_machine(lab: &Lab) {
     let seed = std::process::id();
     line(&format!("seed {seed}"));
     let script = r#"
-RANDOM=$0 name=ren-a
-for round in $(seq 25); do
+RANDOM=$0 name=ren-a copy= snapshot= killed=0
+is() { [ "$1" = "$2" ] || { echo "round $round, $verb: $3: $1, not $2"; exit 1; }; }
+others() {
+  nft -s list ruleset | grep -o 've-sb[0-9a-f]*' | sort -u; ls /sys/class/net
+  awk '$5 ~ /ren-/ { print $5 }' /proc/self/mountinfo; pgrep -f '^([^ ]*/)?sandbox .*ren-'
+}
+before=$(others)
+for round in $(seq 60); do
   other=ren-b; [ $name = ren-b ] && other=ren-a
-  sandbox rename $name $other >/dev/null 2>&1 &
-  sleep "0.$(printf %03d $((RANDOM % 250)))"
-  kill -KILL $! 2>/dev/null; wait $! 2>/dev/null
+  verbs=("rename $name $other" "snapshot create $name s$round" "set $name --start-order $round")
+  if [ "$copy" ]; then verbs+=("remove ren-c --yes" "remove ren-c --yes"); else
+    verbs+=("clone $name ren-c --no-start" "create ren-c --release trixie --no-start --accept-costs"); fi
+  [ "$snapshot" ] && verbs+=("snapshot restore $name $snapshot --yes")
+  verb=${verbs[RANDOM % ${#verbs[@]}]}
+  case $verb in rename*|set*) most=250 ;; *) most=800 ;; esac
+  sandbox $verb >/dev/null 2>&1 &
+  sleep "0.$(printf %03d $((RANDOM % most)))"
+  kill -KILL $! 2>/dev/null && killed=$((killed + 1)); wait $! 2>/dev/null
   sandbox repair >/dev/null || exit 1
-  names=$(sandbox list --quiet | awk '$1 ~ /^ren-/ { print $1 }')
-  case $names in ren-a|ren-b) name=$names ;; *) echo "round $round: $names"; exit 1 ;; esac
+  all=$(sandbox list --quiet | awk '$1 ~ /^ren-/ { print $1 }' | sort | tr '\n' ' ')
+  case $all in "ren-a "*|"ren-b "*) name=${all%% *} ;; *) echo "round $round, $verb: $all"; exit 1 ;; esac
+  copy=; case $all in *"ren-c "*) copy=ren-c ;; esac
+  is "$all" "$name ${copy:+$copy }" list
   for place in /etc/systemd/nspawn /var/lib/machines /etc/systemd/system /var/lib/sandbox/machines; do
-    found=$(ls -A $place | grep ren- | sed -e 's/.*\(ren-[ab]\).*/\1/' | sort -u)
-    [ "$found" = $name ] || { echo "round $round: $place: $(ls -A $place | grep ren-)"; exit 1; }
+    is "$(ls -A $place | grep ren- | sed -e 's/.*\(ren-[abc]\).*/\1/' | sort -u | tr '\n' ' ')" "$all" $place
   done
-  [ "$(cat /var/lib/machines/$name/etc/hostname)" = $name ] || { echo "round $round: hostname"; exit 1; }
+  starts=; sandbox set $name --json | grep -q '"autostart": null' || starts="systemd-nspawn@$name.service"
+  is "$(ls /etc/systemd/system/machines.target.wants 2>/dev/null | grep ren-)" "$starts" "what starts with the host"
+  snapshot=$(sandbox snapshot list $name | awk 'NR > 1 { print $2 }' | tail -n 1)
+  is "$(ls -A /var/lib/machines/.#sandbox-snapshots 2>/dev/null | grep -cvx $name)" 0 snapshots
+  for one in $all; do is "$(cat /var/lib/machines/$one/etc/hostname)" $one hostname; done
+  is "$(others)" "$before" "rules, links, mounts, processes"
 done
+[ $killed -ge 30 ] || { echo "only $killed were killed"; exit 1; }
+[ "$copy" ] && sandbox remove ren-c --yes >/dev/null
+sandbox disable $name >/dev/null
 echo $name"#;
     let left = host.run(&["bash", "-c", script, &seed.to_string()]);
     let left = left.ok().to_owned();
@@ -191,20 +213,4 @@ pub fn a_schedule_has_a_timer(lab: &Lab) {
     let name = taken()[0]["name"].as_str().expect("a name").to_owned();
     host.sandbox(&["snapshot", "remove", agents, &name]).ok();
     host.traces().are(&before);
-}
-
-/// A host that was shut down and started again: what ran is stopped, is said to be, and starts.
-pub fn after_a_reboot_of_the_host_machines_are_stopped(lab: &Lab) {
-    let host = lab.host();
-    let agents = host.agents();
-    lab.sandbox(&["restart", &own("testhost")]).ok();
-    let state = || {
-        let status = host.sandbox(&["status", agents, "--json"]);
-        let status: Value = serde_json::from_str(status.ok()).expect("JSON");
-        status["state"].as_str().expect("a state").to_owned()
-    };
-    assert_eq!(state(), "stopped");
-    assert_eq!(host.sandbox(&["repair"]).ok(), "nothing is half-made");
-    host.sandbox(&["start", agents]).ok();
-    assert_eq!(state(), "running");
 }

@@ -320,6 +320,36 @@ pub fn what_others_made_is_left_alone(lab: &Lab) {
     host.sandbox(&["remove", "handmade", "--yes"]).ok();
     host.sh("test ! -e /var/lib/machines/handmade && rm /etc/systemd/nspawn/handmade.nspawn.before-sandbox")
         .ok();
+    // the same of LXC's
+    let made = "printf 'lxc.uts.name = handbox\nlxc.rootfs.path = dir:/var/lib/lxc/handbox/rootfs\n' >/tmp/handbox && \
+                lxc-create -n handbox -t none -f /tmp/handbox && mkdir -p /var/lib/lxc/handbox/rootfs/etc";
+    host.sh(made).ok();
+    let seal =
+        "cd /var/lib/lxc/handbox && find . -type f -exec sha256sum {} + && find . -printf '%p %m %U %T@\n'";
+    let before = host.sh(seal).ok().to_owned();
+    let list: Value = serde_json::from_str(host.sandbox(&["list", "--json"]).ok()).expect("JSON");
+    let found = list.as_array().expect("a list").iter().find(|machine| machine["name"] == "handbox");
+    let found = found.expect("listed");
+    assert_eq!((&found["foreign"], &found["backend"]), (&true.into(), &"lxc".into()), "{found}");
+    for verb in
+        [&["remove", "handbox", "--yes"][..], &["start", "handbox"], &["set", "handbox", "--tasks", "9"]]
+    {
+        let refused = host.sandbox(verb);
+        refused.ends_with(1);
+        assert!(refused.err.contains("did not make"), "{refused:?}");
+    }
+    for verb in ["clone", "fork", "rename"] {
+        host.sandbox(&[verb, "handbox", "handbox2"]).ends_with(1);
+    }
+    host.sandbox(&["move", "handbox", "--to", "nspawn"]).ends_with(1);
+    host.sandbox(&["snapshot", "create", "handbox"]).ends_with(1);
+    // its tree is not where one of ours is: it cannot even be adopted, and stays as it is
+    host.sandbox(&["start", "handbox", "--adopt"]).ends_with(1);
+    assert_eq!(host.sh(seal).ok(), before);
+    host.sh(
+        "lxc-destroy -n handbox; rm -rf /var/lib/lxc/handbox /tmp/handbox; test ! -e /var/lib/lxc/handbox",
+    )
+    .ok();
 }
 
 /// machined restarted, a registration of a machine that is gone, a leader that died: the next command gets on.
@@ -373,6 +403,18 @@ pub fn polkit_is_asked(lab: &Lab) {
     assert!(refused.err.contains("does not let this user"), "{refused:?}");
     as_op(&["exec", agents, "--", "true"]).ends_with(125);
     assert_ne!(leader(&host, agents), 0);
+    // on a terminal somebody is there to be asked, and may know an administrator's password
+    host.sh("echo op:let-me | chpasswd && usermod -aG sudo op").ok();
+    let asked = ["runuser", "-u", "op", "--", "/usr/local/bin/sandbox", "kill", agents, "--signal", "CONT"];
+    for (password, code) in [("wrong", 6), ("let-me", 0)] {
+        let mut terminal = Terminal::open(&host.argv(&["-t"], &asked), 80, 24);
+        terminal.expect("Password:", SOON);
+        terminal.send(&format!("{password}\n"));
+        let (ended, terminal) = terminal.end(SOON);
+        assert_eq!(ended, code, "shown:\n{}", terminal.shown());
+        assert!(terminal.is_cooked(), "restored");
+    }
+    host.sh("! pgrep pkttyagent").ok();
     let rule = "polkit.addRule(function(action, subject) { if (subject.user == 'op' && \
                 (action.id == 'org.freedesktop.systemd1.manage-units' || action.id == 'org.freedesktop.machine1.manage-machines')) \
                 return polkit.Result.YES; });";
@@ -416,4 +458,19 @@ pub fn names_are_completed(lab: &Lab) {
     assert!(ask("sandbox cop").lines().any(|word| word.trim() == "copy"));
     assert!(ask("sandbox create x --profile do").lines().any(|word| word.trim() == "docker"));
     assert!(ask("sandbox copy ag").contains(&format!("{agents}:/")));
+    let install = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends fish zsh";
+    host.sh(install).ok();
+    let fish =
+        "source (sandbox completions fish | psub); complete -C 'sandbox exec ag'; complete -C 'sandbox cop'";
+    let words = host.run(&["fish", "--no-config", "-c", fish]);
+    assert!(words.ok().lines().any(|word| word == agents), "{words:?}");
+    assert!(words.ok().lines().any(|word| word.starts_with("copy\t")), "{words:?}");
+    // what shows the words is zsh's own: here they are printed
+    let zsh = "compdef() {}; _describe() { for name in \"$@\"; do case $name in dirs|other) print -l -- \"${(@P)name}\";; esac; done }; \
+               source <(sandbox completions zsh); words=(sandbox exec ag); CURRENT=3; _clap_dynamic_completer_sandbox; \
+               words=(sandbox create x --profile do); CURRENT=5; _clap_dynamic_completer_sandbox";
+    let words = host.run(&["zsh", "-f", "-c", zsh]);
+    for word in [agents, "docker"] {
+        assert!(words.ok().lines().any(|found| found == word), "{words:?}");
+    }
 }

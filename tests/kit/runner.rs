@@ -24,6 +24,8 @@ pub struct Choice {
     words: Vec<String>,
     exact: bool,
     list: bool,
+    /// Whether to wait for a line of input before the end, for whoever wants to look around.
+    hold: bool,
     /// Whether a skipped test that `skips` does not name fails.
     strict: bool,
     skips: &'static str,
@@ -32,16 +34,17 @@ pub struct Choice {
 impl Choice {
     /// Reads libtest's arguments as far as they mean something here.
     pub fn of(arguments: impl Iterator<Item = String>, strict: bool, skips: &'static str) -> Self {
-        let (mut words, mut exact, mut list) = (Vec::new(), false, false);
+        let (mut words, mut exact, mut list, mut hold) = (Vec::new(), false, false, false);
         for argument in arguments {
             match &*argument {
                 "--exact" => exact = true,
                 "--list" => list = true,
+                "--hold" => hold = true,
                 word if !word.starts_with('-') => words.push(argument),
                 _ => {}
             }
         }
-        Self { words, exact, list, strict, skips }
+        Self { words, exact, list, hold, strict, skips }
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -71,6 +74,10 @@ pub fn run<L>(choice: &Choice, tests: &[Test<L>], lab: &L, end: Test<L>) -> bool
     let begun = Instant::now();
     let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
     for (name, test) in wanted {
+        if choice.hold && *name == end.0 {
+            line("everything is as the tests left it until a line comes");
+            let _ = std::io::stdin().read_line(&mut String::new());
+        }
         let begun = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| test(lab)));
         let took = begun.elapsed().as_secs_f64();

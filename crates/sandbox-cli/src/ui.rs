@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, Write as _};
 
-use crate::{exit::Exit, failure::Failure};
+use crate::{exit::Exit, failure::Failure, settings::Settings};
 
 /// Prints a line on stdout; a closed pipe is no error.
 pub fn line(text: &str) {
@@ -18,6 +18,13 @@ pub fn text(text: &str) {
 pub fn json(value: &impl serde::Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(value) {
         line(&text);
+    }
+}
+
+/// Prints what a verb did, where results are asked for as JSON: for people its silence says enough.
+pub fn done(settings: &Settings, value: &serde_json::Value) {
+    if settings.json() {
+        line(&value.to_string());
     }
 }
 

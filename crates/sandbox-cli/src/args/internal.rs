@@ -13,8 +13,12 @@ pub enum Internal {
     WallUp { name: String },
     /// Give a container of LXC's its addresses, and write down its first process.
     LxcStarted { name: String, leader: i32 },
-    /// Give a machine what nested containers need.
-    Nesting { name: String },
+    /// Give a machine of machined, once it has begun, what nested containers need, and its link a carrier.
+    Started { name: String },
+    /// See what is to become of a container of LXC's that has ended: `stop` or `reboot`.
+    LxcEnded { name: String, target: String },
+    /// Start a container of LXC's anew whose guest rebooted.
+    LxcAgain { name: String },
     /// Let a machine go on that stands still, once this process's input ends.
     Thaw { cgroup: PathBuf },
     /// Make a tree of a layer ahead, for the next machine.

@@ -2,7 +2,10 @@
 
 use std::thread;
 
-use sandbox_core::{machine::Kind, report::Event};
+use sandbox_core::{
+    machine::{Kind, direct},
+    report::Event,
+};
 
 use super::machine::{BOOT, Host, holder, name, say_state};
 use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
@@ -32,7 +35,7 @@ fn change(args: &Named, settings: &Settings, wanted: bool) -> Result<Exit, Failu
         chosen.autostart = wanted.then(|| chosen.autostart.unwrap_or_default());
     })?;
     let (definition, _) = machines.look_at(&name)?;
-    if wanted && definition.backend == Kind::Direct {
+    if wanted && definition.backend == Kind::Direct && !direct::autostart::is_there() {
         let text = "the backend `direct` has nobody who starts it with the host: have the host run \
                     `sandbox start --all` when it boots (docs/guide/machines.md says how)";
         host.reporter().report(Event::Notice { text: text.to_owned() });

@@ -10,12 +10,12 @@ use std::{
 use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
-    machine::{Kind, direct, frozen, lxc, nesting, nspawn, record::Records},
+    machine::{Kind, direct, frozen, lxc, nspawn, record::Records},
 };
 
 use super::{
     copy,
-    machine::{Host, holder, name},
+    machine::{BOOT, Host, holder, name},
 };
 use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 
@@ -65,16 +65,26 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             lxc::started(&definition, &settings.state, leader)?;
             Ok(Exit::OK)
         }
-        Internal::Nesting { name: text } => {
+        Internal::LxcEnded { name: text, target } => {
             let name = name(&text)?;
-            let subject = format!("machine `{name}`");
-            let host = Host::new(settings);
-            let machines = host.as_they_are();
-            let definition = machines.records.definition(&name).during("prepare", subject.clone())?;
-            let backend = machines.backend(definition.backend).during("prepare", subject.clone())?;
-            if let Some(leader) = backend.leader(&name)? {
-                nesting::cure(leader.pid).during("prepare", subject)?;
-            }
+            // liblxc reboots by itself where this succeeds
+            let ours = lxc::rebooted(&settings.state, &name, &target)
+                && begin(&["internal", "lxc-again", name.as_str()], settings);
+            Ok(if ours { Exit::UNAVAILABLE } else { Exit::OK })
+        }
+        Internal::LxcAgain { name: text } => {
+            lxc::leave_profile().during("start", format!("machine `{text}`"))?;
+            let name = name(&text)?;
+            let wanted = || lxc::is_wanted(&settings.state, &name);
+            Host::new(settings).as_they_are().start_again(&name, BOOT, &holder("reboot"), wanted)?;
+            Ok(Exit::OK)
+        }
+        Internal::Started { name: text } => {
+            let name = name(&text)?;
+            let definition = Records::new(&settings.state)
+                .definition(&name)
+                .during("prepare", format!("machine `{name}`"))?;
+            nspawn::started(&definition, &settings.state)?;
             Ok(Exit::OK)
         }
     }
@@ -90,19 +100,25 @@ fn spare(layer: &str, settings: &Settings) -> Result<Exit, Failure> {
 
 /// Has another process make a tree of a layer ahead, which nobody waits for. Whatever becomes of it, nothing depends
 /// on it.
-#[expect(clippy::disallowed_methods, reason = "the process goes on when this one has ended")]
 pub fn make_spare(layer: Id, settings: &Settings) {
+    begin(&["internal", "spare", &layer.to_string()], settings);
+}
+
+/// Begins something that goes on when this process has ended, and tells whether it could.
+#[expect(clippy::disallowed_methods, reason = "the process goes on when this one has ended")]
+fn begin(words: &[&str], settings: &Settings) -> bool {
     use std::process::{Command, Stdio};
-    let _ = Command::new(&settings.program)
+    let begun = Command::new(&settings.program)
         .args(["--quiet", "--state-dir"])
         .arg(&settings.state)
-        .args(["internal", "spare", &layer.to_string()])
+        .args(words)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
         .spawn();
+    begun.is_ok()
 }
 
 /// Undoes what makers left that died, and removes what is named.

@@ -160,6 +160,7 @@ pub fn stop(args: &Stop, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("stop")?;
     let host = Host::new(settings);
     host.machines()?.stop(&name, deadline, &holder("stop"))?;
+    ui::done(settings, &serde_json::json!({"name": name.as_str(), "state": "stopped"}));
     Ok(Exit::OK)
 }
 

@@ -11,6 +11,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     settings::Settings,
+    ui,
 };
 
 fn to_proxmox(name: &MachineName) -> Failure {
@@ -50,5 +51,6 @@ pub fn run(args: &Move, settings: &Settings) -> Result<Exit, Failure> {
         }
     }
     moved?;
+    ui::done(settings, &serde_json::json!({"name": name.as_str(), "backend": kind}));
     Ok(Exit::OK)
 }

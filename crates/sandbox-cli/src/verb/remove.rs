@@ -42,5 +42,9 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
         &holder("remove"),
     )?;
     super::snapshot::set_timer(&machines, settings)?;
+    ui::done(
+        settings,
+        &serde_json::json!({"name": name.as_str(), "removed": true, "volumes_kept": args.keep_volumes}),
+    );
     Ok(Exit::OK)
 }

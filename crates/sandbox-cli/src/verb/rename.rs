@@ -1,7 +1,7 @@
 //! `sandbox rename`.
 
 use super::machine::{BOOT, Host, holder, name, say_state};
-use crate::{args::Rename, exit::Exit, failure::Failure, settings::Settings};
+use crate::{args::Rename, exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// Gives a machine another name.
 ///
@@ -26,5 +26,6 @@ pub fn run(args: &Rename, settings: &Settings) -> Result<Exit, Failure> {
         }
     }
     renamed?;
+    ui::done(settings, &serde_json::json!({"name": new.as_str(), "was": old.as_str()}));
     Ok(Exit::OK)
 }

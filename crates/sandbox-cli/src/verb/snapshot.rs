@@ -46,7 +46,9 @@ pub fn run(verb: &Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::List { name } => list(&host, name.as_deref(), settings),
         Verb::Restore(args) => restore(&host, args, settings),
         Verb::Remove { name: machine, snapshots } => {
-            host.machines()?.remove_snapshots(&name(machine)?, snapshots, &holder("snapshot remove"))?;
+            let machine = name(machine)?;
+            host.machines()?.remove_snapshots(&machine, snapshots, &holder("snapshot remove"))?;
+            ui::done(settings, &serde_json::json!({"machine": machine.as_str(), "removed": snapshots}));
             Ok(Exit::OK)
         }
         Verb::Diff { name, before, after } => {
@@ -162,6 +164,7 @@ fn restore(host: &Host, args: &args::Restore, settings: &Settings) -> Result<Exi
         }
     }
     restored?;
+    ui::done(settings, &serde_json::json!({"machine": name.as_str(), "restored": args.snapshot}));
     Ok(Exit::OK)
 }
 
@@ -215,7 +218,9 @@ fn set_schedule(host: &Host, args: &args::Schedule, settings: &Settings) -> Resu
             _ => None,
         };
         if wanted.is_some() || args.off {
+            let every = wanted.as_ref().map(|schedule| schedule.every);
             machines.set_schedule(&name, wanted, &holder("snapshot schedule"))?;
+            ui::done(settings, &serde_json::json!({"machine": name.as_str(), "every": every}));
             if !set_timer(&machines, settings)? && wanted.is_some() {
                 let text = "systemd is not PID 1 here: have cron run `sandbox snapshot run --due`";
                 host.reporter().report(Event::Notice { text: text.to_owned() });

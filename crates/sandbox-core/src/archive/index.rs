@@ -8,10 +8,15 @@ use std::{
     thread,
 };
 
-use super::{ArchiveError, Opening, Source, joined, release::Verified};
+use super::{
+    ArchiveError, Opening, Source, joined,
+    nearby::Nearby,
+    release::{NEAR, Verified},
+};
 use crate::{
     deb::release::Listed,
     digest::Sha256,
+    host::transport::Transport,
     report::{Phase, Timed},
     store::{Checksum, StoreError, Wanted},
 };
@@ -42,8 +47,8 @@ const PIECE: u64 = 1 << 20;
 /// How an index may be compressed: by file name suffix, the smallest of those that decode fast first.
 const FORMATS: [&str; 4] = [".zst", ".xz", ".gz", ""];
 
-/// The same where bytes cost less than decoding.
-const FORMATS_NEARBY: [&str; 4] = [".zst", ".gz", ".xz", ""];
+/// The same where bytes cost less than decoding; gzip before xz only if it does come fast.
+const FORMATS_NEARBY: [&str; 5] = [".zst", ".gz", ".xz", ".gz", ""];
 
 impl Opening<'_> {
     /// Fetches and decodes all indexes of a source, side by side.
@@ -89,7 +94,11 @@ impl Opening<'_> {
             return Ok(bytes);
         }
         let mut missing = None;
-        for format in if verified.near { FORMATS_NEARBY } else { FORMATS } {
+        let nearby = Nearby::new(self.transport, NEAR);
+        let mut formats = if verified.near { FORMATS_NEARBY.to_vec() } else { FORMATS.to_vec() };
+        formats.retain(|format| verified.release.files.contains_key(&format!("{base}{format}")));
+        for (at, &format) in formats.iter().enumerate() {
+            let is_sampled = format == ".gz" && formats[at..].contains(&".xz");
             let path = format!("{base}{format}");
             let Some(listed) = verified.release.files.get(&path) else { continue };
             let urls = urls(verified, source, &path, listed);
@@ -99,7 +108,8 @@ impl Opening<'_> {
                 size: Some(listed.size),
                 limit: listed.size,
             };
-            match self.store.fetch(&wanted, self.transport, &|delta| self.advanced(delta)) {
+            let transport: &dyn Transport = if is_sampled { &nearby } else { self.transport };
+            match self.store.fetch(&wanted, transport, &|delta| self.advanced(delta)) {
                 Ok(entry) => {
                     let _timed = Timed::begin(self.reporter, Phase::Archive, "decode");
                     return self.decoded(source, (entry.path(), format), plain, &path);

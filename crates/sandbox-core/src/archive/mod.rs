@@ -9,6 +9,7 @@
 mod error;
 mod index;
 mod kept;
+mod nearby;
 mod release;
 mod snapshot;
 mod source;

@@ -33,7 +33,7 @@ pub(super) struct Verified {
 /// takes longer to decode.
 ///
 /// **Units**: bytes in a second.
-const NEAR: f64 = 8e6;
+pub(super) const NEAR: f64 = 8e6;
 
 impl Opening<'_> {
     /// Gets the Release file from the first mirror whose one may be believed, or from the cache when offline.

@@ -8,6 +8,7 @@ pub mod foreign;
 pub mod large;
 pub mod polite;
 pub mod priority;
+pub mod quota;
 pub mod root;
 pub mod runner;
 pub mod transport;

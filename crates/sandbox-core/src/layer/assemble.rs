@@ -2,7 +2,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
@@ -13,12 +12,9 @@ use crate::{
     error::{Context as _, Error},
     host::root::{Links, Root},
     lock::Lock,
-    store::{self, Delivery, Store, StoreError, Ways},
+    store::{self, Delivery, StoreError, Ways},
     unpack::{self, Halt, Plan, UnpackError, Unpacked, Unpacking},
 };
-
-/// The priority of what nobody waits for.
-const LOWEST: i32 = 19;
 
 /// What is called when a stacked file's packages are configured, with the file's place, and with the tree as it is
 /// without those of the files above.
@@ -130,17 +126,13 @@ impl Work<'_> {
         let lock = &self.lock;
         let workers = thread::available_parallelism().map_or(2, usize::from);
         let delivery = Delivery::new(plan.order(lock)).recoded();
-        let idle = Idle::default();
         let options = unpack::Options { epoch: lock.epoch };
         let unpacking = Unpacking::new((lock, plan), &delivery, self.tree, options, workers, reporter)
             .map_err(|source| Stop::Unpack(Halt::Failed(source)))?;
         thread::scope(|scope| {
             let fetching = scope.spawn(|| store::deliver(lock, store, self.ways, JOBS, &delivery, reporter));
             for _ in 0..workers {
-                scope.spawn(|| {
-                    unpacking.work();
-                    idle.recode(lock, store);
-                });
+                scope.spawn(|| unpacking.work());
             }
             let mut made = self.batches(plan, &unpacking, between);
             if matches!(made, Err(Stop::Configure(_)))
@@ -149,8 +141,9 @@ impl Work<'_> {
                 made = Err(Stop::Unpack(halt));
             }
             delivery.stop();
-            idle.ended.store(true, Ordering::Relaxed);
             let fetched = fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // a disk that is full is not for this to tell
+            let _ = store.trim_recoded();
             match (made, fetched) {
                 // what did not come is why the rest could not be done
                 (Err(Stop::Unpack(Halt::Undelivered) | Stop::Configure(_)), Err(source)) => {
@@ -262,29 +255,4 @@ impl Files<'_, '_, '_> {
 pub fn empty(tree: &Path) -> Result<(), UnpackError> {
     let emptied = Root::open(tree, Links::Refused).and_then(|root| root.empty(Path::new("")));
     emptied.map_err(|source| UnpackError::Tree { path: tree.to_owned(), source })
-}
-
-/// What a thread does that has nothing else to do while scripts run.
-#[derive(Default)]
-struct Idle {
-    begun: AtomicBool,
-    ended: AtomicBool,
-}
-
-impl Idle {
-    /// Recodes packages for the next build that uses them, until this one has ended. One thread does it.
-    fn recode(&self, lock: &Lock, store: &Store) {
-        let ended = || self.ended.load(Ordering::Relaxed);
-        if self.begun.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST);
-        for package in &lock.packages {
-            // a disk that is full is not for this to tell
-            if ended() || store.recode(&package.sha256, &ended).is_err() {
-                return;
-            }
-        }
-        let _ = store.trim_recoded();
-    }
 }

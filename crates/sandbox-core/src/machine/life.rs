@@ -12,7 +12,7 @@ use super::{
     Backend, Declared, Definition, Kind, Leader, ServedPort, State, frozen,
     guest::{self, GuestState},
     journal::{Intent, Partial},
-    network,
+    limits, network,
     proxmox::{Delivery, Goods, place::Place, resident::Resident},
     record::{self, Claim, Record, Records},
     settle::Unsettled,
@@ -319,6 +319,10 @@ impl Machines<'_> {
     fn boot(&self, backend: &dyn Backend, definition: &Definition, deadline: Duration) -> Result<GuestState> {
         let begun = Instant::now();
         self.reporter.report(Event::Started { phase: Phase::Boot, unit: Unit::Steps, total: 0 });
+        if definition.chosen.limits.disk.is_some() {
+            // a tree that came by a copy, a move or a restore has none yet
+            limits::disk(definition).during("start", format!("machine `{}`", definition.name))?;
+        }
         backend.start(definition, deadline, self.reporter)?;
         let name = &definition.name;
         let left = deadline.saturating_sub(begun.elapsed());
@@ -374,6 +378,39 @@ impl Machines<'_> {
         }
         record.definition.needs.check().during("start", subject())?;
         self.boot(backend, &record.definition, deadline)
+    }
+
+    /// Starts a machine whose guest rebooted, where its backend does not, and waits for its first process alone.
+    ///
+    /// Whoever has it is waited for; after that it must be `wanted` still.
+    ///
+    /// # Errors
+    /// Where somebody has started it, or it does not start.
+    pub fn start_again(
+        &self,
+        name: &MachineName,
+        deadline: Duration,
+        holder: &str,
+        wanted: impl FnOnce() -> bool,
+    ) -> Result<()> {
+        let subject = || format!("machine `{name}`");
+        let begun = Instant::now();
+        let (_claim, record) = loop {
+            match self.records.claim(name, holder) {
+                Err(record::Error::Busy { .. }) if begun.elapsed() < deadline => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                claimed => break claimed.during("start", subject())?,
+            }
+        };
+        if !wanted() {
+            return Ok(());
+        }
+        let backend = self.backend(record.definition.backend).during("start", subject())?;
+        if backend.leader(name)?.is_some() {
+            return Err(LifeError::Running).during("start", subject());
+        }
+        backend.start(&record.definition, deadline, self.reporter)
     }
 
     /// Shuts a machine down; one that does not run is left as it is.

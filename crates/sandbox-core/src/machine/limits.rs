@@ -10,7 +10,7 @@ use std::{
 use super::{Definition, Limits};
 use crate::{
     error::{Cause, Class, Hint},
-    host::clonable,
+    host::quota::{self, Means},
 };
 
 /// The folder of the unified hierarchy.
@@ -31,8 +31,17 @@ pub enum LimitError {
         controller: &'static str,
     },
     /// The tree's file system cannot limit one folder.
-    #[error("the disk of {tree} cannot be limited: that takes a subvolume of btrfs", tree = tree.display())]
+    #[error(
+        "the file system of {tree} cannot limit one folder: that takes btrfs, or ext4 or xfs with project quotas",
+        tree = tree.display()
+    )]
     FileSystem {
+        /// The tree.
+        tree: PathBuf,
+    },
+    /// Its root is the host's, which project quotas do not count for.
+    #[error("a privileged machine passes over the limits that the file system of {tree} has", tree = tree.display())]
+    Privileged {
         /// The tree.
         tree: PathBuf,
     },
@@ -57,7 +66,12 @@ impl Cause for LimitError {
                 Hint::Note("boot the host with cgroup v2 alone: systemd.unified_cgroup_hierarchy=1".into()),
                 Hint::Note("--unenforced writes it down all the same, for a host that can".into()),
             ],
-            _ => Vec::new(),
+            Self::FileSystem { .. } => vec![Hint::Note(
+                "project quotas are those of a file system that is mounted with `prjquota` (ext4: made with \
+                 `-O quota,project`)"
+                    .into(),
+            )],
+            Self::Privileged { .. } | Self::Refused { .. } => Vec::new(),
         }
     }
 }
@@ -68,8 +82,8 @@ impl Cause for LimitError {
 /// [`LimitError`] names the first that it cannot; `unenforced` lets those of controllers pass.
 pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Result<(), LimitError> {
     let wanted = definition.chosen.limits;
-    let controllers = fs::read_to_string(Path::new(TOP).join("cgroup.controllers")).unwrap_or_default();
-    let lacks = |name: &str| !controllers.split_whitespace().any(|known| known == name);
+    let controllers = controllers();
+    let lacks = |name: &str| !controllers.iter().any(|known| known == name);
     let asked = [
         (wanted.cpus.is_some() && wanted.cpus != before.cpus, "processors", "cpu"),
         (wanted.memory.is_some() && wanted.memory != before.memory, "memory", "memory"),
@@ -80,10 +94,22 @@ pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Resu
             return Err(LimitError::Controller { what, controller });
         }
     }
-    if wanted.disk.is_some() && wanted.disk != before.disk && !clonable::is_subvolume(&definition.tree) {
-        return Err(LimitError::FileSystem { tree: definition.tree.clone() });
+    if wanted.disk.is_some() && wanted.disk != before.disk {
+        let tree = definition.tree.clone();
+        match quota::means(&tree) {
+            None => return Err(LimitError::FileSystem { tree }),
+            Some(Means::Project) if definition.privileged => return Err(LimitError::Privileged { tree }),
+            Some(_) => {}
+        }
     }
     Ok(())
+}
+
+/// Lists the controllers of this host's unified hierarchy.
+#[must_use]
+pub fn controllers() -> Vec<String> {
+    let text = fs::read_to_string(Path::new(TOP).join("cgroup.controllers")).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Limits a tree's bytes.
@@ -92,11 +118,7 @@ pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Resu
 /// Where the file system cannot.
 pub fn disk(definition: &Definition) -> Result<(), LimitError> {
     let tree = &definition.tree;
-    let limit = definition.chosen.limits.disk;
-    if limit.is_none() && !clonable::is_subvolume(tree) {
-        return Ok(());
-    }
-    clonable::limit_subvolume(tree, limit)
+    quota::limit(tree, definition.chosen.limits.disk)
         .map_err(|source| LimitError::Refused { path: tree.clone(), source })
 }
 

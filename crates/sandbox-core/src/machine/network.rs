@@ -29,6 +29,9 @@ use crate::{
     report::{Event, Reporter},
 };
 
+/// A machine's own end of its link, on every backend.
+pub const GUEST_LINK: &str = "host0";
+
 /// How the host's side of every machine's link begins; networkd serves `ve-*` without further ado.
 pub const PREFIX: &str = "ve-sb";
 

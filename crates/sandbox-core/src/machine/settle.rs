@@ -12,7 +12,12 @@ use super::{
     volume,
 };
 use crate::{
-    Error, Result, error::Context as _, host::clonable, layer::kept::whole, name::MachineName, report::Event,
+    Error, Result,
+    error::Context as _,
+    host::{clonable, quota},
+    layer::kept::whole,
+    name::MachineName,
+    report::Event,
 };
 
 /// How long a machine that nobody wants has to shut down.
@@ -168,6 +173,10 @@ impl Machines<'_> {
         backend.undefine(definition)?;
         for tree in [&partial.building, &definition.tree, &beside(&definition.tree, "removing")] {
             let ours = clonable::identity(tree).is_ok_and(|found| Some(found) == partial.inode);
+            if ours && definition.chosen.limits.disk.is_some() {
+                // a limit for a number that nobody has any more is no harm
+                let _ = quota::limit(tree, None);
+            }
             if ours || *tree != definition.tree {
                 remove_tree(tree, &beside(&definition.tree, "removing")).during("remove", subject())?;
             }

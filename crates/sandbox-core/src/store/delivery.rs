@@ -7,7 +7,11 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Entry;
+use super::{
+    Entry,
+    recoded::{Recoder, Recoding},
+};
+use crate::deb::archive::Deb;
 
 /// The place where packages of a lock lie between the store and whoever unpacks them.
 ///
@@ -25,7 +29,7 @@ pub struct Delivery {
 #[derive(Debug, Default)]
 struct State {
     /// What waits, by its place in `order`.
-    ready: BinaryHeap<Reverse<(usize, PathBuf)>>,
+    ready: BinaryHeap<Reverse<(usize, Delivered)>>,
     /// No more will come.
     ended: bool,
     /// No more is wanted.
@@ -33,10 +37,11 @@ struct State {
 }
 
 /// A package whose file was just seen to be right. Only the store makes one.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Delivered {
     at: usize,
     path: PathBuf,
+    recoding: Option<Recoding>,
 }
 
 impl Delivered {
@@ -50,6 +55,12 @@ impl Delivered {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Begins with the recoded form of it, which is to get what is decoded of it now; none where none is wanted.
+    #[must_use]
+    pub fn recoder(&self, deb: &Deb<'_>) -> Option<Recoder> {
+        self.recoding.as_ref()?.begin(deb)
     }
 }
 
@@ -85,8 +96,8 @@ impl Delivery {
                 return None;
             }
             if state.ready.peek().is_some_and(|Reverse((rank, _))| will_do(*rank)) {
-                let Reverse((rank, path)) = state.ready.pop()?;
-                return Some(Delivered { at: self.order[rank], path });
+                let Reverse((_, delivered)) = state.ready.pop()?;
+                return Some(delivered);
             }
             if state.ended {
                 return None;
@@ -113,8 +124,9 @@ impl Delivery {
         &self.order
     }
 
-    pub(super) fn put(&self, rank: usize, entry: &Entry) {
-        self.lock().ready.push(Reverse((rank, entry.path().to_owned())));
+    pub(super) fn put(&self, rank: usize, entry: &Entry, recoding: Option<Recoding>) {
+        let delivered = Delivered { at: self.order[rank], path: entry.path().to_owned(), recoding };
+        self.lock().ready.push(Reverse((rank, delivered)));
         self.changed.notify_all();
     }
 

@@ -36,6 +36,7 @@ pub use error::StoreError;
 pub(crate) use error::disk_class;
 pub use fetch::Wanted;
 pub use fill::{Filled, deliver, fill, fill_by};
+pub use recoded::Recoder;
 
 use crate::{digest::Sha256, host::transport::Transport};
 use checksum::Check;

@@ -5,7 +5,7 @@
 //! <cache>/recoded/ab/ab12…-cd34….deb   made of the package ab12…; cd34… is the SHA-256 of the file itself
 //! ```
 //!
-//! They are made of packages that are used a second time, while nothing else is to be done, and are never
+//! They are made of packages that are used a second time, out of what is decoded for the tree anyway, and are never
 //! needed: what is wrong is removed, what is missing is decoded from the package itself.
 //!
 //! **Source**: deb(5).
@@ -13,7 +13,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, BufWriter, Seek as _, SeekFrom, Write as _},
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -36,8 +36,11 @@ const LEAST: usize = 64 << 10;
 /// The level of compression: decoding costs the same at all.
 const LEVEL: i32 = 1;
 
-/// How much is decoded at a time.
+/// How much is written at a time.
 const PIECE: usize = 256 << 10;
+
+/// The data archive's name.
+const DATA: &str = "data.tar.zst";
 
 impl Store {
     /// Gives the recoded form of a package, seen to be whole.
@@ -56,32 +59,10 @@ impl Store {
         Ok(None)
     }
 
-    /// Makes the recoded form of a package that was in the cache before this run, where it is worth it and not
-    /// there yet; tells whether it was made. `stopped` ends the work early.
-    ///
-    /// # Errors
-    /// What the file system says. Nothing needs it: the package itself is there.
-    pub fn recode(&self, package: &Sha256, stopped: &dyn Fn() -> bool) -> io::Result<bool> {
-        let checksum = Checksum::Sha256(*package);
-        if self.fetched().contains_key(&checksum) || self.recoded_path(package)?.is_some() {
-            return Ok(false);
-        }
-        let bytes = fs::read(self.path_of(&checksum))?;
-        let Ok(deb) = Deb::read(&bytes) else { return Ok(false) };
-        if Sha256::of(&bytes) != *package || !deb.is_slow() || deb.data_size() < LEAST {
-            return Ok(false);
-        }
-        let folder = self.recoded_folder(package);
-        fs::create_dir_all(&folder)?;
-        // without a name until it is whole: whoever is killed leaves nothing
-        let mut file = tempfile::tempfile_in(&folder)?;
-        if !write(&deb, &mut file, stopped)? {
-            return Ok(false);
-        }
-        let name = folder.join(format!("{package}-{}.deb", digest(&mut file)?));
-        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-        linkat(CWD, &unnamed, CWD, &name, AtFlags::SYMLINK_FOLLOW)?;
-        Ok(true)
+    /// Says where the recoded form of a package goes that is used again: not of one that this run has fetched.
+    pub(super) fn recoding(&self, package: &Sha256) -> Option<Recoding> {
+        let is_new = self.fetched().contains_key(&Checksum::Sha256(*package));
+        (!is_new).then(|| Recoding { folder: self.recoded_folder(package), package: *package })
     }
 
     /// Removes the oldest recoded packages until the rest takes no more than it may.
@@ -124,37 +105,77 @@ impl Store {
     }
 }
 
-/// Writes a package with its data archive recoded; nothing useful where it was stopped.
-fn write(deb: &Deb<'_>, file: &mut File, stopped: &dyn Fn() -> bool) -> io::Result<bool> {
-    const DATA: &str = "data.tar.zst";
-    file.write_all(b"!<arch>\n")?;
-    for (name, bytes) in [("debian-binary", &b"2.0\n"[..]), deb.control_member()] {
-        write_head(file, name, bytes.len() as u64)?;
-        file.write_all(bytes)?;
-        file.write_all(if bytes.len() % 2 == 1 { b"\n" } else { b"" })?;
+/// A package that is to be recoded when it is decoded next.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Recoding {
+    folder: PathBuf,
+    package: Sha256,
+}
+
+impl Recoding {
+    /// Begins with the recoded form, where it is worth it; none where the disk refuses it, which nobody needs to know.
+    #[must_use]
+    pub fn begin(&self, deb: &Deb<'_>) -> Option<Recoder> {
+        let is_worth = deb.is_slow() && deb.data_size() >= LEAST;
+        if is_worth { self.head(deb).ok() } else { None }
     }
-    let head = file.stream_position()?;
-    // its size is known at the end only
-    write_head(file, DATA, 0)?;
-    let start = file.stream_position()?;
-    let mut decoded = deb.data().map_err(io::Error::other)?;
-    let mut encoder = zstd::stream::write::Encoder::new(BufWriter::with_capacity(PIECE, &mut *file), LEVEL)?;
-    let mut piece = vec![0; PIECE];
-    loop {
-        if stopped() {
-            return Ok(false);
+
+    fn head(&self, deb: &Deb<'_>) -> io::Result<Recoder> {
+        fs::create_dir_all(&self.folder)?;
+        // without a name until it is whole: whoever is killed leaves nothing
+        let mut file = tempfile::tempfile_in(&self.folder)?;
+        file.write_all(b"!<arch>\n")?;
+        for (name, bytes) in [("debian-binary", &b"2.0\n"[..]), deb.control_member()] {
+            write_head(&mut file, name, bytes.len() as u64)?;
+            file.write_all(bytes)?;
+            file.write_all(if bytes.len() % 2 == 1 { b"\n" } else { b"" })?;
         }
-        match decoded.read(&mut piece)? {
-            0 => break,
-            read => encoder.write_all(&piece[..read])?,
-        }
+        let head = file.stream_position()?;
+        // its size is known at the end only
+        write_head(&mut file, DATA, 0)?;
+        let start = file.stream_position()?;
+        let encoder = zstd::stream::write::Encoder::new(BufWriter::with_capacity(PIECE, file), LEVEL)?;
+        Ok(Recoder { recoding: self.clone(), head, start, encoder })
     }
-    encoder.finish()?.flush()?;
-    let size = file.stream_position()? - start;
-    file.write_all(if size % 2 == 1 { b"\n" } else { b"" })?;
-    file.seek(SeekFrom::Start(head))?;
-    write_head(file, DATA, size)?;
-    Ok(true)
+}
+
+/// The recoded form of a package as it is made, out of the decoded data archive that is written into it.
+pub struct Recoder {
+    recoding: Recoding,
+    /// Where the data archive's head is.
+    head: u64,
+    /// Where the data archive begins.
+    start: u64,
+    encoder: zstd::stream::write::Encoder<'static, BufWriter<File>>,
+}
+
+impl io::Write for Recoder {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.encoder.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.encoder.flush()
+    }
+}
+
+impl Recoder {
+    /// Keeps it, after all of the data archive was written.
+    ///
+    /// # Errors
+    /// What the file system says. Nothing needs it: the package itself is there.
+    pub fn keep(self) -> io::Result<()> {
+        let Self { recoding: Recoding { folder, package }, head, start, encoder } = self;
+        let mut file = encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let size = file.stream_position()? - start;
+        file.write_all(if size % 2 == 1 { b"\n" } else { b"" })?;
+        file.seek(SeekFrom::Start(head))?;
+        write_head(&mut file, DATA, size)?;
+        let name = folder.join(format!("{package}-{}.deb", digest(&mut file)?));
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(CWD, &unnamed, CWD, &name, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(())
+    }
 }
 
 fn digest(file: &mut File) -> io::Result<Sha256> {

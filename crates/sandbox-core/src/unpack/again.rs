@@ -85,7 +85,7 @@ impl Unpacking<'_> {
         let all: Vec<(usize, &Package<'_>)> = packages.iter().copied().enumerate().collect();
         let written = parallel(&all, |(at, package)| {
             with_deb(package.locked, &package.path, |deb| {
-                write_one(package, deb, &mut Writer::new(beside, &folders, *at), epoch)
+                write_one(package, deb, &mut Writer::new(beside, &folders, *at), epoch, None)
             })
         });
         let contents = written.into_iter().collect::<Result<Vec<_>, _>>()?;

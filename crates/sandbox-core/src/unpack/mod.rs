@@ -42,6 +42,7 @@ use crate::{
     lock::LockedPackage,
     report::{Event, Phase, Reporter, Unit},
     store::Filled,
+    store::Recoder,
 };
 
 /// The folder of a tree in which packages lie until those before them are configured. It is there while
@@ -166,7 +167,7 @@ fn write(
         reporter.report(Event::At { phase: Phase::Unpack, subject: package.locked.name.clone() });
         let write = |deb: &Deb<'_>| {
             let mut writer = Writer::new(root, &folders, *at);
-            write_one(package, deb, &mut writer, options.epoch)
+            write_one(package, deb, &mut writer, options.epoch, None)
         };
         let contents = with_deb(package.locked, &package.path, write);
         reporter.report(Event::Advanced { phase: Phase::Unpack, delta: 1 });
@@ -200,8 +201,9 @@ fn write_one(
     deb: &Deb<'_>,
     writer: &mut Writer<'_>,
     epoch: i64,
+    recoder: Option<Recoder>,
 ) -> Result<Contents, UnpackError> {
-    let contents = package.write(deb, writer)?;
+    let contents = package.write(deb, writer, recoder)?;
     database::info(package, &contents, epoch, writer)?;
     Ok(contents)
 }

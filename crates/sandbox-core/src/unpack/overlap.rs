@@ -263,7 +263,8 @@ impl<'a> Unpacking<'a> {
         let written = with_deb(locked, delivered.path(), |deb| {
             let package = Package::read(locked, delivered.path(), deb)?;
             let mut writer = Writer::new(&place.root, &place.folders, at);
-            let contents = write_one(&package, deb, &mut writer, self.options.epoch)?;
+            let recoder = delivered.recoder(deb);
+            let contents = write_one(&package, deb, &mut writer, self.options.epoch, recoder)?;
             Ok((package, contents))
         });
         self.reporter.report(Event::Advanced { phase: Phase::Unpack, delta: 1 });

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Read},
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,7 @@ use crate::{
     digest::hex,
     host::root::Meta,
     lock::LockedPackage,
+    store::Recoder,
 };
 
 /// A package with its control archive in memory.
@@ -96,17 +97,23 @@ impl<'a> Package<'a> {
         self.conffiles.iter().map(String::as_str)
     }
 
-    /// Writes the package's files into the tree.
-    pub fn write(&self, deb: &Deb<'_>, writer: &mut Writer<'_>) -> Result<Contents, UnpackError> {
+    /// Writes the package's files into the tree, and what is decoded into its recoded form.
+    pub fn write(
+        &self,
+        deb: &Deb<'_>,
+        writer: &mut Writer<'_>,
+        recoder: Option<Recoder>,
+    ) -> Result<Contents, UnpackError> {
         let package = || self.locked.name.clone();
         let failed = |source| UnpackError::Data { package: package(), source };
         let malformed = |source| UnpackError::Malformed { package: package(), source };
-        let mut archive = tar::Archive::new(deb.data().map_err(malformed)?);
+        let mut archive = tar::Archive::new(Decoded { inner: deb.data().map_err(malformed)?, recoder });
         let mut contents = Contents::default();
         for entry in archive.entries().map_err(failed)? {
             let mut entry = entry.map_err(failed)?;
             self.entry(&mut entry, writer, &mut contents)?;
         }
+        archive.into_inner().keep();
         Ok(contents)
     }
 
@@ -234,6 +241,34 @@ fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Vec<(String, 
         }
     }
     Ok(found)
+}
+
+/// A package's data archive as it is decoded, of which the recoded form gets a copy.
+struct Decoded<R> {
+    inner: R,
+    recoder: Option<Recoder>,
+}
+
+impl<R: Read> Decoded<R> {
+    /// Keeps the recoded form. What hinders that is not for a build to tell.
+    fn keep(mut self) {
+        // after the last file there are some blocks of zeroes, which nobody has asked for
+        if self.recoder.is_some() && io::copy(&mut self, &mut io::sink()).is_ok() {
+            let _ = self.recoder.map(Recoder::keep);
+        }
+    }
+}
+
+impl<R: Read> Read for Decoded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        if let Some(recoder) = &mut self.recoder
+            && recoder.write_all(&buffer[..read]).is_err()
+        {
+            self.recoder = None;
+        }
+        Ok(read)
+    }
 }
 
 /// Tells an error of the archive from one of the file system, and hashes what passes.

@@ -17,6 +17,7 @@ use crate::{
     error::Context as _,
     layer::{Doors, Order},
     lock::{Lock, LockedPart, PartWish},
+    report::{Phase, Timed},
     spec::Layer,
     store::{Checksum, Entry, StoreError, Wanted},
 };
@@ -84,7 +85,9 @@ pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> R
             Ok(())
         }
     };
-    for part in all(&finders(order, lock, doors)) {
+    let finders = finders(order, lock, doors);
+    let _timed = (!finders.is_empty()).then(|| Timed::begin(doors.reporter, Phase::Resolve, "find parts"));
+    for part in all(&finders) {
         put(part?)?;
     }
     Ok(found)

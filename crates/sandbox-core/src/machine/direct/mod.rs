@@ -12,6 +12,7 @@
 //!   console.log       what nspawn and the guest's console say
 //! ```
 
+pub mod autostart;
 mod command;
 pub(in crate::machine) mod link;
 pub(in crate::machine) mod run;
@@ -110,6 +111,13 @@ pub enum DirectError {
         /// The interface.
         link: String,
     },
+    /// The host's systemd does not start machines with the host.
+    #[error("the host's systemd cannot be told to start it with the host")]
+    Autostart {
+        /// Why.
+        #[source]
+        source: Box<super::nspawn::Error>,
+    },
     /// No free addresses.
     #[error("every subnet of 10.213.0.0/16 is in use")]
     NoSubnet,
@@ -119,6 +127,7 @@ impl Cause for DirectError {
     fn class(&self) -> Class {
         match self {
             Self::Wall { source } => source.class(),
+            Self::Autostart { source } => source.class(),
             Self::Supervised | Self::LinkTaken { .. } => Class::Unavailable,
             _ => Class::Host,
         }
@@ -198,6 +207,11 @@ impl Direct {
         command.spawn().map_err(io("starting the supervisor", &self.program))
     }
 
+    fn with_the_host(&self, definition: &Definition, gone: bool) -> Result<(), DirectError> {
+        autostart::set(&self.state, &self.program, definition, gone)
+            .map_err(|source| DirectError::Autostart { source: Box::new(source) })
+    }
+
     fn end(&self, definition: &Definition, deadline: Duration) -> Result<(), DirectError> {
         let folder = self.folder(&definition.name);
         let patience = [deadline, Duration::from_secs(5), Duration::from_secs(5)];
@@ -258,7 +272,16 @@ impl Backend for Direct {
     }
 
     fn undefine(&self, definition: &Definition) -> Result<()> {
-        self.end(definition, Duration::from_secs(10)).during("undefine", subject(definition))
+        self.end(definition, Duration::from_secs(10)).during("undefine", subject(definition))?;
+        match definition.chosen.autostart {
+            Some(_) => self.with_the_host(definition, true).during("undefine", subject(definition)),
+            None => Ok(()),
+        }
+    }
+
+    fn autostart(&self, definition: &Definition, _earlier: &[MachineName]) -> Result<()> {
+        // `start --all` keeps the order
+        self.with_the_host(definition, false).during("change the start of", subject(definition))
     }
 
     fn apply(&self, definition: &Definition) -> Result<()> {

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     os::fd::AsFd as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -95,20 +95,28 @@ fn read(folder: &Path) -> Result<Option<Run>, DirectError> {
     }
 }
 
-/// Writes a file of a machine's folder, whole or not at all.
+/// Writes a file of a machine's folder, whole or not at all. Where it is killed, the next writer takes its temporary
+/// file.
 pub fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), DirectError> {
-    let path = folder.join(name);
+    let (path, new) = (folder.join(name), partial(folder, name));
     let written = (|| {
-        let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+        let mut temporary = File::create(&new)?;
         temporary.write_all(bytes)?;
         // the guest reads what is bound into it as another user
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        temporary.as_file().set_permissions(mode)?;
-        temporary.as_file().sync_all()?;
-        temporary.persist(&path)?;
-        Ok(())
+        temporary.set_permissions(mode)?;
+        temporary.sync_all()?;
+        fs::rename(&new, &path)
     })();
-    written.map_err(failed("writing the file", &path))
+    written.map_err(|error| {
+        let _ = fs::remove_file(&new);
+        failed("writing the file", &path)(error)
+    })
+}
+
+/// Names the file that becomes another one when all of it is written.
+pub fn partial(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!(".{name}.sandbox-partial"))
 }
 
 /// Gives the last lines of logs.

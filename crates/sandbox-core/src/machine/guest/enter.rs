@@ -192,6 +192,21 @@ impl Entry {
         Ok(Self { pidfd, root: root.into(), flags, cgroup: cgroup(pid), label: Label::of(pid) })
     }
 
+    /// Gives the machine's first process as setns(2) takes it.
+    pub(super) const fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+
+    /// Gives the machine's root folder.
+    pub(super) const fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// Gives those namespaces that are not ours, as flags of setns(2).
+    pub(super) const fn flags(&self) -> libc::c_int {
+        self.flags
+    }
+
     /// Starts a payload in the machine.
     ///
     /// # Errors

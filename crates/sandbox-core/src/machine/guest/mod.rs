@@ -2,13 +2,16 @@
 
 mod enter;
 mod label;
+mod link;
 mod passwd;
 mod port;
 mod state;
+mod systemd;
 mod variables;
 
 pub use enter::{EnterError, Entry, Payload, Standard, Started, Terminal};
 pub(in crate::machine) use enter::{receive_any as receive_file, send as send_file};
+pub use link::raise;
 pub use passwd::{Account, account};
 pub use port::is_open;
 pub use state::{GuestState, addresses, state, wait_ready};

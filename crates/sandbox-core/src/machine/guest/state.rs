@@ -3,21 +3,30 @@
 use std::{
     fmt,
     fs::File,
-    io::Read as _,
+    io::{self, ErrorKind, Read as _},
     net::IpAddr,
     os::fd::{AsRawFd as _, OwnedFd},
     thread,
     time::{Duration, Instant},
 };
 
-use super::enter::{EnterError, Entry, Payload, Standard, Terminal};
+use super::{
+    enter::{EnterError, Entry, Payload, Standard, Terminal},
+    systemd::Systemd,
+};
 use crate::{
-    machine::{Leader, guest::Account},
+    machine::{Leader, guest::Account, network},
     report::{Event, Phase, Reporter},
 };
 
 /// How often a booting guest is asked.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a guest's systemd has to answer: on a busy host it may have to wait for its turn, a hostile one never answers.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a booting guest is asked by a program in it, where its systemd does not answer.
+const SELDOM: Duration = Duration::from_millis(500);
 
 /// Where a guest's systemd is.
 ///
@@ -56,10 +65,25 @@ impl fmt::Display for GuestState {
 /// # Errors
 /// Where the guest cannot be entered.
 pub fn state(leader: &Leader) -> Result<GuestState, EnterError> {
-    let word = ask(leader, &["systemctl", "is-system-running"])?;
-    Ok(match word.trim() {
+    match Systemd::connect(leader, PATIENCE).and_then(|mut systemd| asked(&mut systemd)) {
+        Ok(state) => Ok(state),
+        Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionRefused) => {
+            Ok(GuestState::Starting)
+        }
+        // one that has no such socket may have another, which its own systemctl knows
+        Err(_) => by_systemctl(leader),
+    }
+}
+
+fn asked(systemd: &mut Systemd) -> io::Result<GuestState> {
+    let word = systemd.state(PATIENCE)?;
+    of_word(&word, || systemd.failed(PATIENCE))
+}
+
+fn of_word<E>(word: &str, failed: impl FnOnce() -> Result<Vec<String>, E>) -> Result<GuestState, E> {
+    Ok(match word {
         "running" => GuestState::Running,
-        "degraded" => GuestState::Degraded { failed: failed(leader)? },
+        "degraded" => GuestState::Degraded { failed: failed()? },
         "stopping" => GuestState::Stopping,
         // no answer yet: its private socket is not there
         "initializing" | "starting" | "offline" | "unknown" | "" => GuestState::Starting,
@@ -67,10 +91,14 @@ pub fn state(leader: &Leader) -> Result<GuestState, EnterError> {
     })
 }
 
-fn failed(leader: &Leader) -> Result<Vec<String>, EnterError> {
-    let argv = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"];
-    let list = ask(leader, &argv)?;
-    Ok(list.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+/// Asks the guest's own systemctl(1), which is a program that runs in it.
+fn by_systemctl(leader: &Leader) -> Result<GuestState, EnterError> {
+    let word = ask(leader, &["systemctl", "is-system-running"])?;
+    of_word(word.trim(), || {
+        let argv = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"];
+        let list = ask(leader, &argv)?;
+        Ok(list.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+    })
 }
 
 /// Waits until a guest's systemd says anything but starting, or the deadline is over.
@@ -83,14 +111,41 @@ pub fn wait_ready(
     reporter: &dyn Reporter,
 ) -> Result<GuestState, EnterError> {
     let begun = Instant::now();
+    let mut systemd = None;
+    let mut next = begun + SELDOM;
     loop {
-        let state = state(leader)?;
+        let connected = match systemd.take() {
+            Some(systemd) => Ok(systemd),
+            None => Systemd::connect(leader, PATIENCE),
+        };
+        let state = connected.and_then(|mut connected| {
+            let state = asked(&mut connected)?;
+            systemd = Some(connected);
+            Ok(state)
+        });
+        let state = match state {
+            Ok(state) => state,
+            // not there yet, or not where it is looked for
+            Err(_) if Instant::now() < next => GuestState::Starting,
+            Err(_) => {
+                next = Instant::now() + SELDOM;
+                by_systemctl(leader)?
+            }
+        };
         if state != GuestState::Starting || begun.elapsed() >= deadline {
             return Ok(state);
+        }
+        if !alive(leader) {
+            // entering it says why
+            by_systemctl(leader)?;
         }
         reporter.report(Event::At { phase: Phase::Boot, subject: state.to_string() });
         thread::sleep(PAUSE);
     }
+}
+
+fn alive(leader: &Leader) -> bool {
+    std::path::Path::new("/proc").join(leader.pid.to_string()).exists()
 }
 
 /// Runs a command as the guest's root and gives what it writes; its status is not looked at.
@@ -152,7 +207,7 @@ pub fn addresses(leader: &Leader) -> Result<Vec<IpAddr>, EnterError> {
     let mut addresses: Vec<IpAddr> = listed
         .into_iter()
         // Docker's own bridges in the guest lead nowhere from outside
-        .filter(|interface| interface.interface_name == "host0")
+        .filter(|interface| interface.interface_name == network::GUEST_LINK)
         .filter_map(|interface| {
             let address = interface.address?;
             let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{idmap, refusal::Device};
-use crate::machine::{Definition, Network, network};
+use crate::machine::{Definition, Network, limits, network};
 
 /// Where liblxc keeps what distributions ship.
 const SHIPPED: &str = "/usr/share/lxc/config";
@@ -34,6 +34,8 @@ pub struct Facts<'a> {
     pub apparmor: Option<u32>,
     /// The devices that it needs.
     pub devices: &'a [Device],
+    /// What the host can limit: the controllers of its unified hierarchy.
+    pub controllers: &'a [String],
 }
 
 /// Lines of keys and values.
@@ -68,7 +70,7 @@ pub fn config(facts: &Facts<'_>) -> String {
     net(&mut lines, definition);
     hooks(&mut lines, facts);
     devices(&mut lines, facts.devices);
-    limits(&mut lines, definition);
+    limit(&mut lines, facts);
     autostart(&mut lines, definition);
     let folder = folder(facts);
     lines.add("log.file", folder.join("lxc.log").display());
@@ -130,6 +132,7 @@ fn hooks(lines: &mut Lines, facts: &Facts<'_>) {
     let call = format!("{env}{program} --state-dir {state} internal");
     lines.add("hook.pre-start", format_args!("{call} wall-up {name}"));
     lines.add("hook.start-host", format_args!("{call} lxc-started {name} $LXC_PID"));
+    lines.add("hook.post-stop", format_args!("{call} lxc-ended {name} $LXC_TARGET"));
 }
 
 fn devices(lines: &mut Lines, devices: &[Device]) {
@@ -140,17 +143,17 @@ fn devices(lines: &mut Lines, devices: &[Device]) {
     }
 }
 
-fn limits(lines: &mut Lines, definition: &Definition) {
-    let limits = definition.chosen.limits;
-    if let Some(cpus) = limits.cpus {
-        // microseconds of each tenth of a second
-        lines.add("cgroup2.cpu.max", format_args!("{} 100000", u64::from(cpus) * 100));
-    }
-    if let Some(memory) = limits.memory {
-        lines.add("cgroup2.memory.max", memory);
-    }
-    if let Some(tasks) = limits.tasks {
-        lines.add("cgroup2.pids.max", tasks);
+/// Writes the limits; liblxc starts nothing where the kernel does not have one, so that those are a remark only.
+fn limit(lines: &mut Lines, facts: &Facts<'_>) {
+    for (controller, file, value) in limits::files(&facts.definition.chosen.limits) {
+        if value.split(' ').next() == Some("max") {
+            continue;
+        }
+        if facts.controllers.iter().any(|known| known == controller) {
+            lines.add(&format!("cgroup2.{file}"), value);
+        } else {
+            let _ = writeln!(lines.0, "# not enforced on this host: {file} = {value}");
+        }
     }
 }
 
@@ -204,7 +207,16 @@ mod tests {
         let state = Path::new("/var/lib/sandbox");
         let device = Device { path: "/dev/fuse".into(), kind: 'c', major: 10, minor: 229 };
         let devices = if definition.needs.devices.is_empty() { Vec::new() } else { vec![device] };
-        config(&Facts { definition, state, base: 0x7000_0000, apparmor, devices: &devices })
+        let controllers = ["cpu", "memory", "pids"].map(str::to_owned);
+        let facts = Facts {
+            definition,
+            state,
+            base: 0x7000_0000,
+            apparmor,
+            devices: &devices,
+            controllers: &controllers,
+        };
+        config(&facts)
     }
 
     #[test]
@@ -239,6 +251,24 @@ mod tests {
         let text = written(&Definition { network: Network::None, ..definition() }, None);
         assert!(text.contains("lxc.net.0.type = empty\n") && !text.contains("veth"), "{text}");
         assert!(text.contains("systemd.mask=systemd-networkd-wait-online.service"), "{text}");
+    }
+
+    #[test]
+    fn what_the_host_cannot_limit_keeps_no_machine_from_starting() {
+        let mut definition = definition();
+        definition.chosen.limits.memory = Some(4096);
+        let (state, devices) = (Path::new("/s"), Vec::new());
+        let facts = Facts {
+            definition: &definition,
+            state,
+            base: 1,
+            apparmor: None,
+            devices: &devices,
+            controllers: &[],
+        };
+        let text = config(&facts);
+        assert!(text.contains("# not enforced on this host: memory.max = 4096\n"), "{text}");
+        assert!(!text.contains("lxc.cgroup2"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{
     error::{LxcError, io},
-    mounts,
+    mounts, reboot,
 };
 use crate::{
     Result,
@@ -79,10 +79,13 @@ pub fn started(definition: &Definition, state: &Path, leader: i32) -> Result<()>
 }
 
 /// Leaves the AppArmor profile of `lxc-start`, which hooks inherit and which allows mounts in few places; it allows
-/// this change, so that containers may be unconfined.
+/// this change, so that containers may be unconfined. Where AppArmor does not confine this does nothing.
+///
+/// # Errors
+/// Where the profile does not allow it.
 ///
 /// **Source**: `abstractions/lxc/start-container` of liblxc; aa_change_profile(2).
-fn leave_profile() -> Result<(), LxcError> {
+pub fn leave_profile() -> Result<(), LxcError> {
     let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
     if enabled.trim() != "Y" {
         return Ok(());
@@ -119,7 +122,7 @@ fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcE
 
 /// Removes what the hooks wrote.
 pub(super) fn sweep(name: &MachineName, folder: &Path) -> Result<(), LxcError> {
-    for file in ["run.json", "host0.network"] {
+    for file in ["run.json", "host0.network"].into_iter().chain(reboot::FILES) {
         let path = folder.join(file);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -7,6 +7,7 @@
 //!   idmap.json                the first of the host's ids that are the guest's
 //!   link.json                 the addresses of the link, the same at every start
 //!   host0.network             what the guest's networkd is told, mounted into its /etc
+//!   stopping, again           who stops it; that its guest rebooted
 //!   run.json                  what runs: this boot of the host, the guest's first process
 //!   lxc.log, start.log        what liblxc and lxc-start say
 //!   console.log               what the guest's console says
@@ -18,6 +19,7 @@ mod foreign;
 mod hooks;
 pub mod idmap;
 mod mounts;
+mod reboot;
 mod refusal;
 mod tool;
 
@@ -30,7 +32,8 @@ use std::{
 
 pub use error::LxcError;
 use error::io;
-pub use hooks::{prepare, started};
+pub use hooks::{leave_profile, prepare, started};
+pub use reboot::{is_wanted, rebooted};
 pub use refusal::Device;
 pub use tool::{Version, apparmor, version};
 
@@ -48,6 +51,9 @@ use crate::{
 
 /// Where LXC's containers are.
 pub const CONTAINERS: &str = "/var/lib/lxc";
+
+/// A container's configuration in its folder.
+const CONFIG: &str = "config";
 
 const STOPPED: &str = "STOPPED";
 
@@ -95,8 +101,10 @@ impl Lxc {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // a container that LXC is making has a folder first
-                let taken = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+                // a container that LXC is making has a folder first; ours, whose writer was killed, a file at most
+                let partial = run::partial(folder, CONFIG);
+                let taken = fs::read_dir(folder)
+                    .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|it| it.path() != partial)));
                 return if taken { Err(LxcError::Foreign { path: folder.to_owned() }) } else { Ok(()) };
             }
             Err(error) => return Err(io("reading the file", path)(error)),
@@ -112,8 +120,14 @@ impl Lxc {
         let folder = self.folder(&definition.name);
         let lock = idmap::lock()?;
         let base = idmap::of(&definition.name, &folder)?;
-        let apparmor = tool::apparmor();
-        let facts = config::Facts { definition, state: &self.state, base, apparmor, devices: &devices };
+        let facts = config::Facts {
+            definition,
+            state: &self.state,
+            base,
+            apparmor: tool::apparmor(),
+            devices: &devices,
+            controllers: &limits::controllers(),
+        };
         let path = config_of(&definition.name);
         ensure(&path, &config::config(&facts))?;
         drop(lock);
@@ -124,7 +138,13 @@ impl Lxc {
         let name = &definition.name;
         // also what the host's AppArmor is may have changed
         self.write(definition)?;
-        let state = tool::state(name)?;
+        let begun = Instant::now();
+        let mut state = tool::state(name)?;
+        // the monitor of one that has just ended has its name for a moment longer
+        while (state != STOPPED || tool::is_running(name.as_str())) && begun.elapsed() < REPEAT {
+            thread::sleep(PAUSE);
+            state = tool::state(name)?;
+        }
         if state != STOPPED {
             return Err(LxcError::Running { state });
         }
@@ -167,6 +187,8 @@ impl Lxc {
 
     fn end(&self, name: &MachineName, deadline: Duration, reporter: &dyn Reporter) -> Result<(), LxcError> {
         let until = Instant::now() + deadline;
+        let folder = self.folder(name);
+        let _stopping = reboot::Stopping::note(&folder)?;
         let mut state = tool::state(name)?;
         while state != STOPPED && Instant::now() < until {
             let left = until.saturating_duration_since(Instant::now()).min(REPEAT);
@@ -187,6 +209,11 @@ impl Lxc {
         }
         if state != STOPPED {
             return Err(LxcError::Stuck { state });
+        }
+        // one that was rebooting is not started again by who asks before its monitor is gone
+        let begun = Instant::now();
+        while tool::is_running(name.as_str()) && begun.elapsed() < REPEAT {
+            thread::sleep(PAUSE);
         }
         self.end_remains(name);
         Ok(())
@@ -217,16 +244,20 @@ impl Lxc {
     fn remove(&self, definition: &Definition) -> Result<(), LxcError> {
         let name = &definition.name;
         let path = config_of(name);
+        let folder = path.parent().unwrap_or(&path);
         let ours = fs::read_to_string(&path).is_ok_and(|text| is_of(&text, &self.tree(name)));
         if ours {
             self.end(name, Duration::ZERO, &crate::report::Silent)?;
-            let folder = path.parent().unwrap_or(&path);
             // what liblxc wrote itself
             let _ = fs::remove_dir_all(folder.join("apparmor"));
+            let _ = fs::remove_file(format!("/run/lxc/lock{CONTAINERS}/.{name}"));
             fs::remove_file(&path).map_err(io("removing the file", &path))?;
+        }
+        if !path.exists() {
+            // also what a killed writer or remover left
+            let _ = fs::remove_file(run::partial(folder, CONFIG));
             // snapshots that were made by hand stay, and their folder with them
             let _ = fs::remove_dir(folder);
-            let _ = fs::remove_file(format!("/run/lxc/lock{CONTAINERS}/.{name}"));
         }
         hooks::sweep(name, &self.folder(name))
     }
@@ -250,7 +281,7 @@ fn tail(log: &Path, said: &Path) -> String {
 
 /// Names the configuration of a container.
 fn config_of(name: &MachineName) -> PathBuf {
-    Path::new(CONTAINERS).join(name).join("config")
+    Path::new(CONTAINERS).join(name).join(CONFIG)
 }
 
 /// Tells whether a configuration is that of a tree.
@@ -266,7 +297,7 @@ fn ensure(path: &Path, text: &str) -> Result<(), LxcError> {
     }
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(io("making the folder", folder))?;
-    run::write(folder, "config", text.as_bytes()).map_err(LxcError::Link)?;
+    run::write(folder, CONFIG, text.as_bytes()).map_err(LxcError::Link)?;
     let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(io("syncing the folder", folder))
 }

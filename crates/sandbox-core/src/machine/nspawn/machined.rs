@@ -3,7 +3,10 @@
 //! Properties are read from the service each time, never from a cache. Waiting means asking for the state
 //! until a deadline; a signal only makes the next question come sooner.
 
-use std::time::{Duration, Instant};
+use std::{
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use futures_lite::{StreamExt, future};
 use zbus::{
@@ -18,6 +21,9 @@ pub(super) const BUS: &str = "/run/dbus/system_bus_socket";
 
 /// What gives both ends of a machine's link their addresses.
 pub(super) const NETWORKD: &str = "systemd-networkd.service";
+
+/// What starts the host's machines; it starts with the host once it is enabled itself.
+pub(super) const TARGET: &str = "machines.target";
 
 const MACHINED: &str = "systemd-machined";
 const SYSTEMD: &str = "systemd";
@@ -182,6 +188,10 @@ impl Host {
             Err(error) if is(&error, NO_MACHINE) => return Ok(None),
             Err(error) => return Err(classify(MACHINED, "look a machine up", error)),
         };
+        self.registered(path).await
+    }
+
+    async fn registered(&self, path: OwnedObjectPath) -> Result<Option<Registered>, Error> {
         let found = async {
             let machine = MachineProxy::builder(&self.connection)
                 .path(path)
@@ -196,6 +206,20 @@ impl Host {
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(classify(MACHINED, "look at a machine", error)),
         }
+    }
+
+    /// Gives those machines whose name is wanted, all asked for at once.
+    pub(super) async fn registered_of(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(String, Registered)>, Error> {
+        let all = self.machines.list_machines().await;
+        let all = all.map_err(|error| classify(MACHINED, "list the machines", error))?;
+        let asked = all.into_iter().filter(|(name, ..)| wanted(name)).map(|(name, .., path)| async move {
+            Ok(self.registered(path).await?.map(|found| (name, found)))
+        });
+        let found: Result<Vec<_>, Error> = together(asked).await.into_iter().collect();
+        Ok(found?.into_iter().flatten().collect())
     }
 
     /// Sends a signal to the machine's first process; a machine that is gone is no error.
@@ -281,13 +305,13 @@ impl Host {
         set.map_err(|error| classify(SYSTEMD, "limit the machine's unit", error))
     }
 
-    /// Has systemd start a unit with the host's machines, and those with the host.
-    pub(super) async fn enable(&self, unit: &str) -> Result<(), Error> {
-        let enabled = self.systemd.enable_unit_files(&[unit, "machines.target"], false, false).await;
+    /// Has systemd start units as their files say.
+    pub(super) async fn enable(&self, units: &[&str]) -> Result<(), Error> {
+        let enabled = self.systemd.enable_unit_files(units, false, false).await;
         enabled.map(drop).map_err(|error| classify(SYSTEMD, "enable the machine's unit", error))
     }
 
-    /// Has systemd start a unit no longer with the host's machines.
+    /// Has systemd start a unit no longer by itself.
     pub(super) async fn disable(&self, unit: &str) -> Result<(), Error> {
         let disabled = self.systemd.disable_unit_files(&[unit], false).await;
         disabled.map(drop).map_err(|error| classify(SYSTEMD, "disable the machine's unit", error))
@@ -357,6 +381,22 @@ impl Host {
             future::or(signal, tick).await;
         }
     }
+}
+
+/// Waits for all of some futures at once.
+async fn together<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = all.map(Box::pin).collect();
+    let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
+    future::poll_fn(|context| {
+        for (future, done) in waiting.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                *done = Some(output);
+            }
+        }
+        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    done.into_iter().flatten().collect()
 }
 
 /// Tells whether an error of a service's own has this name.

@@ -24,7 +24,7 @@ pub(in crate::machine) use self::{
     settings::system_calls,
     uplink::{leave_alone, manage_again},
 };
-use super::{Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, network};
+use super::{Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, guest, nesting, network};
 use crate::{
     Result,
     error::Context,
@@ -91,6 +91,27 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
     prepared().during("prepare the network of machine", definition.name.to_string())
 }
 
+/// Gives a machine that has begun what it lacks: mounts for containers in it, and its link a carrier.
+///
+/// networkd on the host answers DHCP only once the link has a carrier, which it has when both ends are up. Where the
+/// guest's own networkd raised its end, its first question would come before there is somebody to answer, and the next
+/// one seconds later.
+///
+/// # Errors
+/// Where the mounts cannot be made: containers in the guest would fail with messages that help nobody.
+pub fn started(definition: &Definition, state: &Path) -> Result<()> {
+    let name = &definition.name;
+    let Some(leader) = Nspawn::new(state).leader(name)? else { return Ok(()) };
+    if network::has_link(definition.network) {
+        // without it an address comes later
+        let _ = guest::raise(&leader, network::GUEST_LINK);
+    }
+    if unit::nests(definition) {
+        nesting::cure(leader.pid).during("prepare", format!("machine `{name}`"))?;
+    }
+    Ok(())
+}
+
 impl Backend for Nspawn {
     fn kind(&self) -> Kind {
         Kind::Nspawn
@@ -151,7 +172,7 @@ impl Backend for Nspawn {
             match definition.chosen.autostart {
                 Some(autostart) => {
                     files::ensure(&path, &unit::order(definition, autostart, earlier, &self.state))?;
-                    host.enable(&unit::name(name)).await?;
+                    host.enable(&[&unit::name(name), machined::TARGET]).await?;
                 }
                 None => {
                     host.disable(&unit::name(name)).await?;
@@ -184,11 +205,11 @@ impl Backend for Nspawn {
     fn leaders(&self, names: &[MachineName]) -> Result<BTreeMap<MachineName, Leader>> {
         let found = async {
             let host = Host::connect().await?;
+            let wanted = |name: &str| names.iter().any(|known| known.as_str() == name);
             let mut all = BTreeMap::new();
-            for (name, ..) in host.machines().await? {
+            for (name, machine) in host.registered_of(wanted).await? {
                 let Some(name) = names.iter().find(|known| known.as_str() == name) else { continue };
-                let machine = host.machine(name.as_str()).await?;
-                if let Some(leader) = machine.and_then(|found| of_ours(name, &found)) {
+                if let Some(leader) = of_ours(name, &machine) {
                     all.insert(name.clone(), leader);
                 }
             }
@@ -340,6 +361,27 @@ async fn foreign() -> Result<Vec<Foreign>, Error> {
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Has the host's systemd start a unit of ours with it.
+pub(in crate::machine) fn host_unit(name: &str, path: &Path, text: &str) -> Result<(), Error> {
+    block_on(async {
+        let host = Host::connect().await?;
+        let changed = files::ensure(path, text)?;
+        host.enable(&[name]).await?;
+        if changed { host.reload().await } else { Ok(()) }
+    })
+}
+
+/// Takes a unit of ours away again; what runs below it goes on.
+pub(in crate::machine) fn no_host_unit(name: &str, path: &Path) -> Result<(), Error> {
+    block_on(async {
+        let host = Host::connect().await?;
+        host.disable(name).await?;
+        files::remove(path)?;
+        files::remove(&files::writing(path))?;
+        host.reload().await
+    })
 }
 
 /// Waits if the host itself is on its way up: a start by hand is at once.

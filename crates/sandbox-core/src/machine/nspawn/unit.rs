@@ -2,11 +2,12 @@
 //!
 //! It calls the program back on every start, also one by `machinectl`, by the host's boot or by a reboot of
 //! the guest (which ends nspawn with status 133, and systemd starts the unit anew): the wall before the
-//! machine's first process, the nesting mounts right after it.
+//! machine's first process, the nesting mounts and its link's carrier right after it.
 
 use std::{fmt::Write, path::Path};
 
 use crate::{
+    digest::Sha256,
     machine::{Autostart, Chosen, Definition, Restart, network},
     name::MachineName,
 };
@@ -28,11 +29,12 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
     let program = quote(&definition.program.to_string_lossy());
     let state = quote(&state.to_string_lossy());
     let name = &definition.name;
-    if network::has_link(definition.network) {
+    let link = network::has_link(definition.network);
+    if link {
         let _ = writeln!(text, "ExecStartPre={program} --state-dir {state} internal wall-up {name}");
     }
-    if definition.needs.nesting.is_any() && !definition.privileged {
-        let _ = writeln!(text, "ExecStartPost={program} --state-dir {state} internal nesting {name}");
+    if link || nests(definition) {
+        let _ = writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name}");
     }
     for device in &definition.needs.devices {
         let _ = writeln!(text, "DeviceAllow={} rwm", quote(&device.to_string_lossy()));
@@ -42,6 +44,11 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
     }
     text.push_str(&chosen(&definition.chosen));
     text
+}
+
+/// Tells whether the machine must be given mounts for containers in it.
+pub(super) fn nests(definition: &Definition) -> bool {
+    definition.needs.nesting.is_any() && !definition.privileged
 }
 
 /// Writes limits and what happens when the machine ends by itself.
@@ -94,6 +101,16 @@ pub fn order(definition: &Definition, autostart: Autostart, earlier: &[MachineNa
 const PRIVILEGED: &str = "DeviceAllow=char-* m\nDeviceAllow=block-* m\n\
     Environment=SYSTEMD_NSPAWN_API_VFS_WRITABLE=network\n";
 
+/// Names a unit that a state directory has one of: the usual one's has the plain name.
+pub(in crate::machine) fn sole(what: &str, state: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    if state == Path::new("/var/lib/sandbox") {
+        return what.to_owned();
+    }
+    let digest = Sha256::of(state.as_os_str().as_bytes()).to_string();
+    format!("{what}-{}", &digest[..8])
+}
+
 /// Quotes one word of a unit's setting: `%` begins a specifier there, `$` a variable.
 ///
 /// **Source**: systemd.service(5), "Command lines"; systemd.syntax(7).
@@ -129,7 +146,7 @@ mod tests {
         assert!(text.ends_with(
             "[Service]\n\
              ExecStartPre=/usr/bin/sandbox --state-dir /var/lib/sandbox internal wall-up my-agents\n\
-             ExecStartPost=/usr/bin/sandbox --state-dir /var/lib/sandbox internal nesting my-agents\n\
+             ExecStartPost=/usr/bin/sandbox --state-dir /var/lib/sandbox internal started my-agents\n\
              DeviceAllow=/dev/fuse rwm\n"
         ));
         assert_eq!(name(&definition.name), "systemd-nspawn@my-agents.service");

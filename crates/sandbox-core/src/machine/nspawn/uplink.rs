@@ -23,15 +23,14 @@ const FILE: &str = "/run/systemd/network/60-sandbox.network";
 
 /// Writes networkd's file for links of ours.
 ///
-/// networkd's DHCP server waits for the link's own IPv6 address; on a link of two ends, made a moment ago,
-/// nobody can have taken it, and to look for who did takes seconds.
+/// The link has no IPv6 address on the host's end: guests are offered none beyond it, and networkd's DHCP server would
+/// wait for it.
 ///
 /// Without a resolver networkd finds out itself; the host's loopback is its address on the link.
 pub(super) fn settings(resolvers: &[IpAddr]) -> String {
     let mut text = format!(
         "# Written by sandbox.\n\n[Match]\nName={}*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\n\
-         IPMasquerade=no\nLinkLocalAddressing=ipv6\nIPv6DuplicateAddressDetection=0\n\
-         IPv6AcceptRA=no\nIPv6SendRA=no\nLLDP=no\nEmitLLDP=no\n",
+         IPMasquerade=no\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nIPv6SendRA=no\nLLDP=no\nEmitLLDP=no\n",
         network::PREFIX
     );
     let mut words: Vec<String> = Vec::new();

@@ -76,6 +76,8 @@ impl Machines<'_> {
         definition.tree = backend.tree(&copy.name);
         definition.volumes = rename::volumes_of(self.records.state(), &copy.name, &definition.volumes);
         definition.program.clone_from(&copy.program);
+        // that there is a second one is no reason to have it with each boot of the host
+        definition.chosen.autostart = None;
         let work = volume::work(&definition.volumes);
         if let Some(taken) = work.iter().find(|work| work.source().exists()) {
             if self.records.read(&copy.name).is_ok() {

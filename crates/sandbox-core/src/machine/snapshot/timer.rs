@@ -9,10 +9,7 @@ use std::{
 };
 
 use super::{SnapshotError, place, schedule::Schedule};
-use crate::{digest::Sha256, machine::nspawn::unit::quote};
-
-/// The state directory whose timer has the plain name.
-const USUAL: &str = "/var/lib/sandbox";
+use crate::machine::nspawn::unit::{quote, sole};
 
 /// Where units stand.
 const UNITS: &str = "/etc/systemd/system";
@@ -20,12 +17,7 @@ const UNITS: &str = "/etc/systemd/system";
 /// Names the timer's unit, without its ending.
 #[must_use]
 pub fn name(state: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt as _;
-    if state == Path::new(USUAL) {
-        return "sandbox-snapshots".to_owned();
-    }
-    let digest = Sha256::of(state.as_os_str().as_bytes()).to_string();
-    format!("sandbox-snapshots-{}", &digest[..8])
+    sole("sandbox-snapshots", state)
 }
 
 /// Writes the service.
@@ -146,7 +138,7 @@ mod tests {
 
     #[test]
     fn another_state_directory_has_another_timer() {
-        assert_eq!(name(Path::new(USUAL)), "sandbox-snapshots");
+        assert_eq!(name(Path::new("/var/lib/sandbox")), "sandbox-snapshots");
         assert_ne!(name(Path::new("/srv/a")), name(Path::new("/srv/b")));
         let text = service(Path::new("/usr/bin/sandbox"), Path::new("/srv/my state"));
         let start = "ExecStart=/usr/bin/sandbox --state-dir \"/srv/my state\" snapshot run --due\n";
