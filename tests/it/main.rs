@@ -13,6 +13,7 @@ mod cli;
 mod contained;
 mod copies;
 mod download;
+mod elsewhere;
 mod export;
 mod facts;
 mod full;

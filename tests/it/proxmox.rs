@@ -8,7 +8,12 @@ use serde_json::json;
 use crate::{
     carried::{Place, init},
     export::comment,
-    kit::{process::Output, pve::Pve, tar::Entry},
+    kit::{
+        compress::Compression,
+        process::Output,
+        pve::Pve,
+        tar::{Entry, tar},
+    },
 };
 
 const OS: &[u8] = b"ID=debian\nVERSION_ID=\"13\"\n";
@@ -20,7 +25,7 @@ fn machine(place: &Place, more: &serde_json::Value) {
 
 #[track_caller]
 fn export(place: &Place, more: &[&str]) -> Output {
-    place.run(&[&["export", "a", "--to", "proxmox", "--node", &place.word("pve")], more].concat())
+    place.run(&[&["export", "a", "--to", "proxmox", "--stand-in", &place.word("pve")], more].concat())
 }
 
 #[test]
@@ -98,7 +103,54 @@ fn no_network_is_no_link_and_needs_no_filter() {
     fs::write(place.path("pve/etc/firewall/142.fw"), "of another").unwrap();
     let template = pve.names("templates");
     fs::remove_file(place.path("pve/templates").join(&template[0])).unwrap();
-    export(&place, &["--id", "142"]).ends_with(6);
+    export(&place, &["--id", "142"]).ends_with(1);
     assert_eq!(pve.read("etc/firewall/142.fw"), "of another");
     assert_eq!(pve.names("templates"), Vec::<String>::new());
+}
+
+#[test]
+fn a_machine_lives_on_the_node_under_the_same_verbs() {
+    let place = Place::new();
+    let pve = Pve::new(&place.path("pve"), true);
+    let (file, node) = (place.word("in.tar.zst"), place.word("pve"));
+    let entries = [comment(&json!({})), Entry::file("./etc/os-release", 0o644, OS), init()];
+    fs::write(&file, Compression::Zst.pack(&tar(&entries))).unwrap();
+    let mount = ["--mount-point", "/srv=local-lvm:4", "--rootfs", "local-lvm:8"];
+    let fixed = ["import", &file, "b", "--backend", "proxmox", "--stand-in", &node];
+    place.run(&[&fixed[..], &mount].concat()).ok();
+    assert_eq!((pve.names("templates"), pve.names("running")), (vec![], vec!["100".to_owned()]));
+    let config = || config::read(&pve.read("etc/lxc/100.conf")).unwrap();
+    assert_eq!(config().values["mp0"], "local-lvm:4,mp=/srv,backup=1");
+    assert!(pve.read("etc/firewall/100.fw").contains("policy_in: DROP"));
+    let shown: serde_json::Value = serde_json::from_str(place.run(&["status", "b", "--json"]).ok()).unwrap();
+    assert_eq!((&shown["state"], &shown["addresses"]), (&json!("running"), &json!(["192.0.2.9"])));
+
+    // a command's words, variables, folder, output and status are its own
+    let run = |words: &[&str]| place.run(&[&["exec", "b"], words].concat());
+    assert_eq!(run(&["--env", "A=b c", "--cwd", "/", "--", "sh", "-c", "pwd; echo $A$HOME"]).ok(), "/\nb c");
+    run(&["--", "sh", "-c", "exit 7"]).ends_with(7);
+    fs::write(place.path("hello"), "hello").unwrap();
+    place.run(&["copy", &place.word("hello"), "b:/root/there"]).ok();
+    assert_eq!(run(&["--", "cat", "there"]).ok(), "hello");
+    place.run(&["copy", "b:/root/there", &place.word("back")]).ok();
+    assert_eq!(fs::read_to_string(place.path("back")).unwrap(), "hello");
+    let output = place.run(&["copy", "b:/root", "-"]);
+    assert!(output.ends_with(1).err.contains("tar c"), "{}", output.err);
+
+    place.run(&["set", "b", "--memory", "512M", "--autostart", "yes"]).ok();
+    assert_eq!((config().values["memory"].as_str(), config().values["onboot"].as_str()), ("512", "1"));
+    place.run(&["set", "b", "--memory", "none", "--autostart", "no"]).ok();
+    assert!(!config().values.contains_key("memory") && !config().values.contains_key("onboot"));
+    place.run(&["snapshot", "create", "b", "before"]).ok();
+    assert!(place.run(&["snapshot", "list", "b"]).ok().contains("before"));
+    place.run(&["snapshot", "restore", "b", "before", "--yes", "--restart"]).ok();
+    assert_eq!(pve.read("rolled"), "100 before\n");
+    place.run(&["snapshot", "remove", "b", "before"]).ok();
+    assert!(config().snapshots.is_empty());
+    place.run(&["stop", "b"]).ok();
+    run(&["--", "true"]).ends_with(125);
+    place.run(&["start", "b"]).ok();
+    place.run(&["remove", "b", "--yes"]).ok();
+    assert_eq!((pve.names("etc/lxc"), pve.names("running")), (vec![], vec![]));
+    assert_eq!(pve.names("etc/firewall"), ["cluster.fw"]);
 }

@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod cache;
+pub mod cluster;
 pub mod compress;
 pub mod deb;
 pub mod key;

@@ -1,7 +1,7 @@
 //! A stand-in for a node of Proxmox VE: its programs, as far as they are used, and its folder of files.
 //!
 //! It refuses what Proxmox refuses: a template that is not there, a number that is taken, options and features that it
-//! does not know, files that are no template's.
+//! does not know, files that are no template's, what does not run where it has to or runs where it must not.
 
 use std::{
     fs,
@@ -11,6 +11,9 @@ use std::{
 
 /// `pvesh get /cluster/nextid`.
 const PVESH: &str = r#"#!/bin/sh
+case "$1 $2" in
+  "get /nodes/"*/lxc/*/interfaces) echo '[{"name":"eth0","inet":"192.0.2.9/24"}]'; exit 0 ;;
+esac
 [ "$1 $2" = "get /cluster/nextid" ] || { echo "no such path '$2'" >&2; exit 2; }
 id=100
 while [ -e "$NODE/etc/lxc/$id.conf" ]; do id=$((id + 1)); done
@@ -28,15 +31,57 @@ case $2 in
 esac
 "#;
 
-/// `pct create`, `pct start`.
+/// `pct`, with a folder `inside/ID` as what the container has.
 const PCT: &str = r#"#!/bin/sh
 fail() { echo "$1" >&2; exit "${2:-255}"; }
 conf="$NODE/etc/lxc/$2.conf"
+there() { [ -e "$conf" ] || fail "Configuration file '$conf' does not exist" 2; }
+runs() { [ -e "$NODE/running/${conf##*/}" ] || [ -e "$NODE/running/$(basename "$conf" .conf)" ] || fail "container not running!"; }
 case $1 in
 start)
-  [ -e "$conf" ] || fail "Configuration file '$conf' does not exist" 2
+  there
+  [ ! -e "$NODE/running/$2" ] || fail "CT $2 already running"
+  mkdir -p "$NODE/running"; : >"$NODE/running/$2"
   echo "$2" >>"$NODE/started"
   ;;
+status) there; [ -e "$NODE/running/$2" ] && echo "status: running" || echo "status: stopped" ;;
+stop | shutdown) there; runs; rm "$NODE/running/$2" ;;
+destroy)
+  there
+  [ ! -e "$NODE/running/$2" ] || fail "unable to destroy CT $2 - container is running"
+  rm -f "$conf" "$NODE/etc/firewall/$2.fw"
+  ;;
+set)
+  there
+  id=$2; shift 2
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --delete) for key in $(echo "$2" | tr , ' '); do sed -i "/^$key: /d" "$conf"; done ;;
+      --cores|--cpulimit|--memory|--swap|--onboot|--startup)
+        sed -i "/^${1#--}: /d" "$conf"; printf '%s: %s\n' "${1#--}" "$2" >>"$conf" ;;
+      *) fail "Unknown option: ${1#--}" ;;
+    esac
+    shift 2
+  done
+  ;;
+snapshot)
+  there
+  grep -q '^rootfs: plain:' "$conf" && fail "snapshot feature is not available"
+  grep -q "^\[$3\]" "$conf" && fail "snapshot name '$3' already used"
+  printf '[%s]\nsnaptime: 1760000000\n' "$3" >>"$conf"
+  ;;
+rollback) there; grep -q "^\[$3\]" "$conf" || fail "snapshot '$3' does not exist"; echo "$2 $3" >>"$NODE/rolled" ;;
+delsnapshot) there; grep -q "^\[$3\]" "$conf" || fail "snapshot '$3' does not exist"; sed -i "/^\[$3\]/,+1d" "$conf" ;;
+exec)
+  there; runs
+  id=$2; shift 2
+  [ "$1 $2 $3" = "--keep-env 0 --" ] || fail "missing command"
+  shift 3
+  mkdir -p "$NODE/inside/$id"; cd "$NODE/inside/$id"
+  exec env -i PATH="$PATH" container=lxc "$@"
+  ;;
+push) there; runs; mkdir -p "$NODE/inside/$2"; cp "$3" "$NODE/inside/$2/$(basename "$4")" ;;
+pull) there; runs; cp "$NODE/inside/$2/$(basename "$3")" "$4" ;;
 create)
   [ -e "$conf" ] && fail "CT $2 already exists on node 'stand-in'"
   template="$NODE/templates/${3#local:vztmpl/}"
@@ -49,7 +94,7 @@ create)
     [ "$key" != "$1" ] && [ $# -gt 1 ] || { rm "$conf.new"; fail "400 wrong number of arguments"; }
     case $key in
       description) printf '%s\n' "$2" | sed 's/%/%25/g; s/:/%3A/g; s/^/#/' >>"$conf.new" ;;
-      arch|cores|cpulimit|features|hostname|memory|net0|onboot|ostype|startup|swap|tags|unprivileged|dev[0-9])
+      arch|cores|cpulimit|features|hostname|memory|net0|onboot|ostype|startup|swap|tags|unprivileged|dev[0-9]|mp[0-9])
         printf '%s: %s\n' "$key" "$2" >>"$conf.new" ;;
       rootfs)
         case $2 in *[!0-9]*:*[!0-9]* | *:) rm "$conf.new"; fail "rootfs: invalid format" ;; esac

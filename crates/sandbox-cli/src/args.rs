@@ -8,6 +8,7 @@ mod layer;
 mod lock;
 mod machine;
 mod moving;
+mod node;
 mod profile;
 mod session;
 
@@ -27,6 +28,7 @@ pub use self::{
         Wait, Whom, YesNo,
     },
     moving::{Compression, Devices, Export, Format, Import, To},
+    node::{LeaveOut, Node},
     profile::{Costs, New, ProfileVerb, Show},
     session::{Console, Exec, Shell},
 };
@@ -105,7 +107,7 @@ pub enum Verb {
     /// Print the packages that a build would have, in install order
     Resolve(Resolve),
     /// Build a machine and start it
-    Create(Create),
+    Create(Box<Create>),
     /// Write down every package with version and digest, check that, compare it
     Lock(Lock),
     /// Start a machine, or all that start with the host

@@ -51,6 +51,8 @@ pub struct Settings {
     pub interactive: bool,
     /// The proxies that the usual variables name.
     pub proxies: Proxies,
+    /// The folder of the credentials that systemd gave.
+    pub credentials: Option<PathBuf>,
 }
 
 /// Proxies, by what they are for.
@@ -98,6 +100,7 @@ impl Settings {
                 https: first_of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
                 none: first_of(&["no_proxy", "NO_PROXY"]),
             },
+            credentials: variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             interactive: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         })
     }

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::{
     build::{Build, Locked},
+    node::Node,
     profile::Costs,
 };
 
@@ -13,7 +14,8 @@ use super::{
 Examples:
   sandbox create agents --release trixie --profile docker,claude,codex
   sandbox create plain --release bookworm --backend direct
-  sandbox create agents --locked")]
+  sandbox create agents --locked
+  sandbox create agents --backend proxmox --api https://pve.lan:8006 --token-file token --rootfs local-zfs:32")]
 pub struct Create {
     /// The machine's name: a-z, 0-9 and inner hyphens
     pub name: String,
@@ -50,6 +52,8 @@ pub struct Create {
     pub privileged: bool,
     #[command(flatten)]
     pub build: Build,
+    #[command(flatten)]
+    pub node: Node,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -63,6 +67,8 @@ pub enum Backend {
     Lxc,
     /// systemd-nspawn under a supervisor of ours
     Direct,
+    /// A container of Proxmox VE, on this node or with --api elsewhere
+    Proxmox,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

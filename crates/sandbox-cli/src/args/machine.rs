@@ -340,4 +340,6 @@ pub enum Place {
     Lxc,
     /// systemd-nspawn under a supervisor of ours
     Direct,
+    /// Not to be had: `sandbox export --to proxmox` makes a container of a machine
+    Proxmox,
 }

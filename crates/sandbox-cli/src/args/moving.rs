@@ -7,6 +7,7 @@ use sandbox_core::machine::chosen::Size;
 
 use super::{
     create::{Backend, Network},
+    node::Node,
     profile::Costs,
 };
 
@@ -20,6 +21,7 @@ Examples:
   sandbox export agents ./image --format oci && skopeo inspect oci:./image
   sandbox export agents --format proxmox
   sandbox export agents --to proxmox --rootfs local-lvm:32
+  sandbox export agents --to proxmox --api https://pve.lan:8006 --token-file token --fingerprint AA:BB:…
 
 Logins are in no export: volumes that hold them are never read, and a file that looks like one is refused by
 name. A file that is there already is not written over.")]
@@ -31,11 +33,12 @@ pub struct Export {
     /// What is written
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Make a container of it on this node: a template in a storage, the container, its wall
+    /// Make a container of it on this node, or with --api on another: a template in a storage, the container, its wall
     #[arg(long, value_enum, conflicts_with_all = ["target", "format"])]
     pub to: Option<To>,
-    #[command(flatten)]
-    pub node: Node,
+    /// Start the container, with --to
+    #[arg(long, requires = "to")]
+    pub start: bool,
     /// How layers of an OCI image are compressed
     #[arg(long, value_enum, default_value_t)]
     pub compression: Compression,
@@ -51,35 +54,14 @@ pub struct Export {
     /// Do not look for logins in files
     #[arg(long)]
     pub allow_credentials: bool,
+    #[command(flatten)]
+    pub node: Node,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum To {
     /// Proxmox VE, on one of its nodes
     Proxmox,
-}
-
-/// Where on a node a container goes.
-#[derive(Debug, Args)]
-pub struct Node {
-    /// Storage of the template, with --to
-    #[arg(long, value_name = "STORAGE", default_value = "local", requires = "to")]
-    pub storage: String,
-    /// Storage of the container's tree and its size in GB, with --to
-    #[arg(long, value_name = "STORAGE:GB", default_value = "local-lvm:16", requires = "to")]
-    pub rootfs: String,
-    /// The node's bridge, with --to
-    #[arg(long, value_name = "BRIDGE", default_value = "vmbr0", requires = "to")]
-    pub bridge: String,
-    /// The container's number, with --to [default: the next free one]
-    #[arg(long, value_name = "NUMBER", requires = "to")]
-    pub id: Option<u32>,
-    /// Start the container, with --to
-    #[arg(long, requires = "to")]
-    pub start: bool,
-    /// A folder with `etc` and `bin` in the place of the node's own
-    #[arg(long, hide = true, requires = "to")]
-    pub node: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -142,6 +124,8 @@ pub struct Import {
     /// Seconds that the machine may take to boot
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub timeout: u64,
+    #[command(flatten)]
+    pub node: Node,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -23,6 +23,7 @@ use sandbox_core::{
 use super::{
     build, costs, health, internal, locked,
     machine::{Host, holder, name, say_state},
+    proxmox,
 };
 use crate::{args, exit::Exit, failure::Failure, settings::Settings};
 
@@ -80,6 +81,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
         boot: (!args.no_start).then(|| Duration::from_secs(args.timeout)),
         holder: holder("create"),
         verb: None,
+        delivery: proxmox::of(kind, &args.node, !args.no_start, settings)?,
     };
     let store = build::store(settings)?;
     let http = build::transport(&args.build, settings)?;
@@ -106,6 +108,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
         layers.note_lock(&path, &needs).during("note", format!("the lock {}", path.display()))?;
     }
     if let Some(top) = held.last()
+        && kind != Kind::Proxmox
         && layers.wants_spare(top.made.id, &plan.definition.tree)
     {
         internal::make_spare(top.made.id, settings);
@@ -126,6 +129,7 @@ pub fn backend(asked: args::Backend, host: &Host) -> Kind {
         args::Backend::Nspawn => Kind::Nspawn,
         args::Backend::Lxc => Kind::Lxc,
         args::Backend::Direct => Kind::Direct,
+        args::Backend::Proxmox => Kind::Proxmox,
         args::Backend::Auto => {
             let systemd = Path::new("/run/systemd/system").exists();
             let machined = Path::new("/usr/lib/systemd/systemd-machined").exists();
@@ -167,10 +171,15 @@ fn definition(
         needs: order.spec.layer.machine.clone(),
         network,
         exceptions,
-        volumes: volume::of(&settings.state, name, &order.spec.layer.volumes),
+        // a container has all of it in its own disks
+        volumes: match kind {
+            Kind::Proxmox => Vec::new(),
+            _ => volume::of(&settings.state, name, &order.spec.layer.volumes),
+        },
         privileged: args.privileged,
         program: settings.program.clone(),
         chosen: Chosen::default(),
+        place: None,
     })
 }
 

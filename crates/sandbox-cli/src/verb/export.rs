@@ -1,7 +1,5 @@
 //! `sandbox export`: a machine as a file.
 
-mod proxmox;
-
 use std::{
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
@@ -22,6 +20,7 @@ use sandbox_core::{
 use super::{
     internal,
     machine::{Host, holder, name, say_state},
+    proxmox,
 };
 use crate::{args, exit::Exit, failure::Failure, settings::Settings, ui};
 
@@ -34,6 +33,9 @@ const BOOT: Duration = Duration::from_secs(120);
 /// What the user is to be told; then nothing of the file is left.
 pub fn run(args: &args::Export, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
+    if args.to.is_none() && args.node.is_asked_for() {
+        return Err(Failure::said(Exit::USAGE, "options of Proxmox VE want `--to proxmox`"));
+    }
     settings.need_root("export")?;
     let host = Host::new(settings);
     let machines = host.machines()?;
@@ -48,7 +50,7 @@ pub fn run(args: &args::Export, settings: &Settings) -> Result<Exit, Failure> {
         machines.stop(&name, STOP_DEADLINE, &holder("export"))?;
     }
     let exported = match args.to {
-        Some(args::To::Proxmox) => proxmox::make(args, &name, &host, settings),
+        Some(args::To::Proxmox) => make(args, &name, &host, settings),
         None => write(args, &name, &target, &host, settings).map(|exported| tell(&exported, &host, settings)),
     };
     if stopped {
@@ -56,6 +58,16 @@ pub fn run(args: &args::Export, settings: &Settings) -> Result<Exit, Failure> {
         say_state(&name, &state, settings);
     }
     exported.map(|()| Exit::OK)
+}
+
+/// Makes a container of Proxmox VE; what cannot be had is said before anything is made.
+fn make(args: &args::Export, name: &MachineName, host: &Host, settings: &Settings) -> Result<(), Failure> {
+    let delivery = proxmox::delivery(&args.node, args.start, settings)?;
+    let layers = Layers::new(&settings.state);
+    let options = options(args, Shape::Proxmox);
+    let made = host.as_they_are().deliver(name, &delivery, (options, &layers), &holder("export"))?;
+    proxmox::tell("exported", &made, settings);
+    Ok(())
 }
 
 fn options(args: &args::Export, shape: Shape) -> Options {

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path, time::Duration};
 use sandbox_core::{
     error::Context as _,
     machine::{
-        Chosen, Declared, Definition, Network,
+        Chosen, Declared, Definition, Kind, Network,
         export::Carried,
         import::{self, Left, Limits, Source},
         life::{self, Built, Plan},
@@ -18,6 +18,7 @@ use sandbox_core::{
 use super::{
     create, internal,
     machine::{Host, holder, name, say_state},
+    proxmox,
 };
 use crate::{args, exit::Exit, failure::Failure, settings::Settings, ui};
 
@@ -131,15 +132,19 @@ fn plan(
         needs: carried.map(|carried| carried.needs.clone()).unwrap_or_default(),
         network,
         exceptions,
-        volumes: carried
-            .map(|carried| volume::of(&settings.state, name, &carried.volumes()))
-            .unwrap_or_default(),
+        // a container has all of it in its own disks
+        volumes: match carried {
+            Some(carried) if kind != Kind::Proxmox => volume::of(&settings.state, name, &carried.volumes()),
+            _ => Vec::new(),
+        },
         privileged: false,
         program: settings.program.clone(),
         chosen: carried.map_or_else(Chosen::default, |carried| carried.chosen.clone()),
+        place: None,
     };
     Ok(Plan {
         verb: Some("import".to_owned()),
+        delivery: proxmox::of(kind, &args.node, !args.no_start, settings)?,
         definition,
         declared: carried.map_or_else(Declared::default, |carried| carried.declared.clone()),
         image: carried.map_or_else(|| "imported".to_owned(), |carried| carried.image.clone()),

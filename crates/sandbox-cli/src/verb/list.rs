@@ -97,7 +97,10 @@ fn rows(machine: &Status) -> Vec<(&'static str, String)> {
         ("profiles", machine.profiles.join(", ")),
         ("packages", machine.packages.to_string()),
         ("network", format!("{:?}", machine.network).to_lowercase()),
-        ("tree", machine.tree.display().to_string()),
+        match &machine.place {
+            Some(place) => ("place", place.words()),
+            None => ("tree", machine.tree.display().to_string()),
+        },
     ];
     if let Some(leader) = machine.leader {
         rows.push(("leader", leader.to_string()));
@@ -128,5 +131,6 @@ pub const fn word(state: State) -> &'static str {
         State::Degraded => "degraded",
         State::Stopping => "stopping",
         State::Frozen => "frozen",
+        State::Unreachable => "unreachable",
     }
 }

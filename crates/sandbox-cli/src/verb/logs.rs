@@ -58,7 +58,8 @@ pub fn run(args: &Logs, settings: &Settings) -> Result<Exit, Failure> {
     }
 }
 
-fn argv(args: &Logs, settings: &Settings) -> Vec<String> {
+/// Gives what reads a journal as it is asked for.
+pub fn argv(args: &Logs, settings: &Settings) -> Vec<String> {
     let mut argv = vec!["journalctl".to_owned(), "--no-pager".to_owned()];
     if settings.json() {
         argv.push("--output=json".to_owned());

@@ -12,6 +12,7 @@ use sandbox_core::{
         life::Machines,
         lxc::Lxc,
         nspawn::{Nspawn, Wish},
+        proxmox::Proxmox,
         record::Records,
     },
     name::MachineName,
@@ -36,6 +37,7 @@ pub struct Host {
     nspawn: Nspawn,
     lxc: Lxc,
     direct: Direct,
+    proxmox: Proxmox,
     progress: Progress,
     records: Records,
     layers: Layers,
@@ -48,6 +50,7 @@ impl Host {
             nspawn: Nspawn::new(&settings.state),
             lxc: Lxc::new(&settings.state),
             direct: Direct::new(&settings.state, &settings.program),
+            proxmox: Proxmox::new(&settings.state),
             progress: Progress::new(settings),
             records: Records::new(&settings.state),
             layers: Layers::new(&settings.state),
@@ -80,7 +83,7 @@ impl Host {
 
     /// Gives the machines as they are.
     pub fn as_they_are(&self) -> Machines<'_> {
-        let backends: Vec<&dyn Backend> = vec![&self.nspawn, &self.lxc, &self.direct];
+        let backends: Vec<&dyn Backend> = vec![&self.nspawn, &self.lxc, &self.direct, &self.proxmox];
         Machines { records: self.records.clone(), backends, reporter: &self.progress }
     }
 

@@ -10,6 +10,7 @@ mod costs;
 mod create;
 mod doctor;
 mod duplicate;
+mod elsewhere;
 mod exec;
 mod export;
 mod foreign;
@@ -27,6 +28,7 @@ mod man;
 mod mount;
 mod moving;
 mod profile;
+mod proxmox;
 mod remove;
 mod rename;
 mod repair;
@@ -35,6 +37,7 @@ mod set;
 mod snapshot;
 mod top;
 mod wait;
+mod within;
 
 use crate::{args::Verb, exit::Exit, failure::Failure, settings::Settings};
 
@@ -62,6 +65,26 @@ fn changed(verb: &Verb) -> Option<&str> {
     }
 }
 
+/// Gives the machines that a verb is about.
+fn concerned(verb: &Verb) -> Vec<&str> {
+    if let Some(name) = changed(verb) {
+        return vec![name];
+    }
+    match verb {
+        Verb::Status(args) | Verb::Health(args) => vec![&args.name],
+        Verb::Wait(args) => vec![&args.name],
+        Verb::Logs(args) => vec![&args.name],
+        Verb::Export(args) => vec![&args.name],
+        Verb::Move(args) => vec![&args.name],
+        Verb::Rename(args) => vec![&args.name],
+        Verb::Clone(args) | Verb::Fork(args) => vec![&args.name],
+        Verb::Top(args) => args.names.iter().map(String::as_str).collect(),
+        Verb::Copy(args) => copy::machine_of(&args.from).into_iter().collect(),
+        Verb::Snapshot { verb } => snapshot::machine_of(verb).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Runs a verb.
 ///
 /// # Errors
@@ -69,6 +92,12 @@ fn changed(verb: &Verb) -> Option<&str> {
 pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
     if let Some(name) = changed(&verb) {
         foreign::check(name, settings)?;
+    }
+    let elsewhere = concerned(&verb).into_iter().find_map(|name| elsewhere::record(name, settings));
+    if let Some(record) = elsewhere
+        && let Some(ended) = elsewhere::run(&verb, record, settings)
+    {
+        return ended;
     }
     match verb {
         Verb::Bootstrap(args) => bootstrap::run(&args, settings),

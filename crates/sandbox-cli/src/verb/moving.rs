@@ -1,6 +1,9 @@
 //! `sandbox move`.
 
-use sandbox_core::machine::{Kind, life::STOP_DEADLINE};
+use sandbox_core::{
+    machine::{Kind, life::STOP_DEADLINE},
+    name::MachineName,
+};
 
 use super::machine::{BOOT, Host, holder, name, say_state};
 use crate::{
@@ -10,6 +13,15 @@ use crate::{
     settings::Settings,
     ui,
 };
+
+fn to_proxmox(name: &MachineName) -> Failure {
+    let text = "`move --to proxmox` is not to be had: the tree would leave this host for a storage of Proxmox', and \
+                with it the way back";
+    Failure::said(Exit::UNAVAILABLE, text).hint(
+        "make a container of it; the machine here stays until it is removed",
+        format!("sandbox export {name} --to proxmox"),
+    )
+}
 
 /// Gives a machine another backend.
 ///
@@ -22,6 +34,7 @@ pub fn run(args: &Move, settings: &Settings) -> Result<Exit, Failure> {
         Place::Nspawn => Kind::Nspawn,
         Place::Lxc => Kind::Lxc,
         Place::Direct => Kind::Direct,
+        Place::Proxmox => return Err(to_proxmox(&name)),
     };
     let host = Host::new(settings);
     let machines = host.machines()?;

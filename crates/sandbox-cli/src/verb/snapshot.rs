@@ -23,6 +23,17 @@ use crate::{
     ui,
 };
 
+/// Gives the machine that a verb of snapshots is about.
+pub fn machine_of(verb: &Verb) -> Option<&str> {
+    match verb {
+        Verb::Create { name, .. } | Verb::Remove { name, .. } | Verb::Diff { name, .. } => Some(name),
+        Verb::List { name } => name.as_deref(),
+        Verb::Restore(args) => Some(&args.name),
+        Verb::Schedule(args) => args.name.as_deref(),
+        Verb::Run { due: _ } => None,
+    }
+}
+
 /// Runs a verb of snapshots.
 ///
 /// # Errors
@@ -119,7 +130,7 @@ fn list(host: &Host, machine: Option<&str>, settings: &Settings) -> Result<Exit,
     Ok(Exit::OK)
 }
 
-fn moment(seconds: i64) -> String {
+pub fn moment(seconds: i64) -> String {
     let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
     time.strftime("%Y-%m-%d %H:%M").to_string()
 }

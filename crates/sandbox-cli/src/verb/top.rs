@@ -77,7 +77,8 @@ fn seen(machines: &Machines<'_>, asked: &[MachineName]) -> Result<Seen, Failure>
     let names = if asked.is_empty() {
         let records = machines.records.list();
         let records = sandbox_core::error::Context::during(records, "list", "the machines")?;
-        records.into_iter().map(|record| record.definition.name).collect()
+        let here = records.into_iter().filter(|record| record.definition.place.is_none());
+        here.map(|record| record.definition.name).collect()
     } else {
         asked.to_vec()
     };

@@ -158,7 +158,10 @@ impl Machines<'_> {
         let chosen = to.definition.chosen.clone();
         if to != from {
             let before = &from.definition.chosen.limits;
-            limits::check(&to.definition, before, unenforced).during("change", subject(name))?;
+            // a node's limits are its own to enforce
+            if to.definition.place.is_none() {
+                limits::check(&to.definition, before, unenforced).during("change", subject(name))?;
+            }
             let change = Change { verb: "set".to_owned(), from, to, moves: Vec::new(), failed: false };
             self.change(&mut claim, change)?;
         }
@@ -224,6 +227,8 @@ impl Machines<'_> {
         let all = self.records.list().during("list", "the machines that start with the host")?;
         let mut started: Vec<_> = all
             .into_iter()
+            // a node starts its own
+            .filter(|record| record.definition.place.is_none())
             .filter_map(|record| Some((record.definition.chosen.autostart?, record)))
             .collect();
         started.sort_by_key(|(autostart, record)| (autostart.order, record.definition.name.clone()));
@@ -278,6 +283,7 @@ impl Machines<'_> {
             privileged: false,
             program: program.to_owned(),
             chosen: Chosen::default(),
+            place: None,
         };
         let record = Record {
             version: 1,

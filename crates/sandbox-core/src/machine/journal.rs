@@ -19,6 +19,8 @@ use crate::name::MachineName;
 pub enum Intent {
     /// A machine is made where none was: undone, unless its record is there.
     Create(Partial),
+    /// A container of Proxmox VE is made of it: undone. The machine itself stays as it is.
+    Deliver(Box<Definition>),
     /// A machine is taken away: completed, unless its record still is there.
     Remove(Partial),
     /// A machine becomes another one: another name, another backend, other settings. Completed.
@@ -117,6 +119,7 @@ impl Intent {
         match self {
             Self::Create(partial) => partial.verb.as_deref().unwrap_or("create"),
             Self::Remove(partial) => partial.verb.as_deref().unwrap_or("remove"),
+            Self::Deliver(_) => "export",
             Self::Change(change) => &change.verb,
             Self::Snapshot(_) => "snapshot create",
             Self::Restore(_) => "snapshot restore",
@@ -135,7 +138,7 @@ impl Intent {
             Self::Snapshot(taking) => !taking.has_its_name(),
             Self::Restore(restoring) => !restoring.ready,
             Self::Forget { .. } => false,
-            Self::Freeze { .. } => true,
+            Self::Freeze { .. } | Self::Deliver(_) => true,
         };
         if undone { Ending::Undone } else { Ending::Completed }
     }

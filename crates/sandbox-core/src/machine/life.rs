@@ -13,6 +13,7 @@ use super::{
     guest::{self, GuestState},
     journal::{Intent, Partial},
     limits, network,
+    proxmox::{Delivery, Goods, place::Place, resident::Resident},
     record::{self, Claim, Record, Records},
     settle::Unsettled,
     volume,
@@ -51,6 +52,8 @@ pub struct Plan {
     pub holder: String,
     /// The verb, where it is another than `create`.
     pub verb: Option<String>,
+    /// Which container it becomes, for one of Proxmox VE.
+    pub delivery: Option<Delivery>,
 }
 
 /// What a machine's tree was built of.
@@ -176,6 +179,9 @@ pub struct Status {
     pub ports: Vec<ServedPort>,
     /// When it was made, in seconds since 1970.
     pub created: i64,
+    /// Which container it is, for one of Proxmox VE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 /// What becomes of the volumes of a machine that is removed.
@@ -222,11 +228,13 @@ impl Machines<'_> {
         let backend = self.backend(plan.definition.backend).during("create", subject())?;
         plan.definition.needs.check().during("create", subject())?;
         backend.admit(&plan.definition)?;
+        let goods = plan.delivery.as_ref().map(|delivery| delivery.admit(&plan.definition)).transpose();
+        let goods = goods.during("create", subject())?;
         let claim = self
             .records
             .claim_new(name, &plan.holder, |claim| self.settle(claim).map(drop))
             .map_err(|error: Unsettled| error.during("create", subject()))?;
-        let made = self.make(plan, backend, &claim, build);
+        let made = self.make(plan, (backend, goods), &claim, build);
         if made.is_err() {
             // the first error is the one to show; what cannot be undone now is undone by the next command
             let _ = self.settle(claim);
@@ -237,7 +245,7 @@ impl Machines<'_> {
     fn make(
         &self,
         plan: &Plan,
-        backend: &dyn Backend,
+        (backend, goods): (&dyn Backend, Option<Goods>),
         claim: &Claim,
         build: impl FnOnce(&Path) -> Result<Built>,
     ) -> Result<Option<GuestState>> {
@@ -273,6 +281,24 @@ impl Machines<'_> {
         let volumes: Vec<_> = definition.volumes.iter().filter(|volume| !brought(volume)).cloned().collect();
         volume::make(&building, &volumes).during("create", subject())?;
         tell(&building, definition).during("create", subject())?;
+        let mut record = Record {
+            version: 1,
+            definition: definition.clone(),
+            image: plan.image.clone(),
+            profiles: plan.profiles.clone(),
+            packages,
+            layers,
+            declared: plan.declared.clone(),
+            created: plan.now,
+            schedule: None,
+        };
+        if let Some(goods) = goods {
+            self.settle_elsewhere(goods, &mut record, (claim, &mut partial))?;
+            // the node has it now
+            remove_tree(&building, &beside(tree, "removing")).during("create", subject())?;
+            claim.commit(&record).during("create", subject())?;
+            return Ok(None);
+        }
         move_into_place(&building, tree).during("create", subject())?;
 
         let begun = Instant::now();
@@ -285,17 +311,6 @@ impl Machines<'_> {
         let state = match plan.boot {
             Some(deadline) => Some(self.boot(backend, definition, deadline)?),
             None => None,
-        };
-        let record = Record {
-            version: 1,
-            definition: definition.clone(),
-            image: plan.image.clone(),
-            profiles: plan.profiles.clone(),
-            packages,
-            layers,
-            declared: plan.declared.clone(),
-            created: plan.now,
-            schedule: None,
         };
         claim.commit(&record).during("create", subject())?;
         Ok(state)
@@ -446,15 +461,19 @@ impl Machines<'_> {
         let records = self.records.list().during("list", "the machines")?;
         let mut leaders = BTreeMap::new();
         for backend in &self.backends {
-            let of_it = records.iter().filter(|record| record.definition.backend == backend.kind());
+            // those that are elsewhere have no process here
+            let here = records.iter().filter(|record| record.definition.place.is_none());
+            let of_it = here.filter(|record| record.definition.backend == backend.kind());
             let names: Vec<_> = of_it.map(|record| record.definition.name.clone()).collect();
             if !names.is_empty() {
                 leaders.extend(backend.leaders(&names)?);
             }
         }
         // each that runs is asked in it, which takes milliseconds of waiting
-        let (stopped, running): (Vec<_>, Vec<_>) =
-            records.into_iter().partition(|record| !leaders.contains_key(&record.definition.name));
+        let (stopped, running): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| {
+            let definition = &record.definition;
+            !leaders.contains_key(&definition.name) && definition.place.is_none()
+        });
         let mut all: Vec<_> = stopped.into_iter().map(|record| seen(record, None)).collect();
         thread::scope(|scope| {
             let share = running.len().div_ceil(ASKERS).max(1);
@@ -476,6 +495,9 @@ impl Machines<'_> {
 
     fn look(&self, record: Record) -> Result<Status> {
         let name = &record.definition.name;
+        if record.definition.place.is_some() {
+            return Ok(seen(record, None));
+        }
         let backend = self.backend(record.definition.backend).during("show", format!("machine `{name}`"))?;
         let leader = backend.leader(name)?;
         Ok(seen(record, leader))
@@ -491,6 +513,9 @@ const ASKERS: usize = 8;
 
 /// Looks at a machine whose first process is known.
 fn seen(record: Record, leader: Option<Leader>) -> Status {
+    if record.definition.place.is_some() {
+        return seen_elsewhere(record);
+    }
     let definition = record.definition;
     // one that stands still answers nobody, and holds whoever goes in
     let still = leader.as_ref().is_some_and(|leader| frozen::stands_still(leader.pid));
@@ -520,6 +545,36 @@ fn seen(record: Record, leader: Option<Leader>) -> Status {
         volumes: definition.volumes,
         ports: record.declared.ports,
         created: record.created,
+        place: None,
+    }
+}
+
+/// Looks at a machine that is a container of a node; one that cannot be asked is shown all the same.
+fn seen_elsewhere(record: Record) -> Status {
+    let found = Resident::find(&record.definition);
+    let state = found.as_ref().map_err(|_| ()).and_then(|it| it.state().map_err(|_| ()));
+    let state = state.unwrap_or(State::Unreachable);
+    let addresses = match (&found, state) {
+        (Ok(it), State::Running) => it.addresses(),
+        _ => Vec::new(),
+    };
+    let definition = record.definition;
+    Status {
+        addresses,
+        leader: None,
+        name: definition.name,
+        state,
+        backend: definition.backend,
+        image: record.image,
+        profiles: record.profiles,
+        failed_units: Vec::new(),
+        network: definition.network,
+        tree: definition.tree,
+        packages: record.packages,
+        volumes: definition.volumes,
+        ports: record.declared.ports,
+        created: record.created,
+        place: definition.place,
     }
 }
 
@@ -557,6 +612,7 @@ pub const fn word(kind: Kind) -> &'static str {
         Kind::Nspawn => "nspawn",
         Kind::Lxc => "lxc",
         Kind::Direct => "direct",
+        Kind::Proxmox => "proxmox",
     }
 }
 
@@ -566,7 +622,7 @@ pub(super) fn beside(tree: &Path, what: &str) -> PathBuf {
     tree.with_file_name(format!(".#sandbox-{name}.{what}"))
 }
 
-fn make_folder(path: &Path) -> Result<u64, LifeError> {
+pub(super) fn make_folder(path: &Path) -> Result<u64, LifeError> {
     let failed = |doing| {
         let path = path.to_owned();
         move |source| LifeError::Io { path, doing, source }

@@ -49,6 +49,8 @@ pub enum Kind {
     Lxc,
     /// systemd-nspawn under a supervisor of ours.
     Direct,
+    /// A container of Proxmox VE, on this host or elsewhere.
+    Proxmox,
 }
 
 /// What the guest may reach.
@@ -115,6 +117,9 @@ pub struct Definition {
     /// What its user chose for it.
     #[serde(default)]
     pub chosen: Chosen,
+    /// Which container it is, for one of Proxmox VE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<proxmox::place::Place>,
 }
 
 /// Where a machine is in its life.
@@ -133,6 +138,8 @@ pub enum State {
     Stopping,
     /// It stands still for a moment, while it is copied.
     Frozen,
+    /// It is elsewhere, and cannot be asked.
+    Unreachable,
 }
 
 /// A machine's first process, in the host's numbers.

@@ -6,6 +6,7 @@ use super::{
     frozen,
     journal::{Change, Ending, Intent, Moved, Partial, Settled},
     life::{LifeError, Machines, Volumes, beside, move_into_place, remove_tree},
+    proxmox::remove_scratch,
     record::{self, Claim, Record},
     snapshot::{self, Restoring, Taking},
     volume,
@@ -133,6 +134,16 @@ impl Machines<'_> {
             Intent::Create(_) | Intent::Remove(_) if whole => claim.end()?,
             Intent::Create(partial) | Intent::Remove(partial) => self.take_away(claim, &partial)?,
             Intent::Change(mut change) => self.arrive(&mut claim, &mut change)?,
+            Intent::Deliver(definition) => {
+                self.backend(definition.backend)
+                    .during("clean up", subject.clone())?
+                    .undefine(&definition)?;
+                let folder = self.records.folder(&settled.name);
+                remove_scratch(&folder)
+                    .map_err(|source| LifeError::Io { path: folder, doing: "removing a template", source })
+                    .during("clean up", subject)?;
+                claim.end()?;
+            }
             Intent::Snapshot(taking) => {
                 abandon(&taking).during("clean up", subject)?;
                 claim.end()?;

@@ -138,6 +138,7 @@ mod tests {
             privileged: false,
             program: "/p".into(),
             chosen: crate::machine::Chosen::default(),
+            place: None,
         }
     }
 

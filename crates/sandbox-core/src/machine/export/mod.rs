@@ -111,6 +111,22 @@ impl Machines<'_> {
     ) -> Result<Exported> {
         let subject = || format!("machine `{name}`");
         let (_claim, record) = self.records.claim(name, holder).during("export", subject())?;
+        self.pack(&record, options, to, layers)
+    }
+
+    /// Writes the tree of a machine that is held.
+    ///
+    /// # Errors
+    /// As [`Self::export`].
+    pub(super) fn pack(
+        &self,
+        record: &Record,
+        options: Options,
+        to: To<'_>,
+        layers: &Layers,
+    ) -> Result<Exported> {
+        let name = &record.definition.name;
+        let subject = || format!("machine `{name}`");
         let backend = self.backend(record.definition.backend).during("export", subject())?;
         let leader = backend.leader(name)?;
         let runs = leader.is_some();
@@ -128,8 +144,20 @@ impl Machines<'_> {
             }
             frozen.ok()
         });
-        let order = Order { record: &record, options, consistency, reporter: self.reporter };
+        let order = Order { record, options, consistency, reporter: self.reporter };
         order.carry_out(to, layers).during("export", subject())
+    }
+
+    /// Writes a tree that never ran as a template; it is not looked through for logins.
+    ///
+    /// # Errors
+    /// As [`Self::export`].
+    pub(super) fn pack_new(&self, record: &Record, path: &Path) -> Result<Exported> {
+        let options = Options { shape: Shape::Proxmox, live: false, volumes: false, credentials: true };
+        let order = Order { record, options, consistency: Consistency::Clean, reporter: self.reporter };
+        let layers = Layers::new(self.records.state());
+        let subject = || format!("machine `{}`", record.definition.name);
+        order.carry_out(To::Path(path), &layers).during("pack", subject())
     }
 }
 

@@ -487,6 +487,7 @@ pub(crate) mod tests {
             privileged: false,
             program: "/usr/bin/sandbox".into(),
             chosen: crate::machine::Chosen::default(),
+            place: None,
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Container {
     pub architecture: String,
     /// Where its tree goes and how large it is, in gigabytes: `local-lvm:8`.
     pub rootfs: String,
+    /// Its disks beside the tree.
+    pub mounts: Vec<MountPoint>,
     /// What may be done in it beyond the default.
     pub features: Features,
     /// Devices of the host.
@@ -35,6 +37,65 @@ pub struct Container {
     pub autostart: Option<Autostart>,
     /// What made it, and of what: shown in the interface.
     pub description: String,
+}
+
+/// A disk of a container beside its tree: Proxmox fills it with what the template has there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountPoint {
+    /// Where it goes and how large it is, in gigabytes: `local-lvm:8`.
+    pub place: String,
+    /// Where the container has it.
+    pub path: String,
+}
+
+/// What is wrong with a mount point as it was typed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no mount point: PATH=STORAGE:GB, the path absolute and without commas")]
+pub struct NoMountPoint(String);
+
+impl std::str::FromStr for MountPoint {
+    type Err = NoMountPoint;
+
+    fn from_str(text: &str) -> Result<Self, NoMountPoint> {
+        let wrong = || NoMountPoint(text.to_owned());
+        let (path, place) = text.rsplit_once('=').ok_or_else(wrong)?;
+        let (storage, size) = place.split_once(':').ok_or_else(wrong)?;
+        let plain = path.starts_with('/') && path.len() > 1 && !path.contains([',', '=']);
+        let parts = path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+        let sound = plain && parts && !path.chars().any(char::is_control) && is_storage(storage);
+        let size = size.parse::<u32>().is_ok_and(|size| size > 0);
+        (sound && size).then(|| Self { place: place.to_owned(), path: path.to_owned() }).ok_or_else(wrong)
+    }
+}
+
+/// What is chosen for a machine as it becomes a container.
+#[derive(Clone, Debug)]
+pub struct Wish<'a> {
+    /// [`Container::ostype`].
+    pub ostype: &'a str,
+    /// [`Container::architecture`].
+    pub architecture: &'a str,
+    /// [`Container::rootfs`].
+    pub rootfs: &'a str,
+    /// The node's bridge.
+    pub bridge: &'a str,
+    /// [`Container::mounts`].
+    pub mounts: Vec<MountPoint>,
+    /// What it is made without.
+    pub without: Vec<Without>,
+    /// What stands in its description, and in no other's.
+    pub mark: &'a str,
+}
+
+/// What a container can be made without, where that is asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    /// The feature `keyctl`.
+    Keyctl,
+    /// The feature `fuse`.
+    Fuse,
+    /// Every device.
+    Devices,
 }
 
 /// What a container may do beyond the default.
@@ -76,12 +137,7 @@ impl Container {
     ///
     /// # Errors
     /// [`Unfit`]: what a container cannot be.
-    pub fn of(
-        definition: &Definition,
-        ostype: &str,
-        architecture: &str,
-        (rootfs, bridge): (&str, &str),
-    ) -> Result<Self, Unfit> {
+    pub fn of(definition: &Definition, wish: &Wish<'_>) -> Result<Self, Unfit> {
         if definition.privileged {
             return Err(Unfit::Privileged);
         }
@@ -94,23 +150,29 @@ impl Container {
         let link = match definition.network {
             Network::Host => return Err(Unfit::HostNetwork),
             Network::None => None,
-            Network::Internet | Network::Open => Some(Link { bridge: bridge.to_owned(), firewall }),
+            Network::Internet | Network::Open => Some(Link { bridge: wish.bridge.to_owned(), firewall }),
         };
         let nesting = definition.needs.nesting != Nesting::NONE;
         let fuse = PathBuf::from("/dev/fuse");
         let (fuses, devices) =
             definition.needs.devices.iter().cloned().partition::<Vec<_>, _>(|at| *at == fuse);
+        let with = |what| !wish.without.contains(&what);
         Ok(Self {
             name: definition.name.clone(),
-            ostype: ostype.to_owned(),
-            architecture: architecture.to_owned(),
-            rootfs: rootfs.to_owned(),
-            features: Features { nesting, keyctl: nesting, fuse: !fuses.is_empty() },
-            devices,
+            ostype: wish.ostype.to_owned(),
+            architecture: wish.architecture.to_owned(),
+            rootfs: wish.rootfs.to_owned(),
+            mounts: wish.mounts.clone(),
+            features: Features {
+                nesting,
+                keyctl: nesting && with(Without::Keyctl),
+                fuse: !fuses.is_empty() && with(Without::Fuse),
+            },
+            devices: if with(Without::Devices) { devices } else { Vec::new() },
             link,
             limits: definition.chosen.limits,
             autostart: definition.chosen.autostart,
-            description: format!("Machine `{}`, made by sandbox.", definition.name),
+            description: format!("Machine `{}`, made by sandbox ({}).", definition.name, wish.mark),
         })
     }
 
@@ -123,6 +185,9 @@ impl Container {
         put("hostname", self.name.to_string());
         put("ostype", self.ostype.clone());
         put("rootfs", self.rootfs.clone());
+        for (at, MountPoint { place, path }) in self.mounts.iter().enumerate() {
+            put(&format!("mp{at}"), format!("{place},mp={path},backup=1"));
+        }
         put("tags", "sandbox".to_owned());
         put("unprivileged", "1".to_owned());
         let features = [
@@ -142,21 +207,7 @@ impl Container {
             let firewall = if *firewall { ",firewall=1" } else { "" };
             put("net0", format!("name=eth0,bridge={bridge}{firewall},ip=dhcp,ip6=auto,type=veth"));
         }
-        if let Some(cpus) = self.limits.cpus {
-            // a container sees whole processors, and may use a part of them
-            put("cores", cpus.div_ceil(1000).to_string());
-            put("cpulimit", format!("{}", f64::from(cpus) / 1000.0));
-        }
-        if let Some(bytes) = self.limits.memory {
-            // in MiB, and no swap beside it
-            put("memory", bytes.div_ceil(1 << 20).max(16).to_string());
-            put("swap", "0".to_owned());
-        }
-        if let Some(Autostart { order, delay, .. }) = self.autostart {
-            put("onboot", "1".to_owned());
-            // Proxmox waits after a container, not before it
-            put("startup", format!("order={order},up={delay}"));
-        }
+        all.extend(chosen(&self.limits, self.autostart));
         all
     }
 
@@ -168,20 +219,52 @@ impl Container {
         description.chain(lines).collect()
     }
 
-    /// Names what somebody other than root@pam may not ask for.
+    /// Names what somebody other than root@pam may not ask for, each with the word that leaves it out.
     ///
     /// **Source**: pve-container 9.1, `check_ct_modify_config_perm`: of features `nesting` only.
     #[must_use]
-    pub fn for_root_only(&self) -> Vec<String> {
+    pub fn for_root_only(&self) -> Vec<(String, &'static str)> {
         let mut all = Vec::new();
         for (word, on) in [("keyctl", self.features.keyctl), ("fuse", self.features.fuse)] {
             if on {
-                all.push(format!("the feature `{word}`"));
+                all.push((format!("the feature `{word}`"), word));
             }
         }
-        all.extend(self.devices.iter().map(|device| format!("the device {}", device.display())));
+        all.extend(self.devices.iter().map(|device| (format!("the device {}", device.display()), "devices")));
         all
     }
+}
+
+/// Keys of what a user chooses, all that may be there.
+pub const CHOSEN: [&str; 6] = ["cores", "cpulimit", "memory", "swap", "onboot", "startup"];
+
+/// Gives the keys of what a user chose with their values; the others of [`CHOSEN`] are not there.
+#[must_use]
+pub fn chosen(limits: &Limits, autostart: Option<Autostart>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut put = |key: &str, value: String| all.insert(key.to_owned(), value);
+    if let Some(cpus) = limits.cpus {
+        // a container sees whole processors, and may use a part of them
+        put("cores", cpus.div_ceil(1000).to_string());
+        put("cpulimit", format!("{}", f64::from(cpus) / 1000.0));
+    }
+    if let Some(bytes) = limits.memory {
+        // in MiB, and no swap beside it
+        put("memory", bytes.div_ceil(1 << 20).max(16).to_string());
+        put("swap", "0".to_owned());
+    }
+    if let Some(Autostart { order, delay, .. }) = autostart {
+        put("onboot", "1".to_owned());
+        // Proxmox waits after a container, not before it
+        put("startup", format!("order={order},up={delay}"));
+    }
+    all
+}
+
+/// Tells whether a word can be a storage's name.
+fn is_storage(word: &str) -> bool {
+    word.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// Gives the kind of system that a tree is, in Proxmox' words; of others it leaves the tree as it is.
@@ -214,6 +297,8 @@ pub struct Read {
     pub values: BTreeMap<String, String>,
     /// Lines that go to LXC as they are.
     pub raw: Vec<(String, String)>,
+    /// Its snapshots, by name, with the seconds since 1970 that they were taken at.
+    pub snapshots: BTreeMap<String, i64>,
 }
 
 /// A line that is none of a configuration.
@@ -265,16 +350,26 @@ const KEYS: [&str; 27] = [
 /// Features of a container.
 const FEATURES: [&str; 6] = ["force_rw_sys", "fuse", "keyctl", "mknod", "mount", "nesting"];
 
-/// Reads a configuration as Proxmox does, up to its first snapshot.
+/// Reads a configuration as Proxmox does; of its snapshots, which are sections of their own, name and time.
 ///
 /// # Errors
 /// [`Malformed`]: the first line that Proxmox would not take.
 pub fn read(text: &str) -> Result<Read, Malformed> {
     let mut all = Read::default();
+    let mut section = None;
     for (at, line) in text.lines().enumerate() {
         let wrong = |what| Malformed { line: at + 1, what };
-        if line.starts_with('[') {
-            break;
+        if let Some(rest) = line.strip_prefix('[') {
+            let name = rest.trim_end().strip_suffix(']').ok_or_else(|| wrong("a section without an end"))?;
+            section = Some(name.to_owned());
+            continue;
+        }
+        if let Some(name) = &section {
+            if let Some(time) = line.strip_prefix("snaptime:") {
+                let time = time.trim().parse().map_err(|_| wrong("no time"))?;
+                all.snapshots.insert(name.clone(), time);
+            }
+            continue;
         }
         if line.trim().is_empty() {
             continue;
@@ -327,6 +422,12 @@ fn is_value(key: &str, value: &str) -> bool {
                 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
         }
         "rootfs" => value.contains(':'),
+        _ if key.starts_with("mp") => {
+            let path = parts().any(|(key, value)| key == "mp" && value.starts_with('/'));
+            path && parts()
+                .next()
+                .is_some_and(|(key, value)| ["", "volume"].contains(&key) && value.contains(':'))
+        }
         _ if key.starts_with("net") => parts().any(|(key, value)| key == "name" && !value.is_empty()),
         _ if key.starts_with("dev") => value.starts_with("/dev/"),
         _ => true,
@@ -350,15 +451,16 @@ fn decoded(line: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn container() -> Container {
+    pub(in super::super) fn container() -> Container {
         Container {
             name: MachineName::new("agents").unwrap(),
             ostype: "debian".into(),
             architecture: "amd64".into(),
             rootfs: "local-lvm:8".into(),
+            mounts: vec!["/home/agent=big:20".parse().unwrap()],
             features: Features { nesting: true, keyctl: true, fuse: true },
             devices: vec!["/dev/net/tun".into(), "/dev/kvm".into()],
             link: Some(Link { bridge: "vmbr0".into(), firewall: true }),
@@ -381,6 +483,7 @@ dev1: /dev/kvm
 features: fuse=1,keyctl=1,nesting=1
 hostname: agents
 memory: 2048
+mp0: big:20,mp=/home/agent,backup=1
 net0: name=eth0,bridge=vmbr0,firewall=1,ip=dhcp,ip6=auto,type=veth
 onboot: 1
 ostype: debian
@@ -397,6 +500,7 @@ unprivileged: 1
     fn a_plain_container() {
         let plain = Container {
             features: Features::default(),
+            mounts: Vec::new(),
             devices: Vec::new(),
             link: None,
             limits: Limits::default(),
@@ -432,19 +536,48 @@ unprivileged: 1
             ("no colon\n", 1),
             ("#%zz\n", 1),
             ("arch:\n", 1),
+            ("mp0: local:8\n", 1),
+            ("mp0: /srv,mp=/srv\n", 1),
+            ("mp0: local:8,mp=srv\n", 1),
+            ("[snapshot\n", 1),
+            ("[snapshot]\nsnaptime: soon\n", 2),
         ] {
             assert_eq!(read(text).unwrap_err().line, line, "{text}");
         }
-        let raw = read("lxc.cgroup2.devices.allow: c 10:200 rwm\n\n[before]\nnonsense\n").unwrap();
+        let text = "lxc.cgroup2.devices.allow: c 10:200 rwm\n\n[before]\nnonsense\nsnaptime: 17\nparent: x\n";
+        let raw = read(text).unwrap();
+        assert_eq!(raw.snapshots, BTreeMap::from([("before".to_owned(), 17)]));
         assert_eq!(raw.raw, [("lxc.cgroup2.devices.allow".to_owned(), "c 10:200 rwm".to_owned())]);
     }
 
     #[test]
     fn what_a_token_may_not_ask_for_is_named() {
-        let all = container().for_root_only().join(", ");
+        let (all, words): (Vec<_>, Vec<_>) = container().for_root_only().into_iter().unzip();
         assert_eq!(
-            all,
+            all.join(", "),
             "the feature `keyctl`, the feature `fuse`, the device /dev/net/tun, the device /dev/kvm"
         );
+        assert_eq!(words, ["keyctl", "fuse", "devices", "devices"]);
+    }
+
+    #[test]
+    fn a_mount_point_is_a_path_and_a_disk() {
+        let read: MountPoint = "/home/agent=local-lvm:8".parse().unwrap();
+        assert_eq!((read.path.as_str(), read.place.as_str()), ("/home/agent", "local-lvm:8"));
+        for wrong in [
+            "",
+            "/home",
+            "/home=local",
+            "/home=local:",
+            "/home=local:0",
+            "/home=local:8,backup=0",
+            "home=local:8",
+            "/=local:8",
+            "/a/../b=local:8",
+            "/a,mp=/b=local:8",
+            "/srv=/dev/sda:8",
+        ] {
+            assert!(wrong.parse::<MountPoint>().is_err(), "{wrong}");
+        }
     }
 }

@@ -10,37 +10,73 @@ use crate::machine::{
     network::{PRIVATE4, PRIVATE6, Subnet},
 };
 
-/// Writes the wall of the network `internet`: what is private, and what the node is on, is out of reach but for the
-/// exceptions; nobody comes in.
+/// What a container's filter is set to, beside its rules.
+pub const OPTIONS: [(&str, &str); 6] = [
+    ("enable", "1"),
+    ("dhcp", "1"),
+    ("macfilter", "1"),
+    ("ndp", "1"),
+    ("policy_in", "DROP"),
+    ("policy_out", "ACCEPT"),
+];
+
+/// A rule for what leaves a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Whether it is let through; it is dropped otherwise.
+    pub accept: bool,
+    /// An address, or a range.
+    pub dest: String,
+    /// The protocol and the port.
+    pub port: Option<(&'static str, u16)>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Rule {
+    /// Gives its action's word.
+    #[must_use]
+    pub const fn action(&self) -> &'static str {
+        if self.accept { "ACCEPT" } else { "DROP" }
+    }
+}
+
+/// Gives the wall of the network `internet`: what is private, and what the node is on, is out of reach but for the
+/// exceptions; nobody comes in. The first rule that fits counts.
 #[must_use]
-pub fn text(exceptions: &[Exception], neighbours: &[Subnet]) -> String {
-    let mut text = "\
-# Written by sandbox: the internet, and nothing beside it.
-[OPTIONS]
-
-enable: 1
-dhcp: 1
-macfilter: 1
-ndp: 1
-policy_in: DROP
-policy_out: ACCEPT
-
-[RULES]
-
-"
-    .to_owned();
+pub fn rules(exceptions: &[Exception], neighbours: &[Subnet]) -> Vec<Rule> {
+    let mut all = Vec::new();
     for Exception { address, port, reason } in exceptions {
         let reason: String = reason.chars().filter(|letter| !letter.is_control()).collect();
-        let protocols: &[&str] = if *port == 53 { &["udp", "tcp"] } else { &["tcp"] };
+        let protocols: &[&'static str] = if *port == 53 { &["udp", "tcp"] } else { &["tcp"] };
         for protocol in protocols {
-            text += &format!("OUT ACCEPT -dest {address} -p {protocol} -dport {port} # {reason}\n");
+            let (dest, reason) = (address.to_string(), reason.clone());
+            all.push(Rule { accept: true, dest, port: Some((protocol, *port)), reason });
         }
     }
-    for range in PRIVATE4.iter().chain(&PRIVATE6) {
-        text += &format!("OUT DROP -dest {range}\n");
+    let own = PRIVATE4.iter().chain(&PRIVATE6).map(ToString::to_string);
+    let all_ranges = own.chain(neighbours.iter().map(ToString::to_string));
+    all.extend(all_ranges.map(|dest| Rule { accept: false, dest, port: None, reason: String::new() }));
+    all
+}
+
+/// Writes the file of a wall.
+#[must_use]
+pub fn text(rules: &[Rule]) -> String {
+    let mut text = "# Written by sandbox: the internet, and nothing beside it.\n[OPTIONS]\n\n".to_owned();
+    for (key, value) in OPTIONS {
+        text += &format!("{key}: {value}\n");
     }
-    for range in neighbours {
-        text += &format!("OUT DROP -dest {range}\n");
+    text += "\n[RULES]\n\n";
+    for rule in rules {
+        text += &format!("OUT {} -dest {}", rule.action(), rule.dest);
+        if let Some((protocol, port)) = rule.port {
+            text += &format!(" -p {protocol} -dport {port}");
+        }
+        if !rule.reason.is_empty() {
+            text += &format!(" # {}", rule.reason);
+        }
+        text.push('\n');
     }
     text
 }
@@ -72,7 +108,8 @@ mod tests {
             reason: reason.into(),
         };
         let neighbour: Subnet = "203.0.113.0/24".parse().unwrap();
-        let text = text(&[exception(53, "resolver"), exception(3142, "mirror\nIN ACCEPT")], &[neighbour]);
+        let exceptions = [exception(53, "resolver"), exception(3142, "mirror\nIN ACCEPT")];
+        let text = text(&super::rules(&exceptions, &[neighbour]));
         let rules: Vec<&str> = text.lines().skip_while(|line| *line != "[RULES]").skip(2).collect();
         assert_eq!(
             rules[..4],

@@ -95,6 +95,7 @@ impl Machines<'_> {
             boot: copy.boot,
             holder: copy.holder.clone(),
             verb: Some(copy.verb.to_owned()),
+            delivery: None,
             definition,
         };
         let mut copied = Copied { consistency: Consistency::Clean, frozen: Duration::ZERO };
