@@ -462,7 +462,7 @@ fn fresh(headers: &HeaderMap) -> Duration {
 /// As [`Transport::ask`], and [`TransportError::Broken`] where the answer breaks off.
 pub fn asked(transport: &dyn Transport, ask: &Ask<'_>) -> Result<(String, Vec<u8>), TransportError> {
     let once = || {
-        let Answer { url, mut body } = transport.ask(ask)?;
+        let Answer { url, mut body, .. } = transport.ask(ask)?;
         let mut bytes = Vec::new();
         body.read_to_end(&mut bytes).map_err(|source| broken(&url, ask.limit, source))?;
         Ok((url, bytes))
