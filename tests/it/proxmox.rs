@@ -1,6 +1,6 @@
 //! Machines as containers of a node of Proxmox VE: a stand-in, that refuses what Proxmox refuses.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use sandbox_core::machine::proxmox::config;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::{
     export::comment,
     kit::{
         compress::Compression,
-        process::Output,
+        process::{self, Output, until},
         pve::Pve,
         tar::{Entry, tar},
     },
@@ -153,4 +153,26 @@ fn a_machine_lives_on_the_node_under_the_same_verbs() {
     place.run(&["remove", "b", "--yes"]).ok();
     assert_eq!((pve.names("etc/lxc"), pve.names("running")), (vec![], vec![]));
     assert_eq!(pve.names("etc/firewall"), ["cluster.fw"]);
+}
+
+#[test]
+fn a_killed_export_leaves_nothing_on_the_node() {
+    let place = Place::new();
+    let pve = Pve::new(&place.path("pve"), true);
+    machine(&place, &json!({}));
+    fs::write(place.path("pve/slow"), "").unwrap();
+    let (state, cache, node) = (place.word("state"), place.word("cache"), place.word("pve"));
+    let fixed = [env!("CARGO_BIN_EXE_sandbox"), "--state-dir", &state, "--cache-dir", &cache];
+    let argv = [&fixed[..], &["export", "a", "--to", "proxmox", "--stand-in", &node]].concat();
+    let mut child = process::start(&argv);
+    until("pct begins", Duration::from_secs(60), || place.path("pve/begun").exists().then_some(()));
+    assert_eq!((pve.names("templates").len(), pve.names("etc/firewall").len()), (1, 2));
+    child.kill().unwrap();
+    drop(child.wait());
+    fs::write(place.path("pve/etc/firewall/101.fw"), "of another").unwrap();
+    place.run(&["repair"]).ok();
+    assert_eq!((pve.names("templates"), pve.names("etc/lxc")), (vec![], vec![]));
+    assert_eq!(pve.names("etc/firewall"), ["101.fw", "cluster.fw"]);
+    fs::remove_file(place.path("pve/slow")).unwrap();
+    export(&place, &[]).ok();
 }

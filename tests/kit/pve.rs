@@ -87,6 +87,7 @@ create)
   template="$NODE/templates/${3#local:vztmpl/}"
   [ -f "$template" ] || fail "unable to create CT $2 - volume '$3' does not exist"
   zstd -qdc "$template" | tar -t >/dev/null || fail "unable to create CT $2 - no tar file"
+  [ ! -e "$NODE/slow" ] || { : >"$NODE/begun"; exec sleep 60; }
   shift 3
   : >"$conf.new"
   while [ $# -gt 0 ]; do

@@ -69,6 +69,14 @@ pub trait Cluster: Send + Sync {
         wall: Option<&[Rule]>,
     ) -> Result<(), ProxmoxError>;
 
+    /// Removes what there is for a container that was never made: a wall with its mark.
+    ///
+    /// # Errors
+    /// Where it is still there.
+    fn forget(&self, _id: u32, _mark: &str) -> Result<(), ProxmoxError> {
+        Ok(())
+    }
+
     /// Reads a container's configuration; none where there is none.
     ///
     /// # Errors

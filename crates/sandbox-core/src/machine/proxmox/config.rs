@@ -37,6 +37,8 @@ pub struct Container {
     pub autostart: Option<Autostart>,
     /// What made it, and of what: shown in the interface.
     pub description: String,
+    /// What stands in its description and in its wall's file, and in no other's.
+    pub mark: String,
 }
 
 /// A disk of a container beside its tree: Proxmox fills it with what the template has there.
@@ -173,6 +175,7 @@ impl Container {
             limits: definition.chosen.limits,
             autostart: definition.chosen.autostart,
             description: format!("Machine `{}`, made by sandbox ({}).", definition.name, wish.mark),
+            mark: wish.mark.to_owned(),
         })
     }
 
@@ -467,6 +470,7 @@ pub(super) mod tests {
             limits: Limits { cpus: Some(1500), memory: Some(2 << 30), ..Limits::default() },
             autostart: Some(Autostart { order: 3, delay: 20 }),
             description: "Machine `agents`: 100 %\nof trixie".into(),
+            mark: "sandbox-1".into(),
         }
     }
 

@@ -140,6 +140,8 @@ impl Goods {
     pub(in crate::machine) fn deliver(&mut self, steps: Steps<'_>) -> Result<Delivered> {
         let subject = || "the container".to_owned();
         let name = template_name(steps.tree, &self.container.name, self.now);
+        // one that goes again is in nobody's way
+        let name = if steps.keep { name } else { format!("{}-{name}", self.place.mark) };
         super::config::ostype(steps.tree).clone_into(&mut self.container.ostype);
         let direct = self.cluster.template(&self.storage, &name).during("make", subject())?;
         let file = direct.clone().unwrap_or_else(|| steps.scratch.join(&name));
@@ -185,13 +187,17 @@ pub(super) fn undo(place: &Place) -> Result<(), ProxmoxError> {
         return Ok(());
     }
     let cluster = cluster::open(&place.reach, Some(&place.node))?;
-    if let Some(id) = place.id
-        && matches!(resident::whose(&*cluster, id, &place.mark)?, Whose::Ours)
-    {
-        if cluster.runs(id)? {
-            cluster.shut_down(id, 0)?;
+    if let Some(id) = place.id {
+        match resident::whose(&*cluster, id, &place.mark)? {
+            Whose::Ours => {
+                if cluster.runs(id)? {
+                    cluster.shut_down(id, 0)?;
+                }
+                cluster.destroy(id)?;
+            }
+            Whose::Nobody => cluster.forget(id, &place.mark)?,
+            Whose::Another => {}
         }
-        cluster.destroy(id)?;
     }
     match &place.template {
         Some(template) => cluster.remove_template(template),

@@ -60,10 +60,11 @@ pub fn rules(exceptions: &[Exception], neighbours: &[Subnet]) -> Vec<Rule> {
     all
 }
 
-/// Writes the file of a wall.
+/// Writes the file of a wall, with the container's mark in it.
 #[must_use]
-pub fn text(rules: &[Rule]) -> String {
-    let mut text = "# Written by sandbox: the internet, and nothing beside it.\n[OPTIONS]\n\n".to_owned();
+pub fn text(rules: &[Rule], mark: &str) -> String {
+    let mut text =
+        format!("# Written by sandbox ({mark}): the internet, and nothing beside it.\n[OPTIONS]\n\n");
     for (key, value) in OPTIONS {
         text += &format!("{key}: {value}\n");
     }
@@ -109,7 +110,7 @@ mod tests {
         };
         let neighbour: Subnet = "203.0.113.0/24".parse().unwrap();
         let exceptions = [exception(53, "resolver"), exception(3142, "mirror\nIN ACCEPT")];
-        let text = text(&super::rules(&exceptions, &[neighbour]));
+        let text = text(&super::rules(&exceptions, &[neighbour]), "sandbox-1");
         let rules: Vec<&str> = text.lines().skip_while(|line| *line != "[RULES]").skip(2).collect();
         assert_eq!(
             rules[..4],

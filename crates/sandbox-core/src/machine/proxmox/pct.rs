@@ -145,7 +145,7 @@ impl Cluster for Node {
         // the wall is there before the container is
         let place = self.wall_of(id);
         if let Some(rules) = wall {
-            write(&place, &firewall::text(rules))?;
+            write(&place, &firewall::text(rules, &container.mark))?;
         }
         let mut words = vec![template.to_owned()];
         for (key, value) in container.values() {
@@ -159,6 +159,14 @@ impl Cluster for Node {
                 let _ = fs::remove_file(&place);
             }
         })
+    }
+
+    fn forget(&self, id: u32, mark: &str) -> Result<(), ProxmoxError> {
+        let path = self.wall_of(id);
+        if fs::read_to_string(&path).is_ok_and(|text| text.contains(&format!("({mark})"))) {
+            fs::remove_file(&path).map_err(|source| ProxmoxError::Write { path, source })?;
+        }
+        Ok(())
     }
 
     fn config(&self, id: u32) -> Result<Option<Read>, ProxmoxError> {
