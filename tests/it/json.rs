@@ -48,10 +48,11 @@ const ROWS: &[Row] = &[
     ("repair", "repair", &[0]),
     ("export", "export five five.tar.zst", &[0]),
     ("remove", "remove five --yes", &[0]),
-    ("import", "import five.tar.zst six --backend direct --no-start", &[0]),
+    // the small system has no init
+    ("import", "import five.tar.zst six --backend direct --no-start", &[3]),
     ("layer list", "layer list", &[0]),
-    ("layer remove", "layer remove no-such-layer --yes", &[1, 2]),
-    ("layer prune", "layer prune --yes", &[0, 2]),
+    ("layer remove", "layer remove no-such-layer", &[1]),
+    ("layer prune", "layer prune", &[0]),
     ("bootstrap", "bootstrap kit tree --variant essential --keyring key", &[0]),
     ("resolve", "resolve kit --variant essential --keyring key", &[0]),
     ("lock", "lock kit --variant essential --keyring key", &[0]),
@@ -119,4 +120,8 @@ fn every_verb_says_json_and_nothing_else() {
         assert!(!String::from_utf8_lossy(&output.stdout).contains('\u{1b}'), "`{verb}`");
     }
     fs::remove_file(case.user.path("five.tar.zst")).unwrap();
+    let wrong = case.user.sandbox(&["--json", "list", "--no-such-option"]);
+    let said: Value =
+        serde_json::from_slice(&wrong.stdout).expect("a command line that cannot be read is told of");
+    assert_eq!((&said["event"], &said["exit"]), (&"error".into(), &2.into()));
 }

@@ -67,6 +67,21 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// Tells whether the kernel mounts ext4 with project quotas.
+fn has_quotas() -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, at) = (folder.path().join("image"), folder.path().join("at"));
+    fs::create_dir(&at).unwrap();
+    fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+    let (image, at) = (image.to_str().unwrap(), at.to_str().unwrap());
+    process::run(&["mkfs.ext4", "-q", "-O", "quota,project", image], "", SOON).ok();
+    let mounted = process::run(&["mount", "-o", "loop,prjquota", image, at], "", SOON).code == 0;
+    if mounted {
+        process::run(&["umount", at], "", SOON).ok();
+    }
+    mounted
+}
+
 fn counts(kind: &str, options: &[&str], mount: &str) {
     if !is_root() {
         return;
@@ -110,6 +125,12 @@ fn a_limit_of_the_disk_counts_on_btrfs() {
 
 #[test]
 fn a_limit_of_the_disk_counts_on_ext4_with_project_quotas() {
+    if is_root() && !has_quotas() {
+        return skips::skipped(
+            "limited::a_limit_of_the_disk_counts_on_ext4_with_project_quotas",
+            "this kernel was built without quotas of ext4 (CONFIG_QFMT_V2)",
+        );
+    }
     counts("ext4", &["-O", "quota,project"], "loop,prjquota");
 }
 

@@ -16,7 +16,12 @@ use std::{io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
 
-use crate::{args::Cli, exit::Exit, settings::Settings};
+use crate::{args::Cli, exit::Exit, failure::Failure, settings::Settings};
+
+/// Tells whether JSON is asked for on a command line that cannot be read.
+fn wants_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+}
 
 fn main() -> ExitCode {
     sandbox_core::host::descriptors::keep_private();
@@ -24,6 +29,11 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() && wants_json() {
+                let text = error.to_string();
+                let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                ui::line(&Failure::said(Exit::USAGE, said).json().to_string());
+            }
             let _ = error.print();
             return if error.use_stderr() { Exit::USAGE.into() } else { Exit::OK.into() };
         }
