@@ -182,15 +182,18 @@ impl Machines<'_> {
         }
         backend.apply(to)?;
         if moved && chosen.autostart.is_some() || chosen.autostart != before.autostart {
-            self.order(backend, to)?;
+            self.order(backend, &from.name, to)?;
         }
         Ok(())
     }
 
     /// Tells the backend which machines start with the host, and after which others.
-    fn order(&self, backend: &dyn Backend, changed: &Definition) -> Result<()> {
+    ///
+    /// The record of one that changes its name has the old one until the change is done.
+    fn order(&self, backend: &dyn Backend, was: &MachineName, changed: &Definition) -> Result<()> {
         let all = self.records.list().during("order", "the machines that start with the host")?;
-        let others = all.iter().map(|record| &record.definition).filter(|other| other.name != changed.name);
+        let is_other = |other: &&Definition| other.name != changed.name && other.name != *was;
+        let others = all.iter().map(|record| &record.definition).filter(is_other);
         let mut started: Vec<_> = others
             .chain([changed])
             .filter(|definition| definition.backend == backend.kind())
