@@ -40,9 +40,10 @@ pub fn stop_start_and_restart(lab: &Lab) {
         (output.code == 0).then_some(output.out)
     };
     let before = boot(lab).expect("it runs");
-    // over D-Bus: nothing of systemd's is run for it
+    // over D-Bus: nothing of systemd's is run for it, unless a guest is so slow that it is asked by a program of its own
     let traced = "strace -f -e trace=execve -o /tmp/trace sandbox restart $0 && \
-                  ! grep -E '/(systemctl|machinectl|systemd-run|busctl|systemd-nspawn)\"' /tmp/trace && rm /tmp/trace";
+                  ! grep -E '/(systemctl|machinectl|systemd-run|busctl|systemd-nspawn)\"' /tmp/trace | grep -v is-system-running && \
+                  rm /tmp/trace";
     host.run(&["sh", "-c", traced, agents]).ok();
     assert_ne!(boot(lab).expect("it runs"), before);
     host.exec(agents, &nested).ok();

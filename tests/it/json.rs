@@ -118,6 +118,12 @@ fn every_verb_says_json_and_nothing_else() {
             assert_ne!(last["event"], "error", "`{verb}`: {last}");
         }
         assert!(!String::from_utf8_lossy(&output.stdout).contains('\u{1b}'), "`{verb}`");
+        if *verb == "create" {
+            // what has no init is not imported
+            let folder = case.tree("two").join("usr/lib/systemd");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("systemd"), "").unwrap();
+        }
     }
     fs::remove_file(case.user.path("five.tar.zst")).unwrap();
     let wrong = case.user.sandbox(&["--json", "list", "--no-such-option"]);

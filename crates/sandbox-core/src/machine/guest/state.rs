@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a booting guest is asked by a program in it, where its systemd does not answer.
-const SELDOM: Duration = Duration::from_millis(500);
+const SELDOM: Duration = Duration::from_secs(3);
 
 /// Where a guest's systemd is.
 ///
