@@ -138,6 +138,40 @@ pub fn shell_on_a_terminal(lab: &Lab) {
     assert!(terminal.is_cooked(), "restored");
 }
 
+/// The console is the supervisor's: who leaves it ends nothing, two may sit there, and what was said is in a log of words.
+pub fn the_console_is_the_supervisors(lab: &Lab) {
+    let plain = &plain(lab);
+    let before = status(lab, plain)["leader"].clone();
+    let mut terminal = Terminal::open(&lab.argv(&["console", plain]), 90, 30);
+    let mut typed = 0;
+    until("the guest asks who is there", SOON, || {
+        // agetty passes over what comes before it listens
+        typed += 1;
+        terminal.send("\n");
+        thread::sleep(Duration::from_millis(200));
+        terminal.shown().matches("login:").nth(1).map(drop)
+    });
+    let argv = lab.argv(&["console", plain, "--lines", "0"]);
+    let other = Terminal::open(&argv, 91, 31);
+    exec(lab, plain, "echo said-by-the-guest >/dev/console").ok();
+    terminal.expect("said-by-the-guest", SOON);
+    other.expect("said-by-the-guest", SOON);
+    assert_eq!(exec(lab, plain, "stty size </dev/console").ok(), "31 91", "of who came last");
+    other.resize(70, 21);
+    until("the window's size", SOON, || {
+        (exec(lab, plain, "stty size </dev/console").ok() == "21 70").then_some(())
+    });
+    for mut terminal in [terminal, other] {
+        terminal.send("\u{1d}\u{1d}\u{1d}");
+        let (code, terminal) = terminal.end(SOON);
+        assert_eq!(code, 0, "shown:\n{}", terminal.shown());
+        assert!(terminal.is_cooked(), "restored");
+    }
+    assert_eq!(status(lab, plain)["leader"], before, "three escapes are the client's, not nspawn's");
+    let log = lab.sandbox(&["logs", plain, "--outside"]);
+    assert!(log.ok().contains("said-by-the-guest") && !log.out.contains('\u{1b}'), "{log:?}");
+}
+
 /// Walls without networkd on this side.
 pub fn network_reaches_the_mirror_and_not_this_machine(lab: &Lab) {
     let plain = &plain(lab);

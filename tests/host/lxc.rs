@@ -9,6 +9,7 @@ use crate::{
     lab::{Host, Lab, SOON, names},
     network::{self, LISTEN, control, probe},
     process::until,
+    verbs,
 };
 
 /// The machine that is made with it.
@@ -154,6 +155,100 @@ pub fn its_walls_stand(lab: &Lab) {
     let address = address(&host, BOXED);
     control(&host, &address, 8099);
     assert_eq!(probe(&host, Some(agents), &address, 8099), "refused");
+}
+
+/// The verbs that do not care what runs a machine.
+pub fn the_verbs_work_on_it(lab: &Lab) {
+    agents_on_lxc(&lab.host());
+    verbs::copies_keep_owners_and_kinds(lab);
+    verbs::signals_reach_whom_they_should(lab);
+    verbs::a_port_is_waited_for(lab);
+    verbs::a_folder_of_the_host_is_mounted(lab);
+}
+
+fn other_leader(host: &Host<'_>, before: &Value) {
+    until("another first process", SOON, || {
+        let now = status(host, BOXED)["leader"].clone();
+        (!now.is_null() && now != *before).then_some(())
+    });
+    host.sandbox(&["wait", BOXED, "--timeout", "60"]).ok();
+}
+
+/// A guest's reboot is one, also where LXC's own programs started it, unless somebody stops it meanwhile; LXC's service
+/// starts what is to start with the host.
+pub fn it_reboots_and_starts_with_the_host(lab: &Lab) {
+    let host = lab.host();
+    boxed(&host);
+    let asked = |key: &str| host.run(&["lxc-info", "-n", BOXED, "-c", key]).ok().to_owned();
+    let reboot = || drop(host.exec(BOXED, &["systemctl", "reboot", "--no-block"]));
+    host.sandbox(&["set", BOXED, "--start-order", "7", "--start-delay", "1"]).ok();
+    host.sandbox(&["stop", BOXED]).ok();
+    assert_eq!(asked("lxc.start.order"), "lxc.start.order = 7");
+    assert_eq!(asked("lxc.start.delay"), "lxc.start.delay = 1");
+    host.run(&["lxc-autostart"]).ok();
+    let before = status(&host, BOXED)["leader"].clone();
+    host.sandbox(&["wait", BOXED, "--timeout", "60"]).ok();
+    reboot();
+    other_leader(&host, &before);
+    let before = status(&host, BOXED)["leader"].clone();
+    host.run(&["lxc-stop", "--reboot", "-n", BOXED]).ok();
+    other_leader(&host, &before);
+    reboot();
+    host.sandbox(&["stop", BOXED]).ok();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(status(&host, BOXED)["state"], "stopped", "it was to stop");
+    host.sandbox(&["disable", BOXED]).ok();
+    assert_eq!(asked("lxc.start.auto"), "lxc.start.auto = 0");
+
+    // this host has no controllers in its unified hierarchy: what was written down all the same keeps nobody from starting
+    host.sandbox(&["set", BOXED, "--memory", "1G"]).ends_with(6);
+    host.sandbox(&["set", BOXED, "--memory", "1G", "--unenforced"]).ok();
+    host.sandbox(&["start", BOXED]).ok();
+    host.sandbox(&["set", BOXED, "--memory", "none"]).ok();
+    let refused = host.sandbox(&["set", BOXED, "--restart", "always"]);
+    assert!(refused.err.contains("no restart policy"), "{refused:?}");
+    refused.ends_with(2);
+}
+
+/// Forked as it runs, kept and restored, renamed: each is a container of its own, with ids of its own.
+pub fn it_is_forked_kept_and_renamed(lab: &Lab) {
+    let host = lab.host();
+    boxed(&host);
+    host.sandbox(&["snapshot", "create", BOXED, "early"]).ok();
+    host.exec(BOXED, &["touch", "/root/later"]).ok();
+    assert!(host.sandbox(&["snapshot", "diff", BOXED, "early"]).ok().contains("/root/later"));
+    host.sandbox(&["fork", BOXED, "forkbox"]).ok();
+    assert_eq!(host.exec("forkbox", &["sh", "-c", "hostname; ls /root/later"]).ok(), "forkbox\n/root/later");
+    let ids = host.sh("grep -h '^lxc.idmap = u' /var/lib/lxc/*box*/config | sort -u | wc -l");
+    assert_eq!(ids.ok(), "2");
+    host.sandbox(&["enable", "forkbox"]).ok();
+    host.sandbox(&["rename", "forkbox", "renbox", "--restart"]).ok();
+    assert_eq!(host.exec("renbox", &["hostname"]).ok(), "renbox");
+    let there = host.run(&["ls", "/var/lib/lxc"]);
+    assert!(there.ok().contains("renbox") && !there.ok().contains("forkbox"), "{there:?}");
+    host.sandbox(&["remove", "renbox", "--yes"]).ok();
+    host.sandbox(&["snapshot", "restore", BOXED, "early", "--yes", "--restart"]).ok();
+    host.exec(BOXED, &["test", "!", "-e", "/root/later"]).ok();
+    host.sandbox(&["snapshot", "remove", BOXED, "early"]).ok();
+}
+
+/// What profiles ask for and say: devices, volumes, health.
+pub fn it_has_what_profiles_ask_for(lab: &Lab) {
+    let host = lab.host();
+    let devices = "[ -e /dev/fuse ] || mknod -m 666 /dev/fuse c 10 229; \
+        mkdir -p /dev/net; [ -e /dev/net/tun ] || mknod -m 666 /dev/net/tun c 10 200";
+    host.sh(devices).ok();
+    let text = include_str!("profiled.toml").to_owned();
+    let text = text + "\n[machine]\ndevices = [\"/dev/fuse\", \"/dev/net/tun\"]\n";
+    host.put("/root/asking.toml", "0644", text.into_bytes());
+    let create = ["create", "asking", "--release", "trixie", "--backend", "lxc", "--profile"];
+    host.sandbox(&[&create[..], &["/root/asking.toml", "--wait-healthy"]].concat()).ok();
+    assert_eq!(host.sandbox(&["health", "asking"]).ok().matches(" healthy").count(), 3);
+    let opened = "exec 3<>/dev/fuse 4<>/dev/net/tun 5>/dev/null && systemctl is-system-running";
+    assert_eq!(host.exec("asking", &["sh", "-c", opened]).ok(), "running");
+    let owners = host.exec("asking", &["stat", "-c", "%U %a", "/home/agent/work", "/home/agent/.login"]);
+    assert_eq!(owners.ok(), "agent 700\nagent 700");
+    host.sandbox(&["remove", "asking", "--yes"]).ok();
 }
 
 /// Back again; one that is stopped goes anywhere and starts nowhere.

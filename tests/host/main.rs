@@ -38,6 +38,7 @@ const TESTS: &[Test<Lab>] = &[
     ("direct::a_new_process_finds_the_machine", direct::a_new_process_finds_the_machine),
     ("direct::the_supervisor_inherits_nothing", direct::the_supervisor_inherits_nothing),
     ("direct::shell_on_a_terminal", direct::shell_on_a_terminal),
+    ("direct::the_console_is_the_supervisors", direct::the_console_is_the_supervisors),
     (
         "direct::network_reaches_the_mirror_and_not_this_machine",
         direct::network_reaches_the_mirror_and_not_this_machine,
@@ -97,6 +98,10 @@ const TESTS: &[Test<Lab>] = &[
     ("lxc::agents_move_to_it", lxc::agents_move_to_it),
     ("lxc::docker_works_in_it", lxc::docker_works_in_it),
     ("lxc::its_walls_stand", lxc::its_walls_stand),
+    ("lxc::the_verbs_work_on_it", lxc::the_verbs_work_on_it),
+    ("lxc::it_reboots_and_starts_with_the_host", lxc::it_reboots_and_starts_with_the_host),
+    ("lxc::it_is_forked_kept_and_renamed", lxc::it_is_forked_kept_and_renamed),
+    ("lxc::it_has_what_profiles_ask_for", lxc::it_has_what_profiles_ask_for),
     ("lxc::machines_move_back", lxc::machines_move_back),
     ("moving::a_killed_move_leaves_one_machine", moving::a_killed_move_leaves_one_machine),
     ("life::stop_start_and_restart", life::stop_start_and_restart),

@@ -31,7 +31,8 @@ pub fn run(args: &Bootstrap, settings: &Settings) -> Result<Exit, Failure> {
     let order = locked::or_not(lock, &args.build, suite, &args.profile, hostname, settings)?;
     let target = Target::of(target)?;
     let store = build::store(settings)?;
-    let transport = build::transport(&args.build, settings)?;
+    let http = build::transport(&args.build, settings)?;
+    let transport = store.answers(&http, settings.now);
     let progress = Progress::new(settings);
     build::hidden(&order, &progress, settings);
     let doors = Doors {

@@ -20,9 +20,15 @@ pub fn run(args: &Console, settings: &Settings) -> Result<Exit, Failure> {
     let leader = machines.leader(&name, "attach to")?;
     let (definition, _) = machines.look_at(&name)?;
     let subject = || format!("machine `{name}`");
+    let backend = machines.backend(definition.backend).during("attach to", subject())?;
     if args.lines > 0 {
-        let backend = machines.backend(definition.backend).during("attach to", subject())?;
         logs::last_words(&backend.host_log(&definition), args.lines);
+    }
+    if args.user.is_none() {
+        let (rows, columns) = session::window();
+        if let Some(console) = backend.console(&name, rows, columns)? {
+            return Ok(Exit(session::attach(console).during("attach to", subject())?.code()));
+        }
     }
     let ended =
         session::console(&leader, args.user.as_deref(), &settings.term).during("attach to", subject())?;

@@ -84,7 +84,8 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
         delivery: proxmox::of(kind, &args.node, !args.no_start, settings)?,
     };
     let store = build::store(settings)?;
-    let transport = build::transport(&args.build, settings)?;
+    let http = build::transport(&args.build, settings)?;
+    let transport = store.answers(&http, settings.now);
     let runner = Processes::new();
     let doors = Doors { transport: &transport, runner: &runner, store: &store, reporter, now: settings.now };
     internal::clean_on_interrupt(settings, &[]);

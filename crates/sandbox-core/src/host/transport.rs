@@ -14,7 +14,9 @@ use std::{
 use reqwest::{
     StatusCode, Url,
     blocking::{Client, RequestBuilder, Response},
-    header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, RANGE, RETRY_AFTER},
+    header::{
+        ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, RANGE, RETRY_AFTER,
+    },
     redirect,
 };
 
@@ -75,6 +77,8 @@ impl<'a> Ask<'a> {
 pub struct Answer {
     /// Where it came from in the end: redirects were followed.
     pub url: String,
+    /// For how long it stays true, as the other side says; zero where it does not, or it is not for everybody.
+    pub fresh: Duration,
     /// The bytes, as those of [`Got`].
     pub body: Box<dyn Read + Send>,
 }
@@ -93,7 +97,7 @@ pub trait Transport: Send + Sync {
     /// As [`Self::get`].
     fn ask(&self, request: &Ask<'_>) -> Result<Answer, TransportError> {
         let got = self.get(&Get { url: request.url, offset: 0, limit: request.limit })?;
-        Ok(Answer { url: request.url.to_owned(), body: got.body })
+        Ok(Answer { url: request.url.to_owned(), fresh: Duration::ZERO, body: got.body })
     }
 }
 
@@ -388,7 +392,7 @@ impl Transport for Http {
         let url = Url::parse(&place).map_err(|_| address())?;
         if url.scheme() == "file" {
             let got = open(&url, &Get { url: &place, offset: 0, limit: request.limit })?;
-            return Ok(Answer { url: place, body: got.body });
+            return Ok(Answer { url: place, fresh: Duration::ZERO, body: got.body });
         }
         if !matches!(url.scheme(), "http" | "https") {
             return Err(address());
@@ -405,9 +409,12 @@ impl Transport for Http {
             return Err(refused(&place, &answer));
         }
         let url = answer.url().to_string();
+        let is_secret = below(&place, &self.credentials.0).is_some();
+        let fresh =
+            if is_secret || request.post.is_some() { Duration::ZERO } else { fresh(answer.headers()) };
         let total = answer.content_length();
         let got = limited(&Get { url: &place, offset: 0, limit: request.limit }, total, 0, Box::new(answer))?;
-        Ok(Answer { url, body: got.body })
+        Ok(Answer { url, fresh, body: got.body })
     }
 }
 
@@ -433,13 +440,29 @@ fn refused(url: &str, answer: &Response) -> TransportError {
     TransportError::Status { url, status: answer.status().as_u16(), retry_after }
 }
 
+/// Reads for how long an answer stays true.
+///
+/// **Source**: RFC 9111 §4.2.1, §5.1, §5.2.2.
+fn fresh(headers: &HeaderMap) -> Duration {
+    let words = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let words: Vec<String> =
+        words.flat_map(|value| value.split(',')).map(|word| word.trim().to_ascii_lowercase()).collect();
+    if words.iter().any(|word| ["no-store", "no-cache"].iter().any(|no| word.starts_with(no))) {
+        return Duration::ZERO;
+    }
+    let age =
+        words.iter().find_map(|word| word.strip_prefix("max-age=")?.trim_matches('"').parse::<u64>().ok());
+    let since = headers.get(AGE).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
+    Duration::from_secs(age.unwrap_or(0).saturating_sub(since))
+}
+
 /// Asks a service and reads the whole answer, a few times where it breaks off; gives where it came from too.
 ///
 /// # Errors
 /// As [`Transport::ask`], and [`TransportError::Broken`] where the answer breaks off.
 pub fn asked(transport: &dyn Transport, ask: &Ask<'_>) -> Result<(String, Vec<u8>), TransportError> {
     let once = || {
-        let Answer { url, mut body } = transport.ask(ask)?;
+        let Answer { url, mut body, .. } = transport.ask(ask)?;
         let mut bytes = Vec::new();
         body.read_to_end(&mut bytes).map_err(|source| broken(&url, ask.limit, source))?;
         Ok((url, bytes))
@@ -561,6 +584,28 @@ mod tests {
 
     fn http() -> Http {
         Http::new(&HttpOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn an_answer_says_how_long_it_stays_true() {
+        for (control, age, seconds) in [
+            ("public, max-age=300", "", 300),
+            ("Max-Age=\"60\", s-maxage=5", "", 60),
+            ("max-age=600", "590", 10),
+            ("max-age=600", "700", 0),
+            ("max-age=600, no-cache", "", 0),
+            ("no-store", "", 0),
+            ("private", "", 0),
+            ("max-age=-1", "", 0),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, control.parse().unwrap());
+            if !age.is_empty() {
+                headers.insert(AGE, age.parse().unwrap());
+            }
+            assert_eq!(fresh(&headers), Duration::from_secs(seconds), "{control} {age}");
+        }
+        assert_eq!(fresh(&HeaderMap::new()), Duration::ZERO, "nobody said anything");
     }
 
     #[test]

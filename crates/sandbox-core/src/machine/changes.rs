@@ -185,15 +185,20 @@ impl Machines<'_> {
         }
         backend.apply(to)?;
         if moved && chosen.autostart.is_some() || chosen.autostart != before.autostart {
-            self.order(backend, to)?;
+            self.order(backend, from, to)?;
         }
         Ok(())
     }
 
     /// Tells the backend which machines start with the host, and after which others.
-    fn order(&self, backend: &dyn Backend, changed: &Definition) -> Result<()> {
+    ///
+    /// The record of one that is being changed is still that of before.
+    fn order(&self, backend: &dyn Backend, before: &Definition, changed: &Definition) -> Result<()> {
         let all = self.records.list().during("order", "the machines that start with the host")?;
-        let others = all.iter().map(|record| &record.definition).filter(|other| other.name != changed.name);
+        let others = all
+            .iter()
+            .map(|record| &record.definition)
+            .filter(|other| other.name != changed.name && other.name != before.name);
         let mut started: Vec<_> = others
             .chain([changed])
             .filter(|definition| definition.backend == backend.kind())

@@ -171,6 +171,14 @@ pub enum HostLog {
     Files(Vec<PathBuf>),
 }
 
+/// A machine's console, attached to.
+pub struct Console {
+    /// What is said there and typed.
+    pub stream: std::os::unix::net::UnixStream,
+    /// Says that the window has another size, in rows and columns.
+    pub resize: Box<dyn Fn(u16, u16) + Send>,
+}
+
 /// What a machine's life needs of a backend. Every verb may be repeated.
 pub trait Backend: Send + Sync {
     /// Tells which one it is.
@@ -243,6 +251,15 @@ pub trait Backend: Send + Sync {
     /// Where it cannot be set aside.
     fn adopt(&self, _definition: &Definition) -> Result<()> {
         Ok(())
+    }
+
+    /// Attaches to the machine's console, as a window of a size; none where the host has no way to it but through the
+    /// guest.
+    ///
+    /// # Errors
+    /// Where it cannot be reached.
+    fn console(&self, _name: &MachineName, _rows: u16, _columns: u16) -> Result<Option<Console>> {
+        Ok(None)
     }
 
     /// Tells where the host's own words of the machine are: its unit's or its supervisor's.

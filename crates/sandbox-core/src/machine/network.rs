@@ -62,12 +62,14 @@ pub fn wall_up(definition: &Definition, reporter: &dyn Reporter) -> Result<(), E
         return wall_down(&definition.name);
     }
     let rules = ruleset::up(definition, &neighbour::on_link());
+    // a machine's start waits for this: both are asked at once
+    let foreign = std::thread::spawn(nft::foreign_table);
     nft::with_lock(|| nft::apply(&rules))?;
     if forwarding::enable()? {
         let text = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned();
         reporter.report(Event::Notice { text });
     }
-    for text in forwarding::obstacles(&nft::foreign_table()) {
+    for text in forwarding::obstacles(&foreign.join().unwrap_or_default()) {
         reporter.report(Event::Warning { text });
     }
     Ok(())

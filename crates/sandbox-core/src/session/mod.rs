@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use crate::{
     error::{Cause, Class},
     machine::{
-        Leader,
+        Console, Leader,
         guest::{self, Account, EnterError, Entry, Payload, Standard, Started, Terminal},
     },
 };
@@ -185,6 +185,20 @@ pub fn console(leader: &Leader, user: Option<&str>, term: &str) -> Result<Exit, 
         account: root,
     };
     on_terminal(leader, &payload)
+}
+
+/// Sits at a console that its backend holds, which goes on when the caller leaves.
+///
+/// # Errors
+/// Where the caller's terminal cannot be joined to it.
+pub fn attach(console: Console) -> Result<Exit, SessionError> {
+    pty::attach(console).map_err(local("joining the terminals"))
+}
+
+/// Gives the caller's window as rows and columns.
+#[must_use]
+pub fn window() -> (u16, u16) {
+    pty::size()
 }
 
 fn find(leader: &Leader, user: &str) -> Result<Account, SessionError> {

@@ -20,7 +20,7 @@ use rustix::{
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 
 use super::Exit;
-use crate::machine::guest::Started;
+use crate::machine::{Console, guest::Started};
 
 /// `^]`, as machinectl(1) and telnet have it.
 const ESCAPE: u8 = 0x1d;
@@ -94,7 +94,7 @@ pub fn join(terminal: OwnedFd, started: Started) -> io::Result<Exit> {
     let typed = Arc::clone(&terminal);
     let leaver = Arc::clone(&left);
     // not waited for: it may wait for a key that never comes
-    thread::spawn(move || type_in(&typed, &leaver, pid));
+    thread::spawn(move || type_in(&typed, &leaver, || hang_up(pid)));
 
     let output = Arc::clone(&terminal);
     show(&output, &left);
@@ -108,6 +108,37 @@ pub fn join(terminal: OwnedFd, started: Started) -> io::Result<Exit> {
     let _ = listener.join();
     drop(raw);
     Ok(ended)
+}
+
+/// Joins the caller's terminal to a console that goes on without it, until the caller leaves or the console ends.
+///
+/// # Errors
+/// Where signals cannot be listened to.
+pub fn attach(console: Console) -> io::Result<Exit> {
+    let terminal = Arc::new(OwnedFd::from(console.stream));
+    let mut signals = signal_hook::iterator::Signals::new([SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
+    let handle = signals.handle();
+    let left = Arc::new(AtomicBool::new(false));
+    let raw = Raw::new();
+    let (resize, gone) = (console.resize, Arc::clone(&left));
+    let listener = thread::spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGWINCH {
+                let (rows, columns) = size();
+                resize(rows, columns);
+            } else {
+                gone.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+    let (typed, leaver) = (Arc::clone(&terminal), Arc::clone(&left));
+    // not waited for: it may wait for a key that never comes
+    thread::spawn(move || type_in(&typed, &leaver, || {}));
+    show(&terminal, &left);
+    handle.close();
+    let _ = listener.join();
+    drop(raw);
+    Ok(Exit::Detached)
 }
 
 fn hang_up(pid: i32) {
@@ -142,7 +173,7 @@ fn show(terminal: &OwnedFd, left: &AtomicBool) {
 }
 
 /// Copies what the caller types. Its end does not end the session.
-fn type_in(terminal: &OwnedFd, left: &AtomicBool, pid: i32) {
+fn type_in(terminal: &OwnedFd, left: &AtomicBool, leave: impl Fn()) {
     let Ok(mut to) = terminal.as_fd().try_clone_to_owned().map(File::from) else { return };
     let mut from = io::stdin();
     let mut escapes = Escapes::default();
@@ -159,7 +190,7 @@ fn type_in(terminal: &OwnedFd, left: &AtomicBool, pid: i32) {
             Ok(read) => {
                 if isatty(stdio::stdin()) && escapes.seen(&buffer[..read], Instant::now()) {
                     left.store(true, Ordering::Relaxed);
-                    hang_up(pid);
+                    leave();
                     return;
                 }
                 if to.write_all(&buffer[..read]).is_err() {

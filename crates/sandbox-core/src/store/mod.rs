@@ -4,6 +4,7 @@
 //! <cache>/
 //!   sha256/ab/ab12…       a whole file whose SHA-256 is its name, mode 0644
 //!   sha512/cd/cd34…       the same for files known by SHA-512 (npm)
+//!   answers/ab12…         what services answered, while it stays true
 //!   recoded/ab/ab12…      packages in a form that is decoded faster, made of those above
 //!   partial/sha256-ab12…  a download under way or broken off; its writer holds a lock (flock) on it
 //!   release/<key>/        the last signed Release file of a suite, for use without a network
@@ -13,6 +14,7 @@
 //! and it is checked again whenever it is used, so that a damaged disk or a crash costs a download, not a
 //! broken tree. Several processes may share a cache: of two that want the same file one waits for the other.
 
+mod answers;
 mod checksum;
 mod delivery;
 mod elsewhere;
@@ -29,6 +31,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use answers::Answers;
 pub use checksum::{Checksum, NotAnIntegrity};
 pub use delivery::{Delivered, Delivery};
 pub use elsewhere::{Elsewhere, Ways};

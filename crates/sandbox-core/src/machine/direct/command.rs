@@ -29,7 +29,7 @@ pub fn arguments(definition: &Definition, network_file: Option<&Path>) -> Vec<Os
         "--boot",
         "--register=no",
         "--keep-unit",
-        "--console=pipe",
+        "--console=interactive",
         "--link-journal=no",
         "--timezone=off",
     ]
@@ -88,7 +88,13 @@ pub fn arguments(definition: &Definition, network_file: Option<&Path>) -> Vec<Os
 
 /// Gives nspawn's environment.
 pub fn environment(definition: &Definition) -> Vec<(&'static str, &'static str)> {
-    let mut all = vec![("PATH", PATH), ("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")];
+    let mut all = vec![
+        ("PATH", PATH),
+        ("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1"),
+        // nobody need sit at the console: neither colours of nspawn's own nor a title
+        ("SYSTEMD_TINT_BACKGROUND", "0"),
+        ("SYSTEMD_ADJUST_TERMINAL_TITLE", "0"),
+    ];
     if definition.privileged {
         all.push(("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network"));
     }

@@ -9,11 +9,13 @@
 //!   link.json         the addresses of the link, the same at every start
 //!   host0.network     what the guest's networkd is told, bound into its /etc
 //!   supervisor.log    what the supervisor says
+//!   supervisor.sock   asked for the machine's console
 //!   console.log       what nspawn and the guest's console say
 //! ```
 
 pub mod autostart;
 mod command;
+mod console;
 pub(in crate::machine) mod link;
 pub(in crate::machine) mod run;
 pub(in crate::machine) mod supervise;
@@ -29,7 +31,7 @@ use std::{
 
 pub use supervise::supervise;
 
-use super::{Backend, Definition, HostLog, Kind, Leader, limits, network, processes};
+use super::{Backend, Console, Definition, HostLog, Kind, Leader, limits, network, processes};
 use crate::{
     Result,
     error::{Cause, Class, Context as _, Hint},
@@ -292,6 +294,26 @@ impl Backend for Direct {
             Some(own) => limits::set(Path::new("/sys/fs/cgroup"), &own, &definition.chosen.limits)
                 .during("change", subject(definition)),
             None => Ok(()),
+        }
+    }
+
+    fn console(&self, name: &MachineName, rows: u16, columns: u16) -> Result<Option<Console>> {
+        let folder = self.folder(name);
+        match console::connect(&folder, &format!("console {rows} {columns}\n")) {
+            Ok(stream) => Ok(Some(Console {
+                stream,
+                resize: Box::new(move |rows, columns| {
+                    let _ = console::connect(&folder, &format!("size {rows} {columns}\n"));
+                }),
+            })),
+            // a supervisor of an earlier version has none
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(None)
+            }
+            Err(source) => Err(io("connecting to the supervisor", &folder)(source))
+                .during("attach to", format!("machine `{name}`")),
         }
     }
 

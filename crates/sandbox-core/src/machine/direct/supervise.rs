@@ -11,7 +11,7 @@ use std::{
         unix::{ffi::OsStrExt as _, net::UnixStream, process::CommandExt as _},
     },
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::Child,
     thread,
     time::{Duration, Instant},
 };
@@ -27,7 +27,9 @@ use rustix::{
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{
-    DirectError, command, io,
+    DirectError, command,
+    console::{self, Console},
+    io,
     link::{self, Link},
     run::{self, Run},
 };
@@ -75,8 +77,10 @@ fn hold(definition: &Definition, folder: &Path, state: &Path) -> Result<(), Dire
     let asked = Asked::new().map_err(io("listening for signals", folder))?;
     let mut definition = definition.clone();
     let mut restarts = Restarts::default();
+    let mut console = Console::new(folder).map_err(io("making the console", folder))?;
     loop {
-        let status = once(&definition, folder, &asked)?;
+        let status = once(&definition, folder, &asked, &mut console)?;
+        console.serve();
         let _ = writeln!(stdio::stderr(), "nspawn ended with {status:?}");
         if asked.ended() {
             return Ok(());
@@ -137,7 +141,12 @@ impl Restarts {
 }
 
 /// One boot of the guest; gives nspawn's status.
-fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<i32>, DirectError> {
+fn once(
+    definition: &Definition,
+    folder: &Path,
+    asked: &Asked,
+    console: &mut Console,
+) -> Result<Option<i32>, DirectError> {
     let mut record = Run {
         boot: run::boot()?,
         supervisor: i32::try_from(std::process::id()).unwrap_or(0),
@@ -154,10 +163,11 @@ fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<
     }
     wall(definition)?;
     let network_file = link.map(|link| told(definition, folder, link)).transpose()?;
-    let mut nspawn = spawn(definition, folder, network_file.as_deref())?;
+    let mut nspawn = spawn(definition, folder, network_file.as_deref(), console)?;
     let began = Instant::now();
     let mut link_is_up = link.is_none();
     let leader = loop {
+        console.serve();
         if let Some(status) = nspawn.try_wait().map_err(io("waiting for nspawn", folder))? {
             return Ok(status.code());
         }
@@ -191,7 +201,7 @@ fn once(definition: &Definition, folder: &Path, asked: &Asked) -> Result<Option<
     record.leader = Some(leader);
     record.began = run::began(leader);
     write(folder, &record)?;
-    wait(&mut nspawn, asked).map_err(io("waiting for nspawn", folder))
+    wait(&mut nspawn, asked, console).map_err(io("waiting for nspawn", folder))
 }
 
 fn write(folder: &Path, record: &Run) -> Result<(), DirectError> {
@@ -210,11 +220,17 @@ fn told(definition: &Definition, folder: &Path, link: Link) -> Result<PathBuf, D
 }
 
 #[expect(clippy::disallowed_methods, reason = "nspawn is this process's purpose")]
-fn spawn(definition: &Definition, folder: &Path, network_file: Option<&Path>) -> Result<Child, DirectError> {
+fn spawn(
+    definition: &Definition,
+    folder: &Path,
+    network_file: Option<&Path>,
+    console: &mut Console,
+) -> Result<Child, DirectError> {
     let program = command::nspawn()?;
     let log = folder.join("console.log");
-    let console = fs::File::create(&log).map_err(io("making the log", &log))?;
-    let copy = console.try_clone().map_err(io("making the log", &log))?;
+    console.log(fs::File::create(&log).map_err(io("making the log", &log))?);
+    let terminal = || console.terminal().map_err(io("opening the console", &log));
+    let (input, output, error) = (terminal()?, terminal()?, terminal()?);
     let cgroup = cgroup(folder, definition);
     let limits = definition.chosen.limits;
     let mut nspawn = std::process::Command::new(&program);
@@ -222,13 +238,16 @@ fn spawn(definition: &Definition, folder: &Path, network_file: Option<&Path>) ->
         .args(command::arguments(definition, network_file))
         .env_clear()
         .envs(command::environment(definition))
-        .stdin(Stdio::null())
-        .stdout(console)
-        .stderr(copy);
+        .stdin(input)
+        .stdout(output)
+        .stderr(error);
     // SAFETY: the supervisor has one thread, so that its child may do what any process may.
     unsafe {
         nspawn.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // the console is its own terminal, so that it is told of the window's size
+            rustix::process::setsid()?;
+            rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
             seclude(&cgroup, &limits)
         });
     }
@@ -320,19 +339,21 @@ impl Asked {
 
 /// Waits for nspawn's end; being asked to end is handed on: nspawn shuts the guest down cleanly at the first
 /// request and at once at the second.
-fn wait(nspawn: &mut Child, asked: &Asked) -> stdio::Result<Option<i32>> {
+fn wait(nspawn: &mut Child, asked: &Asked, console: &mut Console) -> stdio::Result<Option<i32>> {
     let pid = i32::try_from(nspawn.id()).ok().and_then(Pid::from_raw);
     let Some(pid) = pid else { return Ok(nspawn.wait()?.code()) };
     let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty())?;
     loop {
-        let mut ready = [
+        let mut ready = vec![
             PollFd::new(&pidfd, PollFlags::IN),
             PollFd::from_borrowed_fd(asked.signals.as_fd(), PollFlags::IN),
         ];
+        ready.extend(console.events());
         match poll(&mut ready, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+        console.serve();
         if asked.to_end() {
             let _ = kill_process(pid, Signal::TERM);
         }
@@ -358,7 +379,7 @@ pub fn clean(definition: &Definition, folder: &Path) -> Result<(), DirectError> 
     if link_is_gone(definition) {
         network::wall_down(&definition.name).map_err(|source| DirectError::Wall { source })?;
     }
-    for file in ["run.json", "host0.network"] {
+    for file in ["run.json", "host0.network", console::SOCKET] {
         let path = folder.join(file);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != stdio::ErrorKind::NotFound => {

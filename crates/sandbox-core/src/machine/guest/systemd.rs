@@ -33,7 +33,7 @@ const SOCKET: &[u8] = b"/run/systemd/private\0";
 /// The largest answer that is read: a list of some thousand units.
 const LARGEST: usize = 1 << 20;
 
-/// As the guest's root, by number, with the first message to follow at once.
+/// As the guest's root, by number, without files to be passed.
 const GREETING: &[u8] = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
 
 /// A connection to a guest's systemd.
@@ -67,8 +67,14 @@ impl Systemd {
         if came.is_err() {
             let _ = kill_process(child, Signal::KILL);
         }
+        let status = match came {
+            // it has connected or failed, and ends
+            Ok(()) => {
+                waitpid(Some(child), WaitOptions::empty())?.and_then(|(_, status)| status.exit_status())
+            }
+            Err(_) => reap(child),
+        };
         let received = came.and_then(|()| receive_any(&near));
-        let status = reap(child);
         let stream = received.map_err(|error| match status {
             Some(status) if status != 0 => io::Error::from_raw_os_error(status),
             _ => error,
@@ -114,17 +120,13 @@ impl Systemd {
     ) -> io::Result<Vec<u8>> {
         let until = Instant::now() + patience;
         self.serial += 1;
-        let mut bytes = if self.greeted { Vec::new() } else { GREETING.to_vec() };
-        bytes.extend(call(self.serial, (interface, member, signature), write));
-        // a few hundred bytes: a socket that does not take them at once is none of systemd's
-        let written = self.stream.write(&bytes)?;
-        if written != bytes.len() {
-            return Err(strange());
-        }
         if !self.greeted {
+            // it looks at what comes behind a greeting only when more comes
+            self.write(GREETING)?;
             self.line(until)?;
             self.greeted = true;
         }
+        self.write(&call(self.serial, (interface, member, signature), write))?;
         loop {
             let (kind, body) = self.message(until)?;
             match kind {
@@ -134,6 +136,11 @@ impl Systemd {
                 _ => {}
             }
         }
+    }
+
+    /// Writes a few hundred bytes: a socket that does not take them at once is none of systemd's.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.stream.write(bytes)? == bytes.len() { Ok(()) } else { Err(strange()) }
     }
 
     /// Reads the server's half of the greeting, `OK` and its number.
@@ -405,7 +412,7 @@ mod tests {
             let mut seen = [0; 4096];
             let _ = far.read(&mut seen);
             let _ = far.write_all(&says);
-            let _ = far.read(&mut seen);
+            while far.read(&mut seen).is_ok_and(|read| read > 0) {}
         });
         Systemd { stream: near, greeted: false, serial: 0 }
     }

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{idmap, refusal::Device};
+use super::idmap;
 use crate::machine::{Definition, Network, limits, network};
 
 /// Where liblxc keeps what distributions ship.
@@ -32,8 +32,6 @@ pub struct Facts<'a> {
     pub base: u32,
     /// The major version of the host's AppArmor, where it has one.
     pub apparmor: Option<u32>,
-    /// The devices that it needs.
-    pub devices: &'a [Device],
     /// What the host can limit: the controllers of its unified hierarchy.
     pub controllers: &'a [String],
 }
@@ -69,7 +67,7 @@ pub fn config(facts: &Facts<'_>) -> String {
     confinement(&mut lines, facts);
     net(&mut lines, definition);
     hooks(&mut lines, facts);
-    devices(&mut lines, facts.devices);
+    devices(&mut lines, &definition.needs.devices);
     limit(&mut lines, facts);
     autostart(&mut lines, definition);
     let folder = folder(facts);
@@ -135,10 +133,11 @@ fn hooks(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add("hook.post-stop", format_args!("{call} lxc-ended {name} $LXC_TARGET"));
 }
 
-fn devices(lines: &mut Lines, devices: &[Device]) {
-    for Device { path, kind, major, minor } in devices {
+/// Brings devices in. What is not there cannot be made in a user namespace, so `userns.conf` takes all rules about
+/// devices back; a single `lxc.cgroup2.devices.allow` would deny every other device, `/dev/null` among them.
+fn devices(lines: &mut Lines, devices: &[PathBuf]) {
+    for path in devices {
         let (source, target) = (field(path), field(path.strip_prefix("/").unwrap_or(path)));
-        lines.add("cgroup2.devices.allow", format_args!("{kind} {major}:{minor} rwm"));
         lines.add("mount.entry", format_args!("{source} {target} none bind,create=file 0 0"));
     }
 }
@@ -205,17 +204,8 @@ mod tests {
 
     fn written(definition: &Definition, apparmor: Option<u32>) -> String {
         let state = Path::new("/var/lib/sandbox");
-        let device = Device { path: "/dev/fuse".into(), kind: 'c', major: 10, minor: 229 };
-        let devices = if definition.needs.devices.is_empty() { Vec::new() } else { vec![device] };
         let controllers = ["cpu", "memory", "pids"].map(str::to_owned);
-        let facts = Facts {
-            definition,
-            state,
-            base: 0x7000_0000,
-            apparmor,
-            devices: &devices,
-            controllers: &controllers,
-        };
+        let facts = Facts { definition, state, base: 0x7000_0000, apparmor, controllers: &controllers };
         config(&facts)
     }
 
@@ -257,15 +247,8 @@ mod tests {
     fn what_the_host_cannot_limit_keeps_no_machine_from_starting() {
         let mut definition = definition();
         definition.chosen.limits.memory = Some(4096);
-        let (state, devices) = (Path::new("/s"), Vec::new());
-        let facts = Facts {
-            definition: &definition,
-            state,
-            base: 1,
-            apparmor: None,
-            devices: &devices,
-            controllers: &[],
-        };
+        let state = Path::new("/s");
+        let facts = Facts { definition: &definition, state, base: 1, apparmor: None, controllers: &[] };
         let text = config(&facts);
         assert!(text.contains("# not enforced on this host: memory.max = 4096\n"), "{text}");
         assert!(!text.contains("lxc.cgroup2"), "{text}");

@@ -34,7 +34,6 @@ pub use error::LxcError;
 use error::io;
 pub use hooks::{leave_profile, prepare, started};
 pub use reboot::{is_wanted, rebooted};
-pub use refusal::Device;
 pub use tool::{Version, apparmor, version};
 
 use super::{
@@ -116,7 +115,6 @@ impl Lxc {
         tool::version()?;
         refusal::check(definition)?;
         self.is_free(definition)?;
-        let devices = refusal::devices(&definition.needs.devices)?;
         let folder = self.folder(&definition.name);
         let lock = idmap::lock()?;
         let base = idmap::of(&definition.name, &folder)?;
@@ -125,7 +123,6 @@ impl Lxc {
             state: &self.state,
             base,
             apparmor: tool::apparmor(),
-            devices: &devices,
             controllers: &limits::controllers(),
         };
         let path = config_of(&definition.name);
@@ -232,6 +229,11 @@ impl Lxc {
         // liblxc takes another name where the first one is in use; one that is in use cannot be removed
         for number in 1..10 {
             let _ = fs::remove_dir(format!("/sys/fs/cgroup/lxc.monitor.{name}-{number}"));
+        }
+        // where there are hierarchies of version 1, each has them, and liblxc leaves them after a start that failed
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(hierarchy.path().join(format!("lxc.monitor.{name}")));
+            let _ = fs::remove_dir(hierarchy.path().join(format!("lxc.payload.{name}")));
         }
         let link = Path::new("/sys/class/net").join(network::interface(name));
         let begun = Instant::now();

@@ -1,15 +1,6 @@
 //! What a machine asks for, in LXC's terms, or why it cannot be had.
 
-use std::{
-    fs,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
-    path::{Path, PathBuf},
-};
-
-use super::{
-    config,
-    error::{LxcError, io},
-};
+use super::{config, error::LxcError};
 use crate::machine::{Definition, Restart};
 
 /// System calls that LXC's filter denies to all: the profile that it ships cannot be told otherwise.
@@ -24,19 +15,6 @@ const DENIED: [&str; 7] = [
     "kexec_load",
     "open_by_handle_at",
 ];
-
-/// A device of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// Its node.
-    pub path: PathBuf,
-    /// `c` or `b`.
-    pub kind: char,
-    /// Its major number.
-    pub major: u32,
-    /// Its minor number.
-    pub minor: u32,
-}
 
 /// Refuses by name what LXC cannot do.
 pub(super) fn check(definition: &Definition) -> Result<(), LxcError> {
@@ -60,19 +38,6 @@ pub(super) fn check(definition: &Definition) -> Result<(), LxcError> {
     }
 }
 
-/// Looks the numbers of devices up.
-pub(super) fn devices(paths: &[PathBuf]) -> Result<Vec<Device>, LxcError> {
-    paths.iter().map(|path| device(path)).collect()
-}
-
-fn device(path: &Path) -> Result<Device, LxcError> {
-    let found = fs::metadata(path).map_err(io("looking at the device", path))?;
-    let kind = if found.file_type().is_block_device() { 'b' } else { 'c' };
-    let number = found.rdev();
-    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-    Ok(Device { path: path.to_owned(), kind, major, minor })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,11 +58,5 @@ mod tests {
         assert!(refused(|d| d.chosen.limits.disk = Some(1)).contains("disk"));
         let call = refused(|d| d.needs.system_calls = vec!["bpf".into(), "open_by_handle_at".into()]);
         assert!(call.contains("open_by_handle_at"), "{call}");
-    }
-
-    #[test]
-    fn a_device_has_its_numbers() {
-        let null = &devices(&["/dev/null".into()]).unwrap()[0];
-        assert_eq!((null.kind, null.major, null.minor), ('c', 1, 3));
     }
 }

@@ -232,15 +232,16 @@ impl Host {
         present(self.machines.terminate_machine(name).await, "terminate a machine")
     }
 
-    /// Gives a unit's state.
+    /// Gives a unit's state. systemd loads it for that where it has to.
     pub(super) async fn status(&self, unit: &str) -> Result<Status, Error> {
         let asked = async {
             let unit = UnitProxy::builder(&self.connection)
-                .path(self.systemd.load_unit(unit).await?)
+                .path(object(unit))
                 .cache_properties(CacheProperties::No)
                 .build()
                 .await?;
-            zbus::Result::Ok(Status { active: unit.active_state().await?, busy: unit.job().await?.0 != 0 })
+            let (active, job) = future::zip(unit.active_state(), unit.job()).await;
+            zbus::Result::Ok(Status { active: active?, busy: job?.0 != 0 })
         };
         asked.await.map_err(|error| classify(SYSTEMD, "look at a unit", error))
     }
@@ -383,6 +384,22 @@ impl Host {
     }
 }
 
+/// Names a unit's object: what is neither a letter nor a digit is its number there.
+///
+/// **Source**: sd_bus_path_encode(3); org.freedesktop.systemd1(5).
+fn object(unit: &str) -> String {
+    let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
+    for byte in unit.bytes() {
+        // a first digit would be escaped too; no unit of ours has one
+        if byte.is_ascii_alphanumeric() {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
+}
+
 /// Waits for all of some futures at once.
 async fn together<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = all.map(Box::pin).collect();
@@ -428,5 +445,27 @@ fn classify(service: &'static str, action: &'static str, source: zbus::Error) ->
             Error::Denied { action, source }
         }
         _ => Error::Call { service, action, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_units_object_is_named_as_systemd_names_it() {
+        assert_eq!(
+            object("systemd-nspawn@my-agents.service"),
+            "/org/freedesktop/systemd1/unit/systemd_2dnspawn_40my_2dagents_2eservice"
+        );
+    }
+
+    #[test]
+    fn futures_are_waited_for_together() {
+        let all = [3, 1, 2].map(|number| async move {
+            future::yield_now().await;
+            number
+        });
+        assert_eq!(future::block_on(together(all.into_iter())), [3, 1, 2]);
     }
 }
