@@ -293,7 +293,10 @@ impl Machines<'_> {
             schedule: None,
         };
         if let Some(goods) = goods {
+            let begun = Instant::now();
             self.settle_elsewhere(goods, &mut record, (claim, &mut partial))?;
+            let words = record.definition.place.as_ref().map(Place::words).unwrap_or_default();
+            self.finished(Phase::Define, begun, format!("machine `{}` is {words}", definition.name));
             // the node has it now
             remove_tree(&building, &beside(tree, "removing")).during("create", subject())?;
             claim.commit(&record).during("create", subject())?;
