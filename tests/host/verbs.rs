@@ -429,7 +429,7 @@ pub fn polkit_is_asked(lab: &Lab) {
     as_op(&["kill", agents, "--signal", "CONT"]).ok();
     as_op(&["stop", "nobody-made-this"]).ends_with(1);
     host.sh("rm /etc/polkit-1/rules.d/10-op.rules /etc/polkit-1/rules.d/05-admin.rules; loginctl terminate-user op; \
-              userdel op && systemctl restart polkit").ok();
+              userdel -f op && systemctl restart polkit").ok();
 }
 
 /// Fifty sessions at once, each with its own streams.
