@@ -347,7 +347,8 @@ pub fn what_others_made_is_left_alone(lab: &Lab) {
     // its tree is not where one of ours is: it cannot even be adopted, and stays as it is
     host.sandbox(&["start", "handbox", "--adopt"]).ends_with(1);
     assert_eq!(host.sh(seal).ok(), before);
-    host.sh("rm -r /var/lib/lxc/handbox /srv/handbox /tmp/handbox").ok();
+    host.sh("rm -r /var/lib/lxc/handbox /srv/handbox /tmp/handbox; rm -f /run/lxc/lock/var/lib/lxc/.handbox")
+        .ok();
 }
 
 /// machined restarted, a registration of a machine that is gone, a leader that died: the next command gets on.
