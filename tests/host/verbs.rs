@@ -347,7 +347,8 @@ pub fn what_others_made_is_left_alone(lab: &Lab) {
     // its tree is not where one of ours is: it cannot even be adopted, and stays as it is
     host.sandbox(&["start", "handbox", "--adopt"]).ends_with(1);
     assert_eq!(host.sh(seal).ok(), before);
-    host.sh("rm -r /var/lib/lxc/handbox /srv/handbox /tmp/handbox").ok();
+    host.sh("rm -r /var/lib/lxc/handbox /srv/handbox /tmp/handbox; rm -f /run/lxc/lock/var/lib/lxc/.handbox")
+        .ok();
 }
 
 /// machined restarted, a registration of a machine that is gone, a leader that died: the next command gets on.
@@ -429,7 +430,7 @@ pub fn polkit_is_asked(lab: &Lab) {
     as_op(&["kill", agents, "--signal", "CONT"]).ok();
     as_op(&["stop", "nobody-made-this"]).ends_with(1);
     host.sh("rm /etc/polkit-1/rules.d/10-op.rules /etc/polkit-1/rules.d/05-admin.rules; loginctl terminate-user op; \
-              userdel op && systemctl restart polkit").ok();
+              userdel -f op && systemctl restart polkit").ok();
 }
 
 /// Fifty sessions at once, each with its own streams.

@@ -15,6 +15,9 @@ use crate::name::MachineName;
 /// Where machined looks for trees.
 pub(super) const TREES: &str = "/var/lib/machines";
 
+/// Where systemd keeps the links of machines that start with the host.
+pub(super) const WANTS: &str = "/etc/systemd/system/machines.target.wants";
+
 /// The settings file.
 pub(super) fn settings(name: &MachineName) -> PathBuf {
     PathBuf::from(format!("/etc/systemd/nspawn/{name}.nspawn"))
@@ -66,7 +69,7 @@ pub(super) fn trees() -> Result<Vec<String>, Error> {
 /// What systemd, machined and networkd may leave of a machine that is gone.
 pub(super) fn remains(name: &MachineName, link: &str) -> Vec<PathBuf> {
     [
-        format!("/etc/systemd/system/machines.target.wants/{}", unit::name(name)),
+        format!("{WANTS}/{}", unit::name(name)),
         format!("{TREES}/.#{name}.lck"),
         format!("/var/lib/systemd/network/dhcp-server-lease/{link}"),
         format!("/run/systemd/netif/dhcp-server-lease/{link}"),

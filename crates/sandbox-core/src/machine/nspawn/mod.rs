@@ -459,6 +459,8 @@ async fn undefine(name: &MachineName) -> Result<(), Error> {
     for path in files::remains(name, &network::interface(name)) {
         files::remove(&path)?;
     }
+    // the folder of links goes with the last one
+    let _ = std::fs::remove_dir(files::WANTS);
     network::wall_down(name).map_err(Error::Wall)?;
     if !network::stands().map_err(Error::Wall)? {
         uplink::withdraw(&host).await?;
