@@ -1,6 +1,7 @@
 //! A lock made a configured tree: fetching, unpacking and configuring at once, as far as one allows the other.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     thread,
 };
@@ -134,7 +135,9 @@ impl Work<'_> {
             for _ in 0..workers {
                 scope.spawn(|| unpacking.work());
             }
-            let mut made = self.batches(plan, &unpacking, between);
+            // while the last scripts run most of the tree is written to the disk, and the sync at the end is short
+            let write_back = || drop(scope.spawn(|| File::open(self.tree).map(rustix::fs::syncfs)));
+            let mut made = self.batches(plan, &unpacking, between, &write_back);
             if matches!(made, Err(Stop::Configure(_)))
                 && let Err(halt) = self.proved(plan, &unpacking)
             {
@@ -160,6 +163,7 @@ impl Work<'_> {
         plan: &Plan,
         unpacking: &Unpacking<'_>,
         between: &mut Between<'_>,
+        before_last: &dyn Fn(),
     ) -> Result<Rootfs, Stop> {
         let mut files = Files { work: self, unpacking, between, next: self.done };
         files.reserve();
@@ -172,6 +176,9 @@ impl Work<'_> {
             };
             if plan.is_straight(number) {
                 configuring.begin().map_err(Stop::Configure)?;
+            }
+            if number + 1 == plan.batches().len() {
+                before_last();
             }
             configuring.batch(&unpacked).map_err(Stop::Configure)?;
         }
