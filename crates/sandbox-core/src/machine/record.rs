@@ -11,9 +11,12 @@
 //!
 //! The folder itself is locked (flock) by whoever changes the machine, so that a dead holder holds nothing.
 
+mod claim;
+mod error;
+
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io,
     os::{
         fd::AsFd as _,
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
@@ -28,11 +31,11 @@ use super::{
     journal::{Intent, Partial},
     snapshot::schedule::Schedule,
 };
-use crate::{
-    error::{Cause, Class, Hint},
-    layer::kept::Id,
-    name::MachineName,
-};
+use crate::{layer::kept::Id, name::MachineName};
+
+pub use claim::Claim;
+pub use error::Error;
+use error::failed;
 
 /// What is known of a whole machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -76,104 +79,6 @@ const WRITING: &str = ".new";
 pub struct Records {
     folder: PathBuf,
     state: PathBuf,
-}
-
-/// A machine's folder, locked until this is dropped.
-#[derive(Debug)]
-pub struct Claim {
-    folder: PathBuf,
-    name: MachineName,
-    _lock: File,
-}
-
-/// What can be wrong with records.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The name is taken.
-    #[error("there is a machine `{name}` already")]
-    Taken {
-        /// The name.
-        name: MachineName,
-    },
-    /// Something of that name is there that we did not make.
-    #[error("{path} is there already, and `sandbox` did not make it", path = path.display())]
-    Foreign {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// No machine of that name.
-    #[error("there is no machine `{name}`")]
-    Missing {
-        /// The name.
-        name: MachineName,
-        /// A name that is near.
-        nearest: Option<String>,
-    },
-    /// Somebody else is changing it.
-    #[error("machine `{name}` is being changed by {holder}")]
-    Busy {
-        /// The name.
-        name: MachineName,
-        /// Who, as they wrote it down.
-        holder: String,
-    },
-    /// An earlier verb died in the middle, and what it left cannot be ended.
-    #[error("an earlier `{verb}` of it is not ended")]
-    Unfinished {
-        /// The name.
-        name: MachineName,
-        /// The verb.
-        verb: String,
-    },
-    /// A record cannot be understood.
-    #[error("{path} is damaged", path = path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// The file system refused.
-    #[error("{path}: {doing} failed", path = path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl Cause for Error {
-    fn class(&self) -> Class {
-        match self {
-            Self::Taken { .. } | Self::Foreign { .. } | Self::Missing { .. } | Self::Busy { .. } => {
-                Class::Unavailable
-            }
-            Self::Damaged { .. } | Self::Unfinished { .. } => Class::State,
-            Self::Io { .. } => Class::Host,
-        }
-    }
-
-    fn hints(&self) -> Vec<Hint> {
-        match self {
-            Self::Taken { name } => vec![Hint::run("go into it", format!("sandbox shell {name}"))],
-            Self::Missing { nearest: Some(nearest), .. } => {
-                vec![Hint::Note(format!("did you mean `{nearest}`?"))]
-            }
-            Self::Missing { .. } => vec![Hint::run("see which there are", "sandbox list")],
-            Self::Unfinished { name, .. } => {
-                vec![Hint::run("see why", format!("sandbox repair {name}"))]
-            }
-            _ => Vec::new(),
-        }
-    }
-}
-
-fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { path, doing, source }
 }
 
 impl Records {
@@ -405,138 +310,6 @@ impl Records {
     }
 }
 
-impl Claim {
-    /// Gives the machine's name.
-    #[must_use]
-    pub const fn name(&self) -> &MachineName {
-        &self.name
-    }
-
-    /// Tells whether the machine has a record.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.folder.join(RECORD).exists()
-    }
-
-    /// Reads what was begun, none where nothing was.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`].
-    pub fn intent(&self) -> Result<Option<Intent>, Error> {
-        read_intent(&self.folder)
-    }
-
-    /// Writes down what is begun, before its first step; synced when this returns.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
-    pub fn begin(&self, intent: &Intent) -> Result<(), Error> {
-        self.write_json(JOURNAL, intent)
-    }
-
-    /// Writes down that what was begun has ended.
-    ///
-    /// # Errors
-    /// Where the intent cannot be removed.
-    pub fn end(&self) -> Result<(), Error> {
-        for file in [JOURNAL, PARTIAL] {
-            let path = self.folder.join(file);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed(&path, "removing the file")(error));
-                }
-                _ => {}
-            }
-        }
-        for file in [JOURNAL, RECORD] {
-            let _ = fs::remove_file(self.folder.join(format!("{file}{WRITING}")));
-        }
-        let _ = fs::remove_file(self.folder.join("holder"));
-        self.sync()
-    }
-
-    /// Makes the machine a whole one with this record, and ends what was begun.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
-    pub fn commit(&self, record: &Record) -> Result<(), Error> {
-        self.write_json(RECORD, record)?;
-        self.end()
-    }
-
-    /// Makes a whole machine one that is being removed.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
-    pub fn uncommit(&self, partial: &Partial) -> Result<(), Error> {
-        self.begin(&Intent::Remove(partial.clone()))?;
-        let path = self.folder.join(RECORD);
-        fs::remove_file(&path).map_err(failed(&path, "removing the file"))?;
-        self.sync()
-    }
-
-    /// Gives the machine's folder another name, which nobody has; it stays locked.
-    ///
-    /// # Errors
-    /// [`Error::Taken`].
-    pub(super) fn rename(&mut self, records: &Records, name: &MachineName) -> Result<(), Error> {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        let folder = records.folder(name);
-        match renameat_with(CWD, &self.folder, CWD, &folder, RenameFlags::NOREPLACE) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::EXIST) => return Err(Error::Taken { name: name.clone() }),
-            Err(errno) => return Err(failed(&folder, "renaming the folder")(errno.into())),
-        }
-        (self.folder, self.name) = (folder, name.clone());
-        File::open(&records.folder)
-            .and_then(|above| above.sync_all())
-            .map_err(failed(&records.folder, "syncing the folder"))
-    }
-
-    /// Removes the machine's folder and gives the name free.
-    ///
-    /// # Errors
-    /// Where something in it cannot be removed.
-    pub fn release(self) -> Result<(), Error> {
-        fs::remove_dir_all(&self.folder).map_err(failed(&self.folder, "removing the folder"))
-    }
-
-    fn write_json(&self, file: &str, value: &impl serde::Serialize) -> Result<(), Error> {
-        let path = self.folder.join(file);
-        let mut text = serde_json::to_vec_pretty(value).map_err(|source| Error::Damaged { path, source })?;
-        text.push(b'\n');
-        self.write(file, &text)
-    }
-
-    /// Says in words who has it; a dead one's words are believed of nobody.
-    fn note(&self, holder: &str) {
-        let _ = fs::write(self.folder.join("holder"), holder);
-    }
-
-    /// Writes a file under a name that only the lock's holder writes: what a killed one left is written over.
-    fn write(&self, file: &str, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.folder.join(file);
-        let new = self.folder.join(format!("{file}{WRITING}"));
-        let write = || {
-            let mut temporary = File::create(&new)?;
-            temporary.write_all(bytes)?;
-            temporary.sync_all()?;
-            fs::rename(&new, &path)
-        };
-        write().map_err(|error| {
-            let _ = fs::remove_file(&new);
-            failed(&path, "writing the file")(error)
-        })?;
-        self.sync()
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed(&self.folder, "syncing the folder"))
-    }
-}
-
 /// Tells whether a machine is whole and nothing was begun with it.
 fn is_settled(folder: &Path) -> bool {
     let has = |file: &str| folder.join(file).exists();
@@ -574,7 +347,10 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Kind, Needs, Network};
+    use crate::{
+        error::{Cause as _, Class},
+        machine::{Kind, Needs, Network},
+    };
 
     fn definition(name: &MachineName) -> Definition {
         Definition {

@@ -3,6 +3,7 @@
 mod enter;
 mod label;
 mod link;
+mod passing;
 mod passwd;
 mod port;
 mod state;
@@ -10,8 +11,8 @@ mod systemd;
 mod variables;
 
 pub use enter::{EnterError, Entry, Payload, Standard, Started, Terminal};
-pub(in crate::machine) use enter::{receive_any as receive_file, send as send_file};
 pub use link::raise;
+pub(in crate::machine) use passing::{receive as receive_file, send as send_file};
 pub use passwd::{Account, account};
 pub use port::is_open;
 pub use state::{GuestState, addresses, state, wait_ready};

@@ -24,7 +24,7 @@ use rustix::{
     process::{Pid, Signal, WaitOptions, kill_process, waitpid},
 };
 
-use super::enter::{Entry, receive_any, send};
+use super::{enter::Entry, passing};
 use crate::machine::Leader;
 
 /// Where systemd listens, whatever else is on the machine's bus.
@@ -74,7 +74,7 @@ impl Systemd {
             }
             Err(_) => reap(child),
         };
-        let received = came.and_then(|()| receive_any(&near));
+        let received = came.and_then(|()| passing::receive(&near));
         let stream = received.map_err(|error| match status {
             Some(status) if status != 0 => io::Error::from_raw_os_error(status),
             _ => error,
@@ -256,7 +256,7 @@ unsafe fn connect_in(entry: &Entry, socket: libc::c_int) -> ! {
         std::ptr::copy_nonoverlapping(SOCKET.as_ptr().cast(), address.sun_path.as_mut_ptr(), SOCKET.len());
         let length = std::mem::size_of::<libc::sockaddr_un>() as libc::socklen_t;
         own(libc::connect(stream, (&raw const address).cast(), length) != 0);
-        own(!send(socket, stream));
+        own(!passing::send(socket, stream));
         libc::_exit(0)
     }
 }

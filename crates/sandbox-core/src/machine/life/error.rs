@@ -1,0 +1,92 @@
+//! What can go wrong with a tree or a boot.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    error::{Cause, Class, Hint},
+    machine::Kind,
+    name::MachineName,
+};
+
+/// What can go wrong with a tree or a boot, beyond the backend and the records.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    /// The file system refused.
+    #[error("{path}: {doing} failed", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// It runs already.
+    #[error("it runs already")]
+    Running,
+    /// It is where it shall go.
+    #[error("it is a machine of the backend `{backend}` already")]
+    There {
+        /// The backend.
+        backend: &'static str,
+    },
+    /// It does not run.
+    #[error("it does not run")]
+    Stopped {
+        /// Its name.
+        name: MachineName,
+    },
+    /// It did not come up in time.
+    #[error("its systemd was still `{state}` after {seconds} s")]
+    Slow {
+        /// What the guest said last.
+        state: String,
+        /// The deadline.
+        seconds: u64,
+        /// Its name.
+        name: MachineName,
+    },
+    /// Something that a verb was to move is gone.
+    #[error("{path} is not there any more, or is another folder than it was", path = path.display())]
+    Lost {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// It cannot be made to stand still.
+    #[error("it cannot be made to stand still: {path} does not do it", path = path.display())]
+    Moving {
+        /// Its cgroup's file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+    },
+    /// The backend of its record is not in this program.
+    #[error("its backend `{kind:?}` is not at hand")]
+    Backend {
+        /// Which.
+        kind: Kind,
+    },
+}
+
+impl Cause for LifeError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Running | Self::There { .. } | Self::Stopped { .. } | Self::Slow { .. } => {
+                Class::Unavailable
+            }
+            Self::Io { .. } | Self::Backend { .. } | Self::Moving { .. } => Class::Host,
+            Self::Lost { .. } => Class::State,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Stopped { name } => vec![Hint::run("start it", format!("sandbox start {name}"))],
+            Self::Slow { name, .. } => vec![Hint::run(
+                "build it, leave it stopped, then look on",
+                format!("sandbox create {name} --no-start && sandbox start {name}"),
+            )],
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Machines as they are seen from outside.
+
+use std::{collections::BTreeMap, path::PathBuf, thread};
+
+use super::Machines;
+use crate::{
+    Result,
+    error::Context as _,
+    machine::{
+        Kind, Leader, Network, ServedPort, State, frozen,
+        guest::{self, GuestState},
+        proxmox::{place::Place, resident::Resident},
+        record::Record,
+        volume,
+    },
+    name::MachineName,
+};
+
+/// What is seen of a machine from outside.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    /// Its name.
+    pub name: MachineName,
+    /// Where it is in its life.
+    pub state: State,
+    /// What runs it.
+    pub backend: Kind,
+    /// Its image.
+    pub image: String,
+    /// Its profiles, in order.
+    pub profiles: Vec<String>,
+    /// Its first process on the host.
+    pub leader: Option<i32>,
+    /// Its addresses, loopback and link-local ones left out.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// Units that failed.
+    pub failed_units: Vec<String>,
+    /// What it may reach.
+    pub network: Network,
+    /// Its tree.
+    pub tree: PathBuf,
+    /// How many packages were installed when it was made.
+    pub packages: usize,
+    /// Its folders that outlive the tree.
+    pub volumes: Vec<volume::Mounted>,
+    /// The ports that its profiles serve.
+    pub ports: Vec<ServedPort>,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// Which container it is, for one of Proxmox VE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+impl Machines<'_> {
+    /// Shows one machine.
+    ///
+    /// # Errors
+    /// Where it is not there or cannot be asked.
+    pub fn status(&self, name: &MachineName) -> Result<Status> {
+        let record = self.records.read(name).during("show", format!("machine `{name}`"))?;
+        self.look(record)
+    }
+
+    /// Shows every machine, by name.
+    ///
+    /// # Errors
+    /// Where one cannot be asked.
+    pub fn list(&self) -> Result<Vec<Status>> {
+        let records = self.records.list().during("list", "the machines")?;
+        let mut leaders = BTreeMap::new();
+        for backend in &self.backends {
+            // those that are elsewhere have no process here
+            let here = records.iter().filter(|record| record.definition.place.is_none());
+            let of_it = here.filter(|record| record.definition.backend == backend.kind());
+            let names: Vec<_> = of_it.map(|record| record.definition.name.clone()).collect();
+            if !names.is_empty() {
+                leaders.extend(backend.leaders(&names)?);
+            }
+        }
+        // each that runs is asked in it, which takes milliseconds of waiting
+        let (stopped, running): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| {
+            let definition = &record.definition;
+            !leaders.contains_key(&definition.name) && definition.place.is_none()
+        });
+        let mut all: Vec<_> = stopped.into_iter().map(|record| seen(record, None)).collect();
+        thread::scope(|scope| {
+            let share = running.len().div_ceil(ASKERS).max(1);
+            let askers: Vec<_> = running
+                .chunks(share)
+                .map(|part| {
+                    let leaders = &leaders;
+                    let look = move |record: &Record| {
+                        seen(record.clone(), leaders.get(&record.definition.name).copied())
+                    };
+                    scope.spawn(move || part.iter().map(look).collect::<Vec<_>>())
+                })
+                .collect();
+            all.extend(askers.into_iter().flat_map(|asker| asker.join().unwrap_or_default()));
+        });
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    fn look(&self, record: Record) -> Result<Status> {
+        let name = &record.definition.name;
+        if record.definition.place.is_some() {
+            return Ok(seen(record, None));
+        }
+        let backend = self.backend(record.definition.backend).during("show", format!("machine `{name}`"))?;
+        let leader = backend.leader(name)?;
+        Ok(seen(record, leader))
+    }
+}
+
+/// How many machines that run are asked at once.
+const ASKERS: usize = 8;
+
+/// Looks at a machine whose first process is known.
+fn seen(record: Record, leader: Option<Leader>) -> Status {
+    if record.definition.place.is_some() {
+        return seen_elsewhere(record);
+    }
+    let definition = record.definition;
+    // one that stands still answers nobody, and holds whoever goes in
+    let still = leader.as_ref().is_some_and(|leader| frozen::stands_still(leader.pid));
+    // a guest that cannot be asked (no bus yet, going down) is starting as far as anyone can tell
+    let guest =
+        leader.as_ref().filter(|_| !still).map(|leader| guest::state(leader).unwrap_or(GuestState::Starting));
+    let (state, failed_units) = match guest {
+        None if still => (State::Frozen, Vec::new()),
+        None => (State::Stopped, Vec::new()),
+        Some(GuestState::Running) => (State::Running, Vec::new()),
+        Some(GuestState::Degraded { failed }) => (State::Degraded, failed),
+        Some(GuestState::Stopping) => (State::Stopping, Vec::new()),
+        Some(_) => (State::Starting, Vec::new()),
+    };
+    Status {
+        addresses: leader.as_ref().and_then(|leader| guest::addresses(leader).ok()).unwrap_or_default(),
+        leader: leader.map(|leader| leader.pid),
+        name: definition.name,
+        state,
+        backend: definition.backend,
+        image: record.image,
+        profiles: record.profiles,
+        failed_units,
+        network: definition.network,
+        tree: definition.tree,
+        packages: record.packages,
+        volumes: definition.volumes,
+        ports: record.declared.ports,
+        created: record.created,
+        place: None,
+    }
+}
+
+/// Looks at a machine that is a container of a node; one that cannot be asked is shown all the same.
+fn seen_elsewhere(record: Record) -> Status {
+    let found = Resident::find(&record.definition);
+    let state = found.as_ref().map_err(|_| ()).and_then(|it| it.state().map_err(|_| ()));
+    let state = state.unwrap_or(State::Unreachable);
+    let addresses = match (&found, state) {
+        (Ok(it), State::Running) => it.addresses(),
+        _ => Vec::new(),
+    };
+    let definition = record.definition;
+    Status {
+        addresses,
+        leader: None,
+        name: definition.name,
+        state,
+        backend: definition.backend,
+        image: record.image,
+        profiles: record.profiles,
+        failed_units: Vec::new(),
+        network: definition.network,
+        tree: definition.tree,
+        packages: record.packages,
+        volumes: definition.volumes,
+        ports: record.declared.ports,
+        created: record.created,
+        place: definition.place,
+    }
+}

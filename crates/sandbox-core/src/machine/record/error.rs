@@ -1,0 +1,101 @@
+//! What can be wrong with records.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    error::{Cause, Class, Hint},
+    name::MachineName,
+};
+
+/// What can be wrong with records.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is taken.
+    #[error("there is a machine `{name}` already")]
+    Taken {
+        /// The name.
+        name: MachineName,
+    },
+    /// Something of that name is there that we did not make.
+    #[error("{path} is there already, and `sandbox` did not make it", path = path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No machine of that name.
+    #[error("there is no machine `{name}`")]
+    Missing {
+        /// The name.
+        name: MachineName,
+        /// A name that is near.
+        nearest: Option<String>,
+    },
+    /// Somebody else is changing it.
+    #[error("machine `{name}` is being changed by {holder}")]
+    Busy {
+        /// The name.
+        name: MachineName,
+        /// Who, as they wrote it down.
+        holder: String,
+    },
+    /// An earlier verb died in the middle, and what it left cannot be ended.
+    #[error("an earlier `{verb}` of it is not ended")]
+    Unfinished {
+        /// The name.
+        name: MachineName,
+        /// The verb.
+        verb: String,
+    },
+    /// A record cannot be understood.
+    #[error("{path} is damaged", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The file system refused.
+    #[error("{path}: {doing} failed", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Cause for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Taken { .. } | Self::Foreign { .. } | Self::Missing { .. } | Self::Busy { .. } => {
+                Class::Unavailable
+            }
+            Self::Damaged { .. } | Self::Unfinished { .. } => Class::State,
+            Self::Io { .. } => Class::Host,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Taken { name } => vec![Hint::run("go into it", format!("sandbox shell {name}"))],
+            Self::Missing { nearest: Some(nearest), .. } => {
+                vec![Hint::Note(format!("did you mean `{nearest}`?"))]
+            }
+            Self::Missing { .. } => vec![Hint::run("see which there are", "sandbox list")],
+            Self::Unfinished { name, .. } => {
+                vec![Hint::run("see why", format!("sandbox repair {name}"))]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+pub(super) fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path, doing, source }
+}
