@@ -14,6 +14,17 @@ use std::{
 #[repr(C, align(8))]
 struct Control([u8; 24]);
 
+/// Makes a message of one part, with room for one file. Both must outlive it.
+fn message(part: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
+    // SAFETY: a structure of numbers and pointers, which may all be zero.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control.0).cast();
+    message.msg_controllen = control.0.len();
+    message
+}
+
 /// Sends one file over a socket.
 ///
 /// # Safety
@@ -24,11 +35,7 @@ pub unsafe fn send(socket: RawFd, fd: RawFd) -> bool {
         let mut byte = 0_u8;
         let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
         let mut control = Control([0; 24]);
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = (&raw mut control).cast();
-        message.msg_controllen = 24;
+        let message = message(&mut part, &mut control);
         let head = libc::CMSG_FIRSTHDR(&raw const message);
         (*head).cmsg_level = libc::SOL_SOCKET;
         (*head).cmsg_type = libc::SCM_RIGHTS;
@@ -48,11 +55,7 @@ pub fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
         let mut byte = 0_u8;
         let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
         let mut control = Control([0; 24]);
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = (&raw mut control).cast();
-        message.msg_controllen = 24;
+        let mut message = message(&mut part, &mut control);
         if libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) != 1 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
