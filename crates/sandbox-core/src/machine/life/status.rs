@@ -1,6 +1,6 @@
 //! Machines as they are seen from outside.
 
-use std::{collections::BTreeMap, path::PathBuf, thread};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, thread};
 
 use super::Machines;
 use crate::{
@@ -32,7 +32,7 @@ pub struct Status {
     /// Its first process on the host.
     pub leader: Option<i32>,
     /// Its addresses, loopback and link-local ones left out.
-    pub addresses: Vec<std::net::IpAddr>,
+    pub addresses: Vec<IpAddr>,
     /// Units that failed.
     pub failed_units: Vec<String>,
     /// What it may reach.
@@ -121,7 +121,6 @@ fn seen(record: Record, leader: Option<Leader>) -> Status {
     if record.definition.place.is_some() {
         return seen_elsewhere(record);
     }
-    let definition = record.definition;
     // one that stands still answers nobody, and holds whoever goes in
     let still = leader.as_ref().is_some_and(|leader| frozen::stands_still(leader.pid));
     // a guest that cannot be asked (no bus yet, going down) is starting as far as anyone can tell
@@ -135,23 +134,8 @@ fn seen(record: Record, leader: Option<Leader>) -> Status {
         Some(GuestState::Stopping) => (State::Stopping, Vec::new()),
         Some(_) => (State::Starting, Vec::new()),
     };
-    Status {
-        addresses: leader.as_ref().and_then(|leader| guest::addresses(leader).ok()).unwrap_or_default(),
-        leader: leader.map(|leader| leader.pid),
-        name: definition.name,
-        state,
-        backend: definition.backend,
-        image: record.image,
-        profiles: record.profiles,
-        failed_units,
-        network: definition.network,
-        tree: definition.tree,
-        packages: record.packages,
-        volumes: definition.volumes,
-        ports: record.declared.ports,
-        created: record.created,
-        place: None,
-    }
+    let addresses = leader.as_ref().and_then(|leader| guest::addresses(leader).ok()).unwrap_or_default();
+    Status { leader: leader.map(|leader| leader.pid), failed_units, ..recorded(record, state, addresses) }
 }
 
 /// Looks at a machine that is a container of a node; one that cannot be asked is shown all the same.
@@ -163,6 +147,11 @@ fn seen_elsewhere(record: Record) -> Status {
         (Ok(it), State::Running) => it.addresses(),
         _ => Vec::new(),
     };
+    recorded(record, state, addresses)
+}
+
+/// Shows what its record says of a machine, beside what was seen of it.
+fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
     let definition = record.definition;
     Status {
         addresses,
