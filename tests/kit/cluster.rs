@@ -6,7 +6,7 @@ mod upload;
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -15,10 +15,11 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
 use self::state::State;
+use super::tls::{Received, receive};
 
 /// Whose the token is.
 pub const OWNER: &str = "robot@pve!sandbox";
@@ -111,22 +112,13 @@ pub fn write_token(path: &Path, text: &str) {
 }
 
 fn serve(config: Arc<ServerConfig>, state: &Mutex<State>, stream: TcpStream) -> io::Result<()> {
-    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-    let mut stream = StreamOwned::new(connection, stream);
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.extend(byte);
-    }
+    // Proxmox reads no body in chunks
+    let Received { mut stream, head, body } = receive(config, stream)?;
     let head = String::from_utf8_lossy(&head).into_owned();
     let header = |name: &str| {
         let found = head.lines().filter_map(|line| line.split_once(": "));
         found.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
     };
-    // Proxmox reads no body in chunks
-    let mut body = vec![0; header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0)];
-    stream.read_exact(&mut body)?;
     let mut words = head.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));

@@ -60,20 +60,34 @@ impl Tls {
     }
 }
 
+/// A request as it came over TLS; the answer goes to `stream`.
+pub struct Received {
+    pub stream: StreamOwned<ServerConnection, TcpStream>,
+    /// The lines before the body, the empty one too.
+    pub head: Vec<u8>,
+    pub body: Vec<u8>,
+}
+
+/// Reads one request. A body in chunks is not read.
+pub fn receive(config: Arc<ServerConfig>, stream: TcpStream) -> io::Result<Received> {
+    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, stream);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    let lines = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let length = lines.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body)?;
+    Ok(Received { stream, head, body })
+}
+
 /// Hands one request on, and the answer back: the server behind closes after each.
 fn speak(config: Arc<ServerConfig>, inner: &str, stream: TcpStream) -> io::Result<()> {
-    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-    let mut outer = StreamOwned::new(connection, stream);
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        outer.read_exact(&mut byte)?;
-        request.extend(byte);
-    }
-    let heads = String::from_utf8_lossy(&request).to_ascii_lowercase();
-    let length = heads.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-    let mut body = vec![0; length.unwrap_or(0)];
-    outer.read_exact(&mut body)?;
+    let Received { stream: mut outer, head: mut request, body } = receive(config, stream)?;
     request.extend(body);
     let mut inner = TcpStream::connect(inner)?;
     inner.write_all(&request)?;

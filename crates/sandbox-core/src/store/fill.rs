@@ -137,16 +137,20 @@ fn all(
                     let Some(&at) = order.get(rank) else { break };
                     let alone = unreachable.load(Ordering::Relaxed);
                     let package = &lock.packages[at];
-                    let recoded = recoded(package, store, delivery, reporter);
-                    let is_recoded = !delivery.takes_recoded() || matches!(recoded, Ok(Some(_)));
-                    let outcome = match recoded {
-                        Ok(None) => one(lock, package, store, ways, alone, reporter),
+                    let mut recoding = None;
+                    let outcome = match recoded(package, store, delivery, reporter) {
+                        Ok(None) => {
+                            let fetched = one(lock, package, store, ways, alone, reporter);
+                            if delivery.takes_recoded() {
+                                recoding = store.recoding(&package.sha256);
+                            }
+                            fetched
+                        }
                         Ok(Some(entry)) => Ok(entry),
                         Err(problem) => Err(problem),
                     };
-                    let recoding = || if is_recoded { None } else { store.recoding(&package.sha256) };
                     match &outcome {
-                        Ok(entry) => delivery.put(rank, entry, recoding()),
+                        Ok(entry) => delivery.put(rank, entry, recoding),
                         // The rest is looked for all the same, so that all that is missing is told at once;
                         // but where nobody answers, only in the cache.
                         Err(problem) if problem.is_absent() => {
