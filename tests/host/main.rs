@@ -76,6 +76,7 @@ const TESTS: &[Test<Lab>] = &[
     ("docker::nested_user_namespaces", docker::nested_user_namespaces),
     ("profile::volumes_and_health_under_machined", profile::volumes_and_health_under_machined),
     ("network::the_archive_is_reached", network::the_archive_is_reached),
+    ("network::the_wall_stands_anew", network::the_wall_stands_anew),
     ("network::the_host_is_not_reached", network::the_host_is_not_reached),
     ("network::the_lan_is_not_reached", network::the_lan_is_not_reached),
     ("network::another_machine_is_not_reached", network::another_machine_is_not_reached),

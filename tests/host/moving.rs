@@ -57,6 +57,10 @@ pub fn a_killed_move_leaves_one_machine(lab: &Lab) {
     let seed = std::process::id();
     line(&format!("seed {seed}"));
     let killed = host.run(&["bash", "-c", KILLED_MOVES, &seed.to_string()]);
+    if killed.code != 0 {
+        // the tests after this one count machines
+        host.sandbox(&["remove", "mov", "--yes"]);
+    }
     line(killed.ok().lines().last().unwrap_or_default());
     host.sandbox(&["move", "mov", "--to", "lxc"]);
     host.sandbox(&["start", "mov"]).ok();
@@ -101,7 +105,8 @@ whole() {
 }
 round=0 to=- more= after=0
 whole
-while [ $round -lt 36 ]; do
+# a move that is faster than its killer counts for nothing
+while { [ $round -lt 27 ] || [ $kills -lt 25 ]; } && [ $round -lt 90 ]; do
   round=$((round + 1))
   set -- nspawn lxc direct lxc nspawn
   shift $((RANDOM % 5)); to=$1

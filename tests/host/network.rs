@@ -51,6 +51,50 @@ pub fn the_archive_is_reached(lab: &Lab) {
     assert_eq!(host.exec(agents, &["hello", "-g", "well"]).ok(), "well");
 }
 
+/// Whatever somebody did to the rules, they are as they were when the machine starts next; where nobody did, nothing is
+/// written.
+pub fn the_wall_stands_anew(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let link = host.sh(&format!("printf ve-sb; printf {agents} | sha256sum | cut -c1-8"));
+    let link = link.ok();
+    // whatever the order of its chains
+    let list = |more: &str| {
+        let listed = host.sh(&format!("nft -s {more} list table inet sandbox")).out;
+        let mut blocks: Vec<_> = listed.trim().trim_end_matches('}').split("\n\n").map(str::trim).collect();
+        blocks.sort_unstable();
+        blocks.join("\n")
+    };
+    // what the machine's unit runs before it
+    let start = || host.sandbox(&["internal", "wall-up", agents]).ok().len();
+    start();
+    let (whole, handles) = (list(""), list("-a"));
+    assert!(whole.contains(link), "{whole}");
+    start();
+    assert_eq!(list("-a"), handles, "a wall that stands is left alone");
+    for tampering in [
+        "delete table inet sandbox".to_owned(),
+        "flush chain inet sandbox guarded".to_owned(),
+        format!("insert rule inet sandbox world-{link} accept"),
+        format!("flush chain inet sandbox host-{link}"),
+        format!("delete element inet sandbox worlds {{ \"{link}\" }}"),
+        "delete chain inet sandbox forward".to_owned(),
+        "insert rule inet sandbox internet ip daddr 10.0.0.0/8 accept".to_owned(),
+    ] {
+        host.run(&["nft", &tampering]).ok();
+        assert_ne!(list(""), whole, "{tampering}");
+        start();
+        assert_eq!(list(""), whole, "{tampering}");
+    }
+    // an empty table, and a stamp of something else
+    host.sh(&format!(
+        "nft delete table inet sandbox; nft add table inet sandbox; echo x >/run/sandbox/walls/{link}"
+    ))
+    .ok();
+    start();
+    assert_eq!(list(""), whole);
+}
+
 /// No address of the host answers, on whichever side.
 pub fn the_host_is_not_reached(lab: &Lab) {
     let host = lab.host();

@@ -7,7 +7,7 @@ use std::{
     process::Child,
     sync::{Arc, Mutex},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -16,7 +16,7 @@ use rustix::{
     termios::{Winsize, tcgetattr, tcsetwinsize},
 };
 
-use crate::process::{self, code_of, command, until};
+use crate::process::{self, code_of, command};
 
 /// A program on a terminal of its own.
 pub struct Terminal {
@@ -77,7 +77,7 @@ impl Terminal {
     #[track_caller]
     pub fn expect(&self, text: &str, deadline: Duration) {
         let what = format!("`{text}` on the terminal");
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while !self.shown().contains(text) {
             assert!(begun.elapsed() < deadline, "not within {deadline:?}: {what}; shown:\n{}", self.shown());
             thread::sleep(Duration::from_millis(20));
@@ -102,15 +102,18 @@ impl Terminal {
     /// Waits until a shell answers, whatever its prompt.
     #[track_caller]
     pub fn greet(&mut self) {
-        let mut count = 0;
-        until("a shell that answers", Duration::from_secs(60), || {
+        let begun = Instant::now();
+        while !self.shown().contains("ready") {
+            let waited = begun.elapsed();
+            assert!(waited < Duration::from_secs(60), "no shell within {waited:?}; shown:\n{}", self.shown());
             // typed in two pieces, so that the echo of the line is not taken for the answer
-            if count % 20 == 0 {
-                self.send("echo rea''dy\n");
+            self.send("echo rea''dy\n");
+            for _ in 0..20 {
+                if !self.shown().contains("ready") {
+                    thread::sleep(Duration::from_millis(50));
+                }
             }
-            count += 1;
-            self.shown().contains("ready").then_some(())
-        });
+        }
     }
 }
 

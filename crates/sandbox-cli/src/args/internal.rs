@@ -14,7 +14,7 @@ pub enum Internal {
     /// Give a container of LXC's its addresses, and write down its first process.
     LxcStarted { name: String, leader: i32 },
     /// Give a machine of machined, once it has begun, what nested containers need, and its link a carrier.
-    Started { name: String },
+    Started { name: String, main: Option<i32> },
     /// See what is to become of a container of LXC's that has ended: `stop` or `reboot`.
     LxcEnded { name: String, target: String },
     /// Start a container of LXC's anew whose guest rebooted.

@@ -79,12 +79,12 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             Host::new(settings).as_they_are().start_again(&name, BOOT, &holder("reboot"), wanted)?;
             Ok(Exit::OK)
         }
-        Internal::Started { name: text } => {
+        Internal::Started { name: text, main } => {
             let name = name(&text)?;
             let definition = Records::new(&settings.state)
                 .definition(&name)
                 .during("prepare", format!("machine `{name}`"))?;
-            nspawn::started(&definition, &settings.state)?;
+            nspawn::started(&definition, &settings.state, main)?;
             Ok(Exit::OK)
         }
     }

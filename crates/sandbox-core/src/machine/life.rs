@@ -217,11 +217,12 @@ impl Machines<'_> {
         }
         backend.start(definition, deadline, self.reporter)?;
         let name = &definition.name;
-        let left = deadline.saturating_sub(begun.elapsed());
         let subject = || format!("machine `{name}`");
         let Some(leader) = backend.leader(name)? else {
             return Err(LifeError::Stopped { name: name.clone() }).during("start", subject());
         };
+        backend.booted(definition, deadline.saturating_sub(begun.elapsed()));
+        let left = deadline.saturating_sub(begun.elapsed());
         let state = guest::wait_ready(&leader, left, self.reporter).during("start", subject())?;
         match &state {
             GuestState::Running | GuestState::Degraded { .. } => {}
@@ -253,7 +254,7 @@ impl Machines<'_> {
                 );
                 return self.reporter.report(Event::Warning { text });
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

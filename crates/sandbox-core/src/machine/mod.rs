@@ -207,6 +207,10 @@ pub trait Backend: Send + Sync {
     /// Where it did not start; the cause carries the end of the log.
     fn start(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()>;
 
+    /// Waits, a while at most, until a machine that was started has probably booted, where the host hears of that: to be
+    /// asked costs a booting guest time. Where the host does not, it returns at once.
+    fn booted(&self, _definition: &Definition, _deadline: Duration) {}
+
     /// Shuts the machine down cleanly, by force after the deadline, and returns when it is gone.
     ///
     /// # Errors

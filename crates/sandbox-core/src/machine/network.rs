@@ -13,6 +13,7 @@ mod neighbour;
 mod nft;
 mod range;
 mod ruleset;
+mod stamp;
 
 use sha2::{Digest, Sha256};
 
@@ -62,9 +63,16 @@ pub fn wall_up(definition: &Definition, reporter: &dyn Reporter) -> Result<(), E
         return wall_down(&definition.name);
     }
     let rules = ruleset::up(definition, &neighbour::on_link());
+    let link = interface(&definition.name);
     // a machine's start waits for this: both are asked at once
     let foreign = std::thread::spawn(nft::foreign_table);
-    nft::with_lock(|| nft::apply(&rules))?;
+    nft::with_lock(|| {
+        if !stamp::stands(&link, &rules, || nft::list().unwrap_or_default()) {
+            nft::apply(&rules)?;
+            stamp::keep(&link, &rules, &nft::list()?);
+        }
+        Ok(())
+    })?;
     if forwarding::enable()? {
         let text = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned();
         reporter.report(Event::Notice { text });
@@ -89,6 +97,7 @@ pub fn stands() -> Result<bool, Error> {
 /// Where the rules are still there.
 pub fn wall_down(name: &MachineName) -> Result<(), Error> {
     nft::with_lock(|| {
+        stamp::forget(&interface(name));
         if !stands()? {
             return Ok(());
         }

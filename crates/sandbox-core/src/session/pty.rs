@@ -28,6 +28,9 @@ const ESCAPE: u8 = 0x1d;
 /// How often it must be typed within a second to leave.
 const TIMES: usize = 3;
 
+/// How long a terminal that nobody has open is left alone.
+const HUNG_UP: Duration = Duration::from_millis(10);
+
 /// Tells whether the caller has a terminal on both sides.
 pub fn is_terminal() -> bool {
     isatty(stdio::stdin()) && isatty(stdio::stdout())
@@ -97,7 +100,8 @@ pub fn join(terminal: OwnedFd, started: Started) -> io::Result<Exit> {
     thread::spawn(move || type_in(&typed, &leaver, || hang_up(pid)));
 
     let output = Arc::clone(&terminal);
-    show(&output, &left);
+    // whoever logs in hangs the terminal up and opens it anew: without a reader it is gone for a moment
+    show(&output, &left, || started.ends_within(HUNG_UP));
     let ended = if left.load(Ordering::Relaxed) {
         hang_up(pid);
         Exit::Detached
@@ -134,7 +138,7 @@ pub fn attach(console: Console) -> io::Result<Exit> {
     let (typed, leaver) = (Arc::clone(&terminal), Arc::clone(&left));
     // not waited for: it may wait for a key that never comes
     thread::spawn(move || type_in(&typed, &leaver, || {}));
-    show(&terminal, &left);
+    show(&terminal, &left, || true);
     handle.close();
     let _ = listener.join();
     drop(raw);
@@ -147,8 +151,8 @@ fn hang_up(pid: i32) {
     }
 }
 
-/// Copies what the guest writes, until its side is closed or the caller has left.
-fn show(terminal: &OwnedFd, left: &AtomicBool) {
+/// Copies what the guest writes, until its side is closed for good or the caller has left.
+fn show(terminal: &OwnedFd, left: &AtomicBool, has_ended: impl Fn() -> bool) {
     let Ok(mut from) = terminal.try_clone().map(File::from) else { return };
     let mut to = io::stdout();
     let mut buffer = [0; 16 << 10];
@@ -161,8 +165,12 @@ fn show(terminal: &OwnedFd, left: &AtomicBool) {
             Err(_) => return,
         }
         match from.read(&mut buffer) {
-            // EIO: the last process on the other side closed it
-            Ok(0) | Err(_) => return,
+            // EIO: nobody has the other side open
+            Ok(0) | Err(_) => {
+                if has_ended() {
+                    return;
+                }
+            }
             Ok(read) => {
                 if to.write_all(&buffer[..read]).and_then(|()| to.flush()).is_err() {
                     return;

@@ -14,6 +14,12 @@ use std::{
     io::{self, Read as _},
     os::fd::{AsRawFd as _, OwnedFd, RawFd},
     ptr,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::Timespec,
 };
 
 use super::{label::Label, passing};
@@ -264,6 +270,13 @@ impl Started {
         // SAFETY: a plain system call; a process that is gone gives an error that means nothing here. Its
         // number is not reused before `wait`, because the outer child has not reported its end.
         unsafe { libc::kill(self.pid, signal) };
+    }
+
+    /// Tells whether the payload has ended, or does so within a time.
+    #[must_use]
+    pub fn ends_within(&self, patience: Duration) -> bool {
+        let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+        poll(&mut [PollFd::new(&self.status, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for the payload's end and gives its status as waitpid(2) gives it.

@@ -50,6 +50,13 @@ pub(super) fn apply(commands: &str) -> Result<(), Error> {
     Err(Error::Refused { status: output.status.to_string(), stderr })
 }
 
+/// Lists the table; empty where it is not there.
+pub(super) fn list() -> Result<String, Error> {
+    let output = run(&["-s", "list", "table", "inet", ruleset::TABLE], "")?;
+    let listed = output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned());
+    Ok(listed.unwrap_or_default())
+}
+
 /// Tells whether the table is there.
 pub(super) fn has_table() -> Result<bool, Error> {
     Ok(run(&["list", "table", "inet", ruleset::TABLE], "")?.status.success())

@@ -8,9 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_lite::{StreamExt, future};
+use futures_lite::{Stream, StreamExt, future};
 use zbus::{
-    Connection, OwnedObjectPath, Variant, connection::Builder, fdo::Error as Standard, proxy::CacheProperties,
+    Connection, OwnedObjectPath, Variant,
+    connection::Builder,
+    fdo::{Error as Standard, PropertiesProxy},
+    proxy::CacheProperties,
 };
 
 use super::error::Error;
@@ -30,6 +33,9 @@ const SYSTEMD: &str = "systemd";
 const NO_MACHINE: &str = "org.freedesktop.machine1.NoSuchMachine";
 const SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const NO_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
+/// How nspawn begins to hand on what its guest says: the first word of a systemd is that its boot is over.
+const SAID: &str = "Container running: ";
 
 /// How long a state is not asked for again unless a signal came.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -114,6 +120,8 @@ trait Service {
     fn result(&self) -> zbus::Result<String>;
     #[zbus(property)]
     fn exec_main_status(&self) -> zbus::Result<i32>;
+    #[zbus(property)]
+    fn status_text(&self) -> zbus::Result<String>;
 }
 
 #[zbus::proxy(
@@ -353,15 +361,57 @@ impl Host {
     }
 
     /// Asks until `reached` says so or the deadline is over, and tells which; asks anew when a job ended.
-    pub(super) async fn wait<F>(&self, deadline: Instant, mut reached: F) -> Result<bool, Error>
+    pub(super) async fn wait<F>(&self, deadline: Instant, reached: F) -> Result<bool, Error>
     where
         F: AsyncFnMut(&Self) -> Result<bool, Error>,
     {
-        let failed = |error| classify(SYSTEMD, "say when a job ends", error);
-        let mut jobs = self.systemd.receive_job_removed().await.map_err(failed)?;
+        let jobs = self.systemd.receive_job_removed().await;
+        let jobs = jobs.map_err(|error| classify(SYSTEMD, "say when a job ends", error))?;
+        self.wait_beside(jobs, deadline, reached).await
+    }
+
+    /// Waits until a machine's guest has said that its boot is over, which nspawn hands on, or its unit is down, or the
+    /// deadline is over.
+    ///
+    /// It costs the booting guest nothing. That it has booted is not known by it: a guest may say so at any time, and one
+    /// whose first process is not systemd never does.
+    ///
+    /// **Source**: sd_notify(3), `STATUS=`; systemd-nspawn hands it on behind words of its own.
+    pub(super) async fn booted(&self, unit: &str, deadline: Instant) -> Result<(), Error> {
+        let failed = |error| classify(SYSTEMD, "say when a unit changes", error);
+        let properties = PropertiesProxy::builder(&self.connection)
+            .destination("org.freedesktop.systemd1")
+            .path(object(unit))
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await
+            .map_err(failed)?;
+        let service = ServiceProxy::builder(&self.connection)
+            .path(object(unit))
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await
+            .map_err(failed)?;
+        let changes = properties.receive_properties_changed().await.map_err(failed)?;
+        let said = async |host: &Self| {
+            let (text, status) = future::zip(service.status_text(), host.status(unit)).await;
+            Ok(text.map_err(failed)?.starts_with(SAID) || status?.is_down())
+        };
+        self.wait_beside(changes, deadline, said).await.map(drop)
+    }
+
+    async fn wait_beside<F>(
+        &self,
+        mut signals: impl Stream + Unpin,
+        deadline: Instant,
+        mut reached: F,
+    ) -> Result<bool, Error>
+    where
+        F: AsyncFnMut(&Self) -> Result<bool, Error>,
+    {
         match self.systemd.subscribe().await {
             Err(error) if is(&error, SUBSCRIBED) => {}
-            other => other.map_err(failed)?,
+            other => other.map_err(|error| classify(SYSTEMD, "say what it does", error))?,
         }
         loop {
             if reached(self).await? {
@@ -372,7 +422,7 @@ impl Host {
                 return Ok(false);
             }
             let signal = async {
-                if jobs.next().await.is_none() {
+                if signals.next().await.is_none() {
                     future::pending().await
                 }
             };

@@ -12,11 +12,12 @@ mod uplink;
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use futures_lite::future::block_on;
+use futures_lite::future::{self, block_on};
 
 pub use self::error::Error;
 use self::machined::Host;
@@ -39,6 +40,9 @@ const POWER_OFF: i32 = 34 + 4;
 
 /// How long killed processes may take to go: large mounts and full disks hold them up.
 const LAST: Duration = Duration::from_secs(60);
+
+/// How long a guest's word that it has booted is waited for before it is asked: one that is slow may need help.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// How long a machine has to go after each harder request.
 const GRACE: Duration = Duration::from_secs(10);
@@ -86,7 +90,7 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
         if !network::has_link(definition.network) {
             return Ok(());
         }
-        block_on(async { uplink::serve(&Host::connect().await?, &uplink::resolvers()?).await })
+        uplink::serve(&uplink::resolvers()?)
     };
     prepared().during("prepare the network of machine", definition.name.to_string())
 }
@@ -97,11 +101,18 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
 /// guest's own networkd raised its end, its first question would come before there is somebody to answer, and the next
 /// one seconds later.
 ///
+/// `main` is the number of nspawn itself, where whoever calls knows it.
+///
 /// # Errors
 /// Where the mounts cannot be made: containers in the guest would fail with messages that help nobody.
-pub fn started(definition: &Definition, state: &Path) -> Result<()> {
+pub fn started(definition: &Definition, state: &Path, main: Option<i32>) -> Result<()> {
     let name = &definition.name;
-    let Some(leader) = Nspawn::new(state).leader(name)? else { return Ok(()) };
+    // the guest boots already, and to ask machined takes a while
+    let near = main.and_then(|main| child_of(main, name));
+    let Some(leader) = near.map_or_else(|| Nspawn::new(state).leader(name), |leader| Ok(Some(leader)))?
+    else {
+        return Ok(());
+    };
     if network::has_link(definition.network) {
         // without it an address comes later
         let _ = guest::raise(&leader, network::GUEST_LINK);
@@ -139,6 +150,13 @@ impl Backend for Nspawn {
         let name = definition.name.to_string();
         reporter.report(Event::At { phase: Phase::Boot, subject: unit::name(&definition.name) });
         block_on(start(definition, &self.state, deadline)).during("start machine", name)
+    }
+
+    fn booted(&self, definition: &Definition, deadline: Duration) {
+        let unit = unit::name(&definition.name);
+        let until = Instant::now() + deadline.min(TOLD);
+        // a host that cannot tell leaves the guest to be asked
+        let _ = block_on(async { Host::connect().await?.booted(&unit, until).await });
     }
 
     fn stop(&self, definition: &Definition, deadline: Duration, reporter: &dyn Reporter) -> Result<()> {
@@ -222,10 +240,28 @@ impl Backend for Nspawn {
 /// Gives a machine's first process, unless another than its unit holds its name, or machined has not noticed that it is
 /// gone: its number may be another's by then.
 fn of_ours(name: &MachineName, found: &machined::Registered) -> Option<Leader> {
-    let unit = unit::name(name);
     let pid = i32::try_from(found.leader).ok().filter(|pid| *pid > 0)?;
-    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    (found.unit == unit && cgroups.contains(&format!("/{unit}/"))).then_some(Leader { pid })
+    (found.unit == unit::name(name) && is_in(name, pid)).then_some(Leader { pid })
+}
+
+/// Tells whether a process is in the cgroup of a machine's unit.
+fn is_in(name: &MachineName, pid: i32) -> bool {
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    cgroups.contains(&format!("/{}/", unit::name(name)))
+}
+
+/// Gives a machine's first process, the child of nspawn that is the first of a process namespace.
+///
+/// **Source**: proc_pid_status(5), `NSpid`; proc_tid_children(5), which needs the child to stay, as it does here.
+fn child_of(main: i32, name: &MachineName) -> Option<Leader> {
+    let children = fs::read_to_string(format!("/proc/{main}/task/{main}/children")).ok()?;
+    let is_first = |pid: i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        numbers.split_whitespace().count() > 1 && numbers.split_whitespace().next_back() == Some("1")
+    };
+    let pid = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| is_first(*pid))?;
+    is_in(name, pid).then_some(Leader { pid })
 }
 
 /// Writes the machine's files where they are not so already, and has systemd read them.
@@ -239,23 +275,37 @@ async fn write(host: &Host, definition: &Definition, state: &Path) -> Result<(),
 async fn start(definition: &Definition, state: &Path, deadline: Duration) -> Result<(), Error> {
     let host = Host::connect().await?;
     let unit = unit::name(&definition.name);
+    let name = definition.name.as_str();
     let until = Instant::now() + deadline;
-    if network::has_link(definition.network) && host.status(machined::NETWORKD).await?.is_down() {
+    let networkd = async {
+        Ok::<_, Error>(
+            network::has_link(definition.network) && host.status(machined::NETWORKD).await?.is_down(),
+        )
+    };
+    // together: each answer takes a turn of the bus
+    let asked = future::zip(future::zip(host.status(&unit), host.machine(name)), networkd);
+    let ((status, machine), absent) = asked.await;
+    let (mut status, mut machine) = (status?, machine?);
+    if absent? {
         return Err(Error::Networkd);
     }
     // A start or a stop that is under way ends first, whoever asked for it.
-    if !host.wait(until, async |host| Ok(!host.status(&unit).await?.is_moving())).await? {
-        return Err(Error::Late { unit, state: "at rest", waited: deadline });
+    if status.is_moving() {
+        if !host.wait(until, async |host| Ok(!host.status(&unit).await?.is_moving())).await? {
+            return Err(Error::Late { unit, state: "at rest", waited: deadline });
+        }
+        (status, machine) = (host.status(&unit).await?, host.machine(name).await?);
     }
-    if host.status(&unit).await?.active == "active" && host.machine(definition.name.as_str()).await?.is_some()
-    {
+    if status.active == "active" && machine.is_some() {
         return Ok(());
     }
     // Without its files systemd would start the tree all the same, with no wall around it.
     write(&host, definition, state).await?;
-    forget(&host, &definition.name).await?;
+    if machine.is_some() {
+        forget(&host, &definition.name).await?;
+    }
     host.reset(&unit).await?;
-    if host.status(&unit).await?.is_down() {
+    if status.is_down() {
         files::sweep(&definition.name)?;
     }
     match launch(&host, &definition.name, until, deadline).await {

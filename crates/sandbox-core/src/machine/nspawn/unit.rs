@@ -34,7 +34,8 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
         let _ = writeln!(text, "ExecStartPre={program} --state-dir {state} internal wall-up {name}");
     }
     if link || nests(definition) {
-        let _ = writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name}");
+        let _ =
+            writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name} $MAINPID");
     }
     for device in &definition.needs.devices {
         let _ = writeln!(text, "DeviceAllow={} rwm", quote(&device.to_string_lossy()));
@@ -146,7 +147,7 @@ mod tests {
         assert!(text.ends_with(
             "[Service]\n\
              ExecStartPre=/usr/bin/sandbox --state-dir /var/lib/sandbox internal wall-up my-agents\n\
-             ExecStartPost=/usr/bin/sandbox --state-dir /var/lib/sandbox internal started my-agents\n\
+             ExecStartPost=/usr/bin/sandbox --state-dir /var/lib/sandbox internal started my-agents $MAINPID\n\
              DeviceAllow=/dev/fuse rwm\n"
         ));
         assert_eq!(name(&definition.name), "systemd-nspawn@my-agents.service");

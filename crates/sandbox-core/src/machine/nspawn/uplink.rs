@@ -47,7 +47,7 @@ pub(super) fn settings(resolvers: &[IpAddr]) -> String {
 }
 
 /// Makes networkd serve the links of ours, unless one is there and served already.
-pub(super) async fn serve(host: &Host, resolvers: &[IpAddr]) -> Result<(), Error> {
+pub(super) fn serve(resolvers: &[IpAddr]) -> Result<(), Error> {
     let text = settings(resolvers);
     let path = Path::new(FILE);
     let present = fs::read_to_string(path).ok();
@@ -56,7 +56,7 @@ pub(super) async fn serve(host: &Host, resolvers: &[IpAddr]) -> Result<(), Error
         return Ok(());
     }
     files::write(path, &text)?;
-    host.reload_network().await
+    block_on(async { Host::connect().await?.reload_network().await })
 }
 
 /// Tells networkd, where it runs, to leave a link alone that is about to be made. May be repeated.
