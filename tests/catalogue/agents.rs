@@ -8,34 +8,13 @@ use crate::{
     machines::{Machine, Place},
     process::Output,
     promises::{LISTENER, give},
+    stack::lab_and,
     vendors::{packed, speaker},
 };
 
 /// Agents, and what is registered with them: the machine `lab`, with what else the catalogue has for agents on top.
-pub const AGENTS: Machine = Machine {
-    name: "agents",
-    release: "trixie",
-    profiles: &[
-        "dev",
-        "docker",
-        "kind",
-        "claude",
-        "codex",
-        "gemini",
-        "opencode",
-        "aider",
-        "superpowers",
-        "mcp",
-        "claude-remote",
-        "ssh",
-        "tailscale",
-        "ntfy",
-        "agy",
-        "herdr",
-        "aoe",
-        "browser",
-    ],
-};
+pub const AGENTS: Machine =
+    Machine { name: "agents", release: "trixie", profiles: lab_and!("agy", "herdr", "aoe", "browser") };
 
 /// The unit of remote control.
 const UNIT: &str = "claude-remote@home-agent-work.service";

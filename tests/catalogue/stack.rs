@@ -15,27 +15,32 @@ use crate::{
     runner::line,
 };
 
+/// The profiles of the stack, and more.
+macro_rules! lab_and {
+    ($($more:literal),*) => {
+        &[
+            "dev",
+            "docker",
+            "kind",
+            "claude",
+            "codex",
+            "gemini",
+            "opencode",
+            "aider",
+            "superpowers",
+            "mcp",
+            "claude-remote",
+            "ssh",
+            "tailscale",
+            "ntfy",
+            $($more),*
+        ]
+    };
+}
+pub(crate) use lab_and;
+
 /// The stack.
-pub const LAB: Machine = Machine {
-    name: "lab",
-    release: "trixie",
-    profiles: &[
-        "dev",
-        "docker",
-        "kind",
-        "claude",
-        "codex",
-        "gemini",
-        "opencode",
-        "aider",
-        "superpowers",
-        "mcp",
-        "claude-remote",
-        "ssh",
-        "tailscale",
-        "ntfy",
-    ],
-};
+pub const LAB: Machine = Machine { name: "lab", release: "trixie", profiles: lab_and!() };
 
 /// What making a second machine may cost beyond its boot, where the file system clones. The aim is 1.5 s, and a release
 /// build takes a third of that; this is for a build without optimisation on a busy machine.

@@ -69,6 +69,10 @@ pub fn environment_folder_and_user(lab: &Lab) {
     let output = host.exec(agents, &["sh", "-c", "id -u; echo $HOME; env"]);
     assert!(output.ok().starts_with("0\n/root\n"), "{output:?}");
     assert!(!output.out.contains("SANDBOX_"), "nothing of the host's environment gets in: {output:?}");
+    // not that of the guest's systemd, which ends all that is in it together
+    let cgroups = host.exec(agents, &["cat", "/proc/self/cgroup", "/proc/1/cgroup"]);
+    let cgroups: Vec<_> = cgroups.ok().lines().filter(|line| line.starts_with("0::")).collect();
+    assert_eq!(cgroups, ["0::/.sandbox", "0::/init.scope"]);
     let groups = host.sandbox(&["exec", agents, "--user", "agent", "--", "id", "-Gn"]);
     for group in ["sudo", "docker"] {
         assert!(groups.ok().split(' ').any(|word| word == group), "{groups:?}");

@@ -291,3 +291,26 @@ pub trait Backend: Send + Sync {
         Ok(all)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod example {
+    use super::{Chosen, Definition, Kind, Needs, Network};
+    use crate::name::MachineName;
+
+    /// A machine of nspawn that asks for nothing.
+    pub(crate) fn definition(name: &str) -> Definition {
+        Definition {
+            name: MachineName::new(name).unwrap(),
+            backend: Kind::Nspawn,
+            tree: format!("/var/lib/machines/{name}").into(),
+            needs: Needs::default(),
+            network: Network::Internet,
+            exceptions: Vec::new(),
+            volumes: Vec::new(),
+            privileged: false,
+            program: "/usr/bin/sandbox".into(),
+            chosen: Chosen::default(),
+            place: None,
+        }
+    }
+}

@@ -56,14 +56,20 @@ impl Cause for ProcessError {
     }
 }
 
+/// Where the guest's systemd puts itself in what it was given.
+const SCOPE: &str = "/init.scope";
+
 /// Gives the machine's own part of the unified hierarchy: a path below its mount, without a slash in front.
-///
-/// The guest's systemd puts itself into `init.scope` of what it was given.
 #[must_use]
 pub fn cgroup(leader: &Leader) -> Option<String> {
     let path = cgroup_of(leader.pid)?;
-    let own = path.strip_suffix("/init.scope").unwrap_or(&path);
+    let own = path.strip_suffix(SCOPE).unwrap_or(&path);
     (!own.is_empty() && !own.contains("/..")).then(|| own.to_owned())
+}
+
+/// Tells whether the first process is where systemd puts itself.
+pub(super) fn is_in_scope(leader: &Leader) -> bool {
+    cgroup_of(leader.pid).is_some_and(|path| path.ends_with(SCOPE))
 }
 
 fn cgroup_of(pid: i32) -> Option<String> {

@@ -349,23 +349,11 @@ mod tests {
     use super::*;
     use crate::{
         error::{Cause as _, Class},
-        machine::{Kind, Needs, Network},
+        machine::{Kind, example},
     };
 
     fn definition(name: &MachineName) -> Definition {
-        Definition {
-            name: name.clone(),
-            backend: Kind::Direct,
-            tree: "/t".into(),
-            needs: Needs::default(),
-            network: Network::Internet,
-            exceptions: Vec::new(),
-            volumes: Vec::new(),
-            privileged: false,
-            program: "/p".into(),
-            chosen: crate::machine::Chosen::default(),
-            place: None,
-        }
+        Definition { backend: Kind::Direct, ..example::definition(name.as_str()) }
     }
 
     fn record(name: &MachineName) -> Record {

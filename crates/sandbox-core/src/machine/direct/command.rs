@@ -121,25 +121,10 @@ pub fn run(argv: &[&str]) -> Result<(), DirectError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        machine::{Kind, Needs},
-        name::MachineName,
-    };
+    use crate::machine::{Kind, example};
 
     fn definition() -> Definition {
-        Definition {
-            name: MachineName::new("agents").unwrap(),
-            backend: Kind::Direct,
-            tree: "/t".into(),
-            needs: Needs::default(),
-            network: Network::Internet,
-            exceptions: Vec::new(),
-            volumes: Vec::new(),
-            privileged: false,
-            program: "/p".into(),
-            chosen: crate::machine::Chosen::default(),
-            place: None,
-        }
+        Definition { backend: Kind::Direct, tree: "/t".into(), ..example::definition("agents") }
     }
 
     fn words(definition: &Definition) -> Vec<String> {

@@ -13,6 +13,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    path::Path,
     ptr,
     time::Duration,
 };
@@ -25,7 +26,7 @@ use rustix::{
 use super::{label::Label, passing};
 use crate::{
     error::{Cause, Class},
-    machine::{Leader, guest::Account},
+    machine::{Leader, guest::Account, processes},
 };
 
 /// What runs in the guest.
@@ -150,6 +151,9 @@ const CWD_STEP: u8 = 7;
 const EXEC: u8 = 8;
 const CONFINE: u8 = 9;
 
+/// The cgroup of what is run in a machine from outside, beside those of its own systemd.
+const SESSIONS: &str = ".sandbox";
+
 /// The open doors of a running machine.
 #[derive(Debug)]
 pub struct Entry {
@@ -195,7 +199,7 @@ impl Entry {
                 flags |= flag;
             }
         }
-        Ok(Self { pidfd, root: root.into(), flags, cgroup: cgroup(pid), label: Label::of(pid) })
+        Ok(Self { pidfd, root: root.into(), flags, cgroup: cgroup(leader), label: Label::of(pid) })
     }
 
     /// Gives the machine's first process as setns(2) takes it.
@@ -303,14 +307,25 @@ fn explain(number: u8, source: io::Error, payload: &Payload) -> EnterError {
     }
 }
 
-/// Opens the list of processes of the leader's cgroup, where there is a unified hierarchy.
-fn cgroup(pid: i32) -> Option<File> {
-    let of_leader = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = of_leader.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].iter().find_map(|mount| {
-        let file = format!("{mount}/{path}/cgroup.procs");
-        File::options().write(true).open(file).ok()
-    })
+/// Opens the list of processes of a cgroup of the machine that is nobody's but its sessions', where there is a unified
+/// hierarchy; the first process's own where that is not systemd.
+///
+/// With it, in `init.scope`, they would all be ended together by the guest's systemd when one of them had taken too
+/// much memory.
+///
+/// **Source**: systemd.scope(5), `OOMPolicy=`; lxc-attach(1) has `.lxc` for the same.
+fn cgroup(leader: &Leader) -> Option<File> {
+    let open = |folder: &Path| File::options().write(true).open(folder.join("cgroup.procs")).ok();
+    let own = processes::cgroup_folder(leader)?;
+    let scope = own.join("init.scope");
+    if !processes::is_in_scope(leader) {
+        return open(&own);
+    }
+    let sessions = own.join(SESSIONS);
+    match std::fs::create_dir(&sessions) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => open(&scope),
+        _ => open(&sessions).or_else(|| open(&scope)),
+    }
 }
 
 /// Strings as execve(2) wants them, and pointers to them.

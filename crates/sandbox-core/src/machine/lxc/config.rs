@@ -195,11 +195,11 @@ pub(super) const fn can_have(network: Network) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Autostart, Kind, Nesting, nspawn::tests};
+    use crate::machine::{Autostart, Kind, Nesting, example};
 
     fn definition() -> Definition {
         let tree = "/var/lib/sandbox/machines/agents/rootfs".into();
-        Definition { backend: Kind::Lxc, tree, ..tests::definition("agents") }
+        Definition { backend: Kind::Lxc, tree, ..example::definition("agents") }
     }
 
     fn written(definition: &Definition, apparmor: Option<u32>) -> String {

@@ -115,7 +115,7 @@ fn copy(mount: &Mount, users: &File) -> Result<OwnedFd, LxcError> {
 mod tests {
     use super::*;
     use crate::{
-        machine::{Network, nspawn::tests::definition, volume::Mounted},
+        machine::{Network, example::definition, volume::Mounted},
         spec::VolumeKind,
     };
 

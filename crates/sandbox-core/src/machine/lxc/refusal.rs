@@ -41,7 +41,7 @@ pub(super) fn check(definition: &Definition) -> Result<(), LxcError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Network, nspawn::tests::definition};
+    use crate::machine::{Network, example::definition};
 
     #[test]
     fn what_cannot_be_had_is_refused_by_name() {

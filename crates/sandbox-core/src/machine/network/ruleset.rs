@@ -165,7 +165,7 @@ fn internet() -> [String; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::nspawn::tests::definition;
+    use crate::machine::example::definition;
 
     fn rules(text: &str, chain: &str) -> Vec<String> {
         let start = format!("add rule inet sandbox {chain} ");

@@ -94,7 +94,7 @@ fn is_of(part: &str, commands: &str, link: &str) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        machine::{Exception, Network, network::interface, nspawn::tests::definition},
+        machine::{Exception, Network, example::definition, network::interface},
         name::MachineName,
     };
 

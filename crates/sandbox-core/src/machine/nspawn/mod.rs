@@ -518,28 +518,3 @@ async fn undefine(name: &MachineName) -> Result<(), Error> {
     host.reset(&unit::name(name)).await?;
     host.reload().await
 }
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use crate::{
-        machine::{Definition, Kind, Needs, Network},
-        name::MachineName,
-    };
-
-    /// A machine that asks for nothing.
-    pub(crate) fn definition(name: &str) -> Definition {
-        Definition {
-            name: MachineName::new(name).unwrap(),
-            backend: Kind::Nspawn,
-            tree: format!("/var/lib/machines/{name}").into(),
-            needs: Needs::default(),
-            network: Network::Internet,
-            exceptions: Vec::new(),
-            volumes: Vec::new(),
-            privileged: false,
-            program: "/usr/bin/sandbox".into(),
-            chosen: crate::machine::Chosen::default(),
-            place: None,
-        }
-    }
-}

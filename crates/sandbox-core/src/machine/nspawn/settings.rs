@@ -192,7 +192,7 @@ fn net(definition: &Definition) -> Vec<(Key, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::nspawn::tests::definition;
+    use crate::machine::example::definition;
 
     #[test]
     fn a_plain_machine() {

@@ -136,7 +136,7 @@ pub(in crate::machine) fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Network, nspawn::tests::definition};
+    use crate::machine::{Network, example::definition};
 
     #[test]
     fn the_wall_stands_before_the_machine_and_the_mounts_come_right_after() {
