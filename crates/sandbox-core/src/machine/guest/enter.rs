@@ -160,8 +160,7 @@ pub struct Entry {
     pidfd: OwnedFd,
     root: OwnedFd,
     flags: libc::c_int,
-    cgroup: Option<File>,
-    label: Option<Label>,
+    leader: Leader,
 }
 
 fn step(step: &'static str) -> impl FnOnce(io::Error) -> EnterError {
@@ -199,7 +198,7 @@ impl Entry {
                 flags |= flag;
             }
         }
-        Ok(Self { pidfd, root: root.into(), flags, cgroup: cgroup(leader), label: Label::of(pid) })
+        Ok(Self { pidfd, root: root.into(), flags, leader: *leader })
     }
 
     /// Gives the machine's first process as setns(2) takes it.
@@ -228,6 +227,8 @@ impl Entry {
         let (near, far) = socketpair().map_err(step("making a socket pair"))?;
         let child = Child {
             entry: self,
+            cgroup: cgroup(&self.leader),
+            label: Label::of(self.leader.pid),
             payload: &prepared,
             terminal,
             errors: errors_in.as_raw_fd(),
@@ -279,7 +280,7 @@ impl Started {
     /// Tells whether the payload has ended, or does so within a time.
     #[must_use]
     pub fn ends_within(&self, patience: Duration) -> bool {
-        let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+        let Ok(patience) = Timespec::try_from(patience) else { return false };
         poll(&mut [PollFd::new(&self.status, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
     }
 
@@ -317,11 +318,10 @@ fn explain(number: u8, source: io::Error, payload: &Payload) -> EnterError {
 fn cgroup(leader: &Leader) -> Option<File> {
     let open = |folder: &Path| File::options().write(true).open(folder.join("cgroup.procs")).ok();
     let own = processes::cgroup_folder(leader)?;
-    let scope = own.join("init.scope");
     if !processes::is_in_scope(leader) {
         return open(&own);
     }
-    let sessions = own.join(SESSIONS);
+    let (scope, sessions) = (own.join("init.scope"), own.join(SESSIONS));
     match std::fs::create_dir(&sessions) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => open(&scope),
         _ => open(&sessions).or_else(|| open(&scope)),
@@ -376,6 +376,8 @@ impl Prepared {
 /// All that the children need, on the parent's memory.
 struct Child<'a> {
     entry: &'a Entry,
+    cgroup: Option<File>,
+    label: Option<Label>,
     payload: &'a Prepared,
     terminal: Terminal,
     errors: RawFd,
@@ -397,7 +399,7 @@ impl Child<'_> {
                 libc::_exit(1);
             }
             default_signals();
-            if let Some(cgroup) = &self.entry.cgroup
+            if let Some(cgroup) = &self.cgroup
                 && libc::write(cgroup.as_raw_fd(), c"0".as_ptr().cast(), 1) != 1
             {
                 self.fail(CGROUP);
@@ -434,7 +436,7 @@ impl Child<'_> {
             if parent != 0 && parent != outer {
                 libc::_exit(1);
             }
-            if self.entry.label.as_ref().is_some_and(|label| !confine(label)) {
+            if self.label.as_ref().is_some_and(|label| !confine(label)) {
                 self.fail(CONFINE);
             }
             if libc::fchdir(self.entry.root.as_raw_fd()) != 0 || libc::chroot(c".".as_ptr()) != 0 {

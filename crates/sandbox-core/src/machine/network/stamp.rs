@@ -98,7 +98,7 @@ mod tests {
         name::MachineName,
     };
 
-    const LISTED: &str = include_str!("listed.nft");
+    const LISTED: &str = include_str!("snapshots/table.nft");
 
     fn commands(name: &str) -> (String, String) {
         let mut definition = definition(name);
