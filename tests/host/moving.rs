@@ -106,7 +106,7 @@ whole() {
 round=0 to=- more= after=0
 whole
 # a move that is faster than its killer counts for nothing
-while { [ $round -lt 27 ] || [ $kills -lt 25 ]; } && [ $round -lt 90 ]; do
+while { [ $round -lt 36 ] || [ $kills -lt 25 ]; } && [ $round -lt 90 ]; do
   round=$((round + 1))
   set -- nspawn lxc direct lxc nspawn
   shift $((RANDOM % 5)); to=$1

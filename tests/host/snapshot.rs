@@ -156,7 +156,7 @@ others() {
 before=$(others)
 round=0
 # a verb that is faster than its killer counts for nothing
-while { [ $round -lt 40 ] || [ $killed -lt 22 ]; } && [ $round -lt 120 ]; do
+while { [ $round -lt 45 ] || [ $killed -lt 22 ]; } && [ $round -lt 120 ]; do
   round=$((round + 1))
   other=ren-b; [ $name = ren-b ] && other=ren-a
   verbs=("rename $name $other" "snapshot create $name s$round" "set $name --start-order $round")

@@ -102,11 +102,16 @@ pub fn list(leader: &Leader) -> Vec<i32> {
         .collect()
 }
 
-/// Tells how many process namespaces deep a process is (proc_pid_status(5), `NSpid`).
+/// Tells how many process namespaces deep a process is.
 fn depth(pid: i32) -> usize {
+    numbers(pid).len()
+}
+
+/// Gives a process's numbers, from this process namespace to its own (proc_pid_status(5), `NSpid`).
+pub(super) fn numbers(pid: i32) -> Vec<i32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    numbers.map_or(0, |numbers| numbers.split_whitespace().count())
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
 /// Sends a signal.

@@ -25,7 +25,9 @@ pub(in crate::machine) use self::{
     settings::system_calls,
     uplink::{leave_alone, manage_again},
 };
-use super::{Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, guest, nesting, network};
+use super::{
+    Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, guest, nesting, network, processes,
+};
 use crate::{
     Result,
     error::Context,
@@ -252,14 +254,10 @@ fn is_in(name: &MachineName, pid: i32) -> bool {
 
 /// Gives a machine's first process, the child of nspawn that is the first of a process namespace.
 ///
-/// **Source**: proc_pid_status(5), `NSpid`; proc_tid_children(5), which needs the child to stay, as it does here.
+/// **Source**: proc_tid_children(5), which needs the child to stay, as it does here.
 fn child_of(main: i32, name: &MachineName) -> Option<Leader> {
     let children = fs::read_to_string(format!("/proc/{main}/task/{main}/children")).ok()?;
-    let is_first = |pid: i32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-        numbers.split_whitespace().count() > 1 && numbers.split_whitespace().next_back() == Some("1")
-    };
+    let is_first = |pid| matches!(processes::numbers(pid)[..], [_, .., 1]);
     let pid = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| is_first(*pid))?;
     is_in(name, pid).then_some(Leader { pid })
 }
