@@ -6,6 +6,7 @@ pub mod clonable;
 pub mod descriptors;
 pub mod foreign;
 pub mod large;
+pub mod parallel;
 pub mod polite;
 pub mod priority;
 pub mod quota;

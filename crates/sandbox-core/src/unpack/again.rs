@@ -12,14 +12,17 @@ use super::{
     below::{Below, special},
     merge::merged,
     package::{Contents, Package},
-    parallel, preinsts, read,
+    preinsts, read,
     shared::{self, Claim, What},
     skeleton,
     tree::{Folders, Writer},
     with_deb, write_one,
 };
 use crate::{
-    host::root::{Links, Root},
+    host::{
+        parallel::{parallel, processors},
+        root::{Links, Root},
+    },
     store::Filled,
 };
 
@@ -83,7 +86,7 @@ impl Unpacking<'_> {
         self.make_info(beside)?;
         let folders = Folders::default();
         let all: Vec<(usize, &Package<'_>)> = packages.iter().copied().enumerate().collect();
-        let written = parallel(&all, |(at, package)| {
+        let written = parallel(&all, processors(), |(at, package)| {
             with_deb(package.locked, &package.path, |deb| {
                 write_one(package, deb, &mut Writer::new(beside, &folders, *at), epoch, None)
             })

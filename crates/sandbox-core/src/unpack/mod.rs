@@ -20,11 +20,6 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
     time::Instant,
 };
 
@@ -38,7 +33,10 @@ use tree::{Folders, Writer};
 
 use crate::{
     deb::archive::Deb,
-    host::root::{Links, Meta, Root},
+    host::{
+        parallel::{parallel, processors},
+        root::{Links, Meta, Root},
+    },
     lock::LockedPackage,
     report::{Event, Phase, Reporter, Unit},
     store::Filled,
@@ -121,7 +119,7 @@ fn preinsts(packages: &[&Package<'_>]) -> Vec<Scripted> {
 /// Reads every package's control archive and its list of paths, on all processors.
 fn read(filled: &Filled) -> Result<Vec<(Package<'_>, Vec<shared::Claim>)>, UnpackError> {
     let sources: Vec<(&LockedPackage, &Path)> = filled.packages().collect();
-    let read = parallel(&sources, |(locked, path)| {
+    let read = parallel(&sources, processors(), |(locked, path)| {
         with_deb(locked, path, |deb| {
             let package = Package::read(locked, path, deb)?;
             let claims = shared::claims(&package, deb)?;
@@ -129,29 +127,6 @@ fn read(filled: &Filled) -> Result<Vec<(Package<'_>, Vec<shared::Claim>)>, Unpac
         })
     });
     read.into_iter().collect()
-}
-
-/// Runs a function over all items on all processors, results in their order.
-fn parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(2, usize::from);
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(items.len()));
-    thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(|| {
-                while let Some((at, item)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    items.get(at).map(|item| (at, item))
-                } {
-                    let result = work(item);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, result));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Unpacks: base-files alone, because its links are others' folders; then the largest first.
@@ -187,7 +162,7 @@ fn write(
     for package in bottom {
         written.push(one(package)?);
     }
-    for result in parallel(others, one) {
+    for result in parallel(others, processors(), one) {
         written.push(result?);
     }
     folders.finish(root, options.epoch)?;

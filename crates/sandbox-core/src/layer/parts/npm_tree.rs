@@ -11,11 +11,7 @@ mod tree;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use install::Tarball;
@@ -27,7 +23,7 @@ use crate::{
     Result,
     deb::packages::is_path,
     error::{Cause, Class, Context as _, Hint},
-    host::{runner::RunnerError, transport::TransportError},
+    host::{parallel::parallel, runner::RunnerError, transport::TransportError},
     layer::{Doors, Order},
     lock::{Fetched, Lock, LockedPart, NpmPackage},
     report::Event,
@@ -301,26 +297,16 @@ pub(super) fn at_once<'a, T: Sync, R: Send, E: Send>(
     jobs: usize,
     one: impl Fn(&'a T) -> std::result::Result<R, E> + Sync,
 ) -> std::result::Result<Vec<R>, E> {
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let done: Vec<Mutex<Option<std::result::Result<R, E>>>> =
-        items.iter().map(|_| Mutex::new(None)).collect();
-    thread::scope(|scope| {
-        for _ in 0..jobs.min(items.len()) {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(at) else { break };
-                    let result = one(item);
-                    stop.fetch_or(result.is_err(), Ordering::Relaxed);
-                    *done[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-                }
-            });
-        }
+    let stop = AtomicBool::new(false);
+    // where one failed, those after it are not begun
+    let results = parallel(items, jobs, |item| {
+        let result = (!stop.load(Ordering::Relaxed)).then(|| one(item));
+        stop.fetch_or(matches!(result, Some(Err(_))), Ordering::Relaxed);
+        result
     });
-    // where one failed, those after it may never have been begun
-    let results = done.into_iter().filter_map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner));
-    results.collect()
+    results.into_iter().flatten().collect()
 }
+
 /// Compares two versions as npm does; none where one is none.
 #[must_use]
 pub fn order(one: &str, other: &str) -> Option<std::cmp::Ordering> {
