@@ -13,6 +13,7 @@ use zbus::{
     Connection, OwnedObjectPath, Variant,
     connection::Builder,
     fdo::{Error as Standard, PropertiesProxy},
+    names::InterfaceName,
     proxy::CacheProperties,
 };
 
@@ -30,6 +31,11 @@ pub(super) const TARGET: &str = "machines.target";
 
 const MACHINED: &str = "systemd-machined";
 const SYSTEMD: &str = "systemd";
+
+/// A machine as an object of machined.
+const MACHINE: InterfaceName<'_> =
+    InterfaceName::from_static_str_unchecked("org.freedesktop.machine1.Machine");
+
 const NO_MACHINE: &str = "org.freedesktop.machine1.NoSuchMachine";
 const SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const NO_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
@@ -52,14 +58,6 @@ trait Machines {
     #[zbus(allow_interactive_auth)]
     fn terminate_machine(&self, name: &str) -> zbus::Result<()>;
     fn list_machines(&self) -> zbus::Result<Vec<(String, String, String, OwnedObjectPath)>>;
-}
-
-#[zbus::proxy(interface = "org.freedesktop.machine1.Machine", default_service = "org.freedesktop.machine1")]
-trait Machine {
-    #[zbus(property)]
-    fn leader(&self) -> zbus::Result<u32>;
-    #[zbus(property)]
-    fn unit(&self) -> zbus::Result<String>;
 }
 
 #[zbus::proxy(
@@ -201,12 +199,19 @@ impl Host {
 
     async fn registered(&self, path: OwnedObjectPath) -> Result<Option<Registered>, Error> {
         let found = async {
-            let machine = MachineProxy::builder(&self.connection)
+            let properties = PropertiesProxy::builder(&self.connection)
+                .destination("org.freedesktop.machine1")
                 .path(path)
                 .cache_properties(CacheProperties::No)
                 .build()
                 .await?;
-            zbus::Result::Ok(Registered { leader: machine.leader().await?, unit: machine.unit().await? })
+            // both in one answer: they are of one moment, and a host may have many machines
+            let mut all = properties.get_all(MACHINE).await?;
+            let mut taken = |name: &str| all.remove(name).ok_or(zbus::Error::InterfaceNotFound);
+            zbus::Result::Ok(Registered {
+                leader: taken("Leader")?.try_into()?,
+                unit: taken("Unit")?.try_into()?,
+            })
         };
         match found.await {
             Ok(registered) => Ok(Some(registered)),
