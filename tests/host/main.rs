@@ -70,6 +70,7 @@ const TESTS: &[Test<Lab>] = &[
     ("exec::a_killed_client_leaves_no_payload", exec::a_killed_client_leaves_no_payload),
     ("shell::is_a_login_shell_that_follows_the_window", shell::is_a_login_shell_that_follows_the_window),
     ("show::list_and_status", show::list_and_status),
+    ("show::a_machine_is_asked_by_two_doors", show::a_machine_is_asked_by_two_doors),
     ("show::logs", show::logs),
     ("docker::run_of_an_imported_tree", docker::run_of_an_imported_tree),
     ("docker::build", docker::build),

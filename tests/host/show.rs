@@ -30,12 +30,70 @@ pub fn list_and_status(lab: &Lab) {
     }
     assert!(status["leader"].as_u64().is_some_and(|pid| pid > 1), "{status}");
     assert!(host.sandbox(&["status", agents]).ok().contains("running"));
-    // its systemd is asked over its own socket: no program runs in it for that, nor is it bothered
+    // its systemd is asked from outside: no program runs in it for that, nor is it bothered
     let trace = "strace -f -e trace=execve -o /tmp/trace sandbox list >/dev/null && grep -c execve /tmp/trace; rm /tmp/trace";
     assert_eq!(host.sh(trace).ok(), "1", "`list` is one program");
     let refused = host.exec(agents, &["journalctl", "-q", "-b", "--grep", "unprivileged client"]);
     assert_eq!(refused.out, "", "{refused:?}");
     host.sandbox(&["status", "nobody-made-this"]).ends_with(1);
+}
+
+/// A machine says how it is on its bus, and where it has none, or one that says nothing, all the same.
+pub fn a_machine_is_asked_by_two_doors(lab: &Lab) {
+    const NAME: &str = "doors";
+    const BUS: &str = "/run/dbus/system_bus_socket";
+    const PRIVATE: &str = "/run/systemd/private";
+    const SYSTEMCTL: &str = "/usr/bin/systemctl";
+    let host = lab.host();
+    host.sandbox(&["create", NAME, "--release", "trixie"]).ok();
+    let inside = |script: &str| {
+        host.exec(NAME, &["sh", "-euc", script]).ok();
+    };
+    let away = |path: &str| inside(&format!("mv {path} {path}.away"));
+    let back = |path: &str| inside(&format!("mv {path}.away {path}"));
+    let status = || {
+        let status = host.sandbox(&["status", NAME, "--json"]);
+        let status: Value = serde_json::from_str(status.ok()).expect("JSON");
+        (status["state"].as_str().expect("a word").to_owned(), status["failed_units"].to_string())
+    };
+    let well = ("running".to_owned(), "[]".to_owned());
+    assert_eq!(status(), well);
+
+    // one way alone, each in turn; a program that could be run in it is not there
+    away(SYSTEMCTL);
+    away(PRIVATE);
+    assert_eq!(status(), well, "by its bus");
+    // a file system that may have to ask somebody is not waited for, though the bus be in it
+    inside(
+        "mkdir /var/other /run/first; mount --bind /run/dbus /run/first; mount --make-private /run/first; \
+         setsid systemd-socket-activate -l /var/other/system_bus_socket \
+         /usr/lib/systemd/systemd-socket-proxyd /run/first/system_bus_socket </dev/null >/dev/null 2>&1 & \
+         until [ -S /var/other/system_bus_socket ]; do sleep 0.05; done; mount --bind /var/other /run/dbus; \
+         busctl get-property org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+         org.freedesktop.systemd1.Manager SystemState | grep -q running",
+    );
+    assert_eq!(status().0, "starting", "by none");
+    inside("umount /run/dbus /run/first; pkill -x systemd-socket-");
+    back(PRIVATE);
+    away(BUS);
+    assert_eq!(status(), well, "by the private socket");
+    // a bus that takes whoever comes, and says nothing
+    let silent = "unlink $ARGV[0]; my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 9) or die; \
+                  exit if fork; close STDIN; close STDOUT; close STDERR; sleep 600";
+    host.exec(NAME, &["perl", "-MIO::Socket::UNIX", "-e", silent, BUS]).ok();
+    assert_eq!(status(), well, "by the private socket, in the end");
+    inside(&format!("pkill -x perl; rm {BUS}"));
+    back(BUS);
+    back(SYSTEMCTL);
+
+    inside(
+        "printf '[Service]\\nExecStart=/bin/false\\nType=oneshot\\n' >/run/systemd/system/bad.service; systemctl start bad || true",
+    );
+    let ill = ("degraded".to_owned(), "[\"bad.service\"]".to_owned());
+    assert_eq!(status(), ill, "by its bus");
+    away(BUS);
+    assert_eq!(status(), ill, "by the private socket");
+    host.sandbox(&["remove", NAME, "--yes"]).ok();
 }
 
 /// `logs` shows the machine's own journal.

@@ -15,5 +15,5 @@ pub use link::raise;
 pub(in crate::machine) use passing::{receive as receive_file, send as send_file};
 pub use passwd::{Account, account};
 pub use port::is_open;
-pub use state::{GuestState, addresses, state, wait_ready};
+pub use state::{GuestState, addresses, addresses_of, state, wait_ready};
 pub use variables::variables;

@@ -1,87 +1,91 @@
-//! A guest's systemd, asked over its own private socket. No program runs in the guest for that, and it needs no D-Bus.
+//! A guest's systemd, asked from outside: no program runs in the guest for that.
 //!
-//! systemd answers there whom the kernel names as one of the guest's processes and its root, so that a child joins the
-//! guest's user, process and mount namespaces, connects, and hands the connection back. What answers may be hostile: each answer has a size and a
-//! deadline, and nothing of it is believed but of the guest itself.
+//! It is asked on the guest's bus, where there is one ([`bus`]), or over its own private socket ([`private`]). Who comes to the
+//! private one costs systemd some milliseconds, for it makes a bus of its own for each. What answers may be hostile: each
+//! answer has a size and a deadline, and nothing of it is believed but of the guest itself.
 //!
-//! **Source**: the D-Bus specification, "Message Protocol" and "Authentication Protocol"; org.freedesktop.systemd1(5);
-//! unix(7), `SO_PEERCRED`.
+//! **Source**: the D-Bus specification, "Authentication Protocol"; org.freedesktop.systemd1(5).
 
-#![allow(unsafe_code, reason = "fork, setns and what must happen between them has no safe form")]
+mod bus;
+mod private;
+mod wire;
 
 use std::{
     io::{self, Read as _, Write as _},
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::net::UnixStream,
-    },
+    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::Timespec,
-    process::{Pid, Signal, WaitOptions, kill_process, waitpid},
 };
 
-use super::{enter::Entry, passing};
+use self::wire::{ERROR, Head, METHOD_RETURN, Question, Writer, strange};
 use crate::machine::Leader;
 
-/// Where systemd listens, whatever else is on the machine's bus.
-const SOCKET: &[u8] = b"/run/systemd/private\0";
+/// What a bus wants to be told first.
+const HELLO: Question = Question {
+    peer: "org.freedesktop.DBus",
+    object: "/org/freedesktop/DBus",
+    interface: "org.freedesktop.DBus",
+    member: "Hello",
+    signature: "",
+};
 
-/// The largest answer that is read: a list of some thousand units.
-const LARGEST: usize = 1 << 20;
+const GET: Question =
+    Question { interface: "org.freedesktop.DBus.Properties", member: "Get", signature: "ss", ..OF_MANAGER };
 
-/// As the guest's root, by number, without files to be passed.
-const GREETING: &[u8] = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
+const LIST: Question = Question { member: "ListUnitsFiltered", signature: "as", ..OF_MANAGER };
+
+const OF_MANAGER: Question = Question {
+    peer: "org.freedesktop.systemd1",
+    object: "/org/freedesktop/systemd1",
+    interface: "org.freedesktop.systemd1.Manager",
+    member: "",
+    signature: "",
+};
+
+/// By which way somebody came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Bus,
+    Private,
+}
 
 /// A connection to a guest's systemd.
 #[derive(Debug)]
 pub struct Systemd {
     stream: UnixStream,
+    door: Door,
     greeted: bool,
     serial: u32,
+    /// What has come and was not read.
+    ahead: Vec<u8>,
 }
 
 impl Systemd {
+    /// Connects to the systemd of a machine by the machine's bus. A machine on its way up may hold whoever does so until its
+    /// bus is there.
+    ///
+    /// # Errors
+    /// Where it has no bus, or one that is not where it should be.
+    pub fn on_bus(leader: &Leader) -> io::Result<Self> {
+        Ok(Self::of(bus::connect(leader)?, Door::Bus))
+    }
+
     /// Connects to the systemd of a machine, which may be on its way up.
     ///
     /// # Errors
     /// `NotFound` and `ConnectionRefused` where it does not listen yet, `TimedOut` where the guest holds whoever comes.
     pub fn connect(leader: &Leader, patience: Duration) -> io::Result<Self> {
-        let entry = Entry::open(leader).map_err(io::Error::other)?;
-        // a stream: it ends with the child, whatever the child does
-        let (near, far) = UnixStream::pair()?;
-        let near = OwnedFd::from(near);
-        let until = Instant::now() + patience;
-        // SAFETY: the child makes only system calls on memory that was prepared, and never returns.
-        let child = match unsafe { libc::fork() } {
-            -1 => return Err(io::Error::last_os_error()),
-            // SAFETY: this is the single-threaded child of a fork.
-            0 => unsafe { connect_in(&entry, far.as_raw_fd()) },
-            child => Pid::from_raw(child).ok_or(io::ErrorKind::NotFound)?,
-        };
-        drop(far);
-        let came = wait_for(&near, until);
-        if came.is_err() {
-            let _ = kill_process(child, Signal::KILL);
-        }
-        let status = match came {
-            // it has connected or failed, and ends
-            Ok(()) => {
-                waitpid(Some(child), WaitOptions::empty())?.and_then(|(_, status)| status.exit_status())
-            }
-            Err(_) => reap(child),
-        };
-        let received = came.and_then(|()| passing::receive(&near));
-        let stream = received.map_err(|error| match status {
-            Some(status) if status != 0 => io::Error::from_raw_os_error(status),
-            _ => error,
-        })?;
-        let stream = UnixStream::from(stream);
+        let stream = private::connect(leader, patience)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, greeted: false, serial: 0 })
+        Ok(Self::of(stream, Door::Private))
+    }
+
+    const fn of(stream: UnixStream, door: Door) -> Self {
+        Self { stream, door, greeted: false, serial: 0, ahead: Vec::new() }
     }
 
     /// Asks for the word of `systemctl is-system-running`.
@@ -90,15 +94,10 @@ impl Systemd {
     /// Where it does not answer in time, or not as systemd does.
     pub fn state(&mut self, patience: Duration) -> io::Result<String> {
         let asked = |body: &mut Writer| {
-            body.text("org.freedesktop.systemd1.Manager");
+            body.text(OF_MANAGER.interface);
             body.text("SystemState");
         };
-        let answer = self.call(("org.freedesktop.DBus.Properties", "Get", "ss"), asked, patience)?;
-        let mut body = Reader { bytes: &answer, at: 0 };
-        if body.signature()? != "s" {
-            return Err(strange());
-        }
-        body.text()
+        wire::text(&self.call(&GET, asked, patience)?)
     }
 
     /// Lists the units that failed.
@@ -106,36 +105,55 @@ impl Systemd {
     /// # Errors
     /// Where it does not answer in time, or not as systemd does.
     pub fn failed(&mut self, patience: Duration) -> io::Result<Vec<String>> {
-        let asked = |body: &mut Writer| body.texts(&["failed"]);
-        let answer =
-            self.call(("org.freedesktop.systemd1.Manager", "ListUnitsFiltered", "as"), asked, patience)?;
-        units(&answer)
+        wire::units(&self.call(&LIST, |body| body.texts(&["failed"]), patience)?)
     }
 
     fn call(
         &mut self,
-        (interface, member, signature): (&str, &str, &str),
-        write: impl FnOnce(&mut Writer),
+        question: &Question,
+        arguments: impl FnOnce(&mut Writer),
         patience: Duration,
     ) -> io::Result<Vec<u8>> {
         let until = Instant::now() + patience;
-        self.serial += 1;
+        let mut says = Vec::new();
         if !self.greeted {
-            // it looks at what comes behind a greeting only when more comes
-            self.write(GREETING)?;
-            self.line(until)?;
-            self.greeted = true;
+            self.greet(until)?;
+            if self.door == Door::Bus {
+                self.serial += 1;
+                says = HELLO.write(self.serial, |_| {});
+            }
         }
-        self.write(&call(self.serial, (interface, member, signature), write))?;
+        self.serial += 1;
+        says.extend(question.write(self.serial, arguments));
+        self.write(&says)?;
         loop {
-            let (kind, body) = self.message(until)?;
+            let (kind, to, body) = self.message(until)?;
+            if Instant::now() >= until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // a bus answers what it was told first, and signals come to whoever has a private connection
             match kind {
-                METHOD_RETURN => return Ok(body),
-                ERROR => return Err(io::Error::other("systemd refused the question")),
-                // signals come to whoever has a private connection
+                METHOD_RETURN if to == Some(self.serial) => return Ok(body),
+                ERROR if to == Some(self.serial) => {
+                    return Err(io::Error::other("systemd refused the question"));
+                }
                 _ => {}
             }
         }
+    }
+
+    /// Says who this is. systemd looks at what comes behind a greeting only when more comes: so nothing does.
+    fn greet(&mut self, until: Instant) -> io::Result<()> {
+        self.write(match self.door {
+            Door::Bus => bus::GREETING,
+            Door::Private => private::GREETING,
+        })?;
+        let mut line = self.line(until)?;
+        if self.door == Door::Bus && line.starts_with(b"DATA") {
+            line = self.line(until)?;
+        }
+        self.greeted = line.starts_with(b"OK ");
+        if self.greeted { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 
     /// Writes a few hundred bytes: a socket that does not take them at once is none of systemd's.
@@ -143,8 +161,8 @@ impl Systemd {
         if self.stream.write(bytes)? == bytes.len() { Ok(()) } else { Err(strange()) }
     }
 
-    /// Reads the server's half of the greeting, `OK` and its number.
-    fn line(&mut self, until: Instant) -> io::Result<()> {
+    /// Reads a line of the server's half of the greeting.
+    fn line(&mut self, until: Instant) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
             line.extend(self.read(1, until)?);
@@ -152,39 +170,29 @@ impl Systemd {
                 return Err(strange());
             }
         }
-        if line.starts_with(b"OK ") { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+        Ok(line)
     }
 
-    fn message(&mut self, until: Instant) -> io::Result<(u8, Vec<u8>)> {
-        let head = self.read(16, until)?;
-        let number = |at: usize| <[u8; 4]>::try_from(&head[at..at + 4]).map(u32::from_ne_bytes);
-        let (Ok(body), Ok(fields)) = (number(4), number(12)) else { return Err(strange()) };
-        let (body, fields) = (body as usize, (fields as usize).next_multiple_of(8));
-        if head[0] != ENDIAN || body > LARGEST || fields > LARGEST {
-            return Err(strange());
-        }
-        self.read(fields, until)?;
-        Ok((head[1], self.read(body, until)?))
+    /// Reads a message: its kind, the number of what it answers, what it says.
+    fn message(&mut self, until: Instant) -> io::Result<(u8, Option<u32>, Vec<u8>)> {
+        let head = Head::read(&self.read(Head::LENGTH, until)?)?;
+        let to = wire::answers(&self.read(head.fields, until)?)?;
+        Ok((head.kind, to, self.read(head.body, until)?))
     }
 
     fn read(&mut self, length: usize, until: Instant) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; length];
-        let mut filled = 0;
-        while filled < length {
-            match self.stream.read(&mut bytes[filled..]) {
+        let mut some = [0; 4096];
+        while self.ahead.len() < length {
+            match self.stream.read(&mut some) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => filled += read,
+                Ok(read) => self.ahead.extend(&some[..read]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for(&self.stream, until)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(bytes)
+        Ok(self.ahead.drain(..length).collect())
     }
-}
-
-fn strange() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "what answers is not systemd")
 }
 
 /// Waits until something can be read.
@@ -203,280 +211,94 @@ fn wait_for(file: &impl std::os::fd::AsFd, until: Instant) -> io::Result<()> {
     }
 }
 
-/// Gives a child's exit status; none where it does not end: what a guest mounts below the path may hold it for good.
-fn reap(child: Pid) -> Option<i32> {
-    for _ in 0..50 {
-        match waitpid(Some(child), WaitOptions::NOHANG) {
-            Ok(Some((_, status))) => return status.exit_status(),
-            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
-            Err(_) => return None,
-        }
-    }
-    None
-}
-
-/// The child: connects as the guest's root and hands the connection over; its exit status is the kernel's number of what
-/// failed.
-///
-/// # Safety
-/// Called once, in a freshly forked child.
-unsafe fn connect_in(entry: &Entry, socket: libc::c_int) -> ! {
-    let own = |failed: bool| {
-        if failed {
-            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-            // SAFETY: a plain system call; numbers of errors fit a status.
-            unsafe { libc::_exit(errno & 0xff) }
-        }
-    };
-    // SAFETY: only system calls, on memory of this frame and of `entry`, as after a fork of a threaded process there
-    // must be. The address is as long as is said.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        let flags = entry.flags() & (libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID);
-        own(flags != 0 && libc::setns(entry.pidfd().as_raw_fd(), flags) != 0);
-        own(libc::fchdir(entry.root().as_raw_fd()) != 0 || libc::chroot(c".".as_ptr()) != 0);
-        if flags & libc::CLONE_NEWUSER != 0 {
-            own(libc::setresgid(0, 0, 0) != 0 || libc::setresuid(0, 0, 0) != 0);
-        }
-        // whoever has no number in the guest is nobody to its systemd
-        let inner = libc::fork();
-        own(inner < 0);
-        if inner > 0 {
-            libc::close(socket);
-            let mut status = 0;
-            libc::waitpid(inner, &raw mut status, 0);
-            libc::_exit(libc::WEXITSTATUS(status))
-        }
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        let stream =
-            libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0);
-        own(stream < 0);
-        let mut address: libc::sockaddr_un = std::mem::zeroed();
-        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        std::ptr::copy_nonoverlapping(SOCKET.as_ptr().cast(), address.sun_path.as_mut_ptr(), SOCKET.len());
-        let length = std::mem::size_of::<libc::sockaddr_un>() as libc::socklen_t;
-        own(libc::connect(stream, (&raw const address).cast(), length) != 0);
-        own(!passing::send(socket, stream));
-        libc::_exit(0)
-    }
-}
-
-const ENDIAN: u8 = if cfg!(target_endian = "big") { b'B' } else { b'l' };
-const METHOD_CALL: u8 = 1;
-const METHOD_RETURN: u8 = 2;
-const ERROR: u8 = 3;
-
-/// Writes a call of systemd's manager.
-fn call(
-    serial: u32,
-    (interface, member, signature): (&str, &str, &str),
-    write: impl FnOnce(&mut Writer),
-) -> Vec<u8> {
-    let mut body = Writer::default();
-    write(&mut body);
-    let mut fields = Writer::default();
-    for (code, kind, value) in [
-        (1, "o", "/org/freedesktop/systemd1"),
-        (2, "s", interface),
-        (3, "s", member),
-        (6, "s", "org.freedesktop.systemd1"),
-        (8, "g", signature),
-    ] {
-        fields.align(8);
-        fields.0.push(code);
-        fields.signature(kind);
-        if kind == "g" { fields.signature(value) } else { fields.text(value) }
-    }
-    let mut whole = Writer(vec![ENDIAN, METHOD_CALL, 0, 1]);
-    whole.number(body.0.len());
-    whole.0.extend(serial.to_ne_bytes());
-    whole.number(fields.0.len());
-    whole.0.extend(fields.0);
-    whole.align(8);
-    whole.0.extend(body.0);
-    whole.0
-}
-
-/// Finds the names in an answer of `ListUnitsFiltered`, of type `a(ssssssouso)`.
-fn units(answer: &[u8]) -> io::Result<Vec<String>> {
-    let mut body = Reader { bytes: answer, at: 0 };
-    body.number()?;
-    let mut names = Vec::new();
-    loop {
-        body.align(8);
-        if body.at >= answer.len() {
-            return Ok(names);
-        }
-        names.push(body.text()?);
-        // description, load, active and sub state, what it follows, its object
-        (0..6).try_for_each(|_| body.text().map(drop))?;
-        body.number()?;
-        // its job's kind and object
-        (0..2).try_for_each(|_| body.text().map(drop))?;
-    }
-}
-
-#[derive(Default)]
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn align(&mut self, to: usize) {
-        self.0.resize(self.0.len().next_multiple_of(to), 0);
-    }
-
-    fn number(&mut self, number: usize) {
-        self.align(4);
-        self.0.extend(u32::try_from(number).unwrap_or(u32::MAX).to_ne_bytes());
-    }
-
-    fn text(&mut self, text: &str) {
-        self.number(text.len());
-        self.0.extend(text.as_bytes());
-        self.0.push(0);
-    }
-
-    fn texts(&mut self, all: &[&str]) {
-        let mut array = Self::default();
-        all.iter().for_each(|text| array.text(text));
-        self.number(array.0.len());
-        self.0.extend(array.0);
-    }
-
-    fn signature(&mut self, text: &str) {
-        self.0.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
-        self.0.extend(text.as_bytes());
-        self.0.push(0);
-    }
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn align(&mut self, to: usize) {
-        self.at = self.at.next_multiple_of(to);
-    }
-
-    fn take(&mut self, length: usize) -> io::Result<&'a [u8]> {
-        let end = self.at.checked_add(length).ok_or_else(strange)?;
-        let taken = self.bytes.get(self.at..end).ok_or_else(strange)?;
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn number(&mut self) -> io::Result<u32> {
-        self.align(4);
-        let bytes = self.take(4)?.try_into().map_err(|_| strange())?;
-        Ok(u32::from_ne_bytes(bytes))
-    }
-
-    fn text(&mut self) -> io::Result<String> {
-        let length = self.number()? as usize;
-        let text = self.take(length)?.to_vec();
-        self.take(1)?;
-        String::from_utf8(text).map_err(|_| strange())
-    }
-
-    fn signature(&mut self) -> io::Result<String> {
-        let length = usize::from(self.take(1)?[0]);
-        let text = self.take(length)?.to_vec();
-        self.take(1)?;
-        String::from_utf8(text).map_err(|_| strange())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::thread;
 
-    use super::*;
+    use super::{
+        wire::tests::{answer, any},
+        *,
+    };
 
     const SOON: Duration = Duration::from_secs(5);
+    const SIGNAL: u8 = 4;
 
-    fn answer(kind: u8, body: &[u8]) -> Vec<u8> {
-        let mut whole = Writer(vec![ENDIAN, kind, 0, 1]);
-        whole.number(body.len());
-        whole.number(7);
-        whole.number(0);
-        whole.0.extend(body);
-        whole.0
-    }
-
-    /// A connection whose other side says something once it was asked.
-    fn answered(says: Vec<u8>) -> Systemd {
+    /// A connection whose other side says one thing when it is greeted, and another when it is asked.
+    fn answered(door: Door, greets: &[u8], says: &[u8]) -> Systemd {
         let (near, mut far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
+        let (greets, says) = (greets.to_vec(), says.to_vec());
         thread::spawn(move || {
             let mut seen = [0; 4096];
-            let _ = far.read(&mut seen);
-            let _ = far.write_all(&says);
+            for says in [greets, says] {
+                let _ = far.read(&mut seen);
+                let _ = far.write_all(&says);
+            }
             while far.read(&mut seen).is_ok_and(|read| read > 0) {}
         });
-        Systemd { stream: near, greeted: false, serial: 0 }
+        Systemd::of(near, door)
+    }
+
+    fn private(says: &[u8]) -> Systemd {
+        answered(Door::Private, b"OK 0123\r\n", says)
     }
 
     #[test]
     fn the_answer_is_found_behind_signals() {
-        let mut body = Writer::default();
-        body.signature("s");
-        body.text("degraded");
-        let says = [b"OK 0123\r\n".to_vec(), answer(4, b"xyz"), answer(METHOD_RETURN, &body.0)].concat();
-        assert_eq!(answered(says).state(SOON).unwrap(), "degraded");
+        let says = [answer(SIGNAL, 1, b"xyz"), answer(METHOD_RETURN, 1, &any("degraded"))].concat();
+        assert_eq!(private(&says).state(SOON).unwrap(), "degraded");
+    }
+
+    #[test]
+    fn on_a_bus_the_answer_is_found_behind_that_of_the_bus() {
+        let says = [
+            answer(METHOD_RETURN, 1, &any(":1.70")),
+            answer(SIGNAL, 0, &any(":1.70")),
+            answer(METHOD_RETURN, 2, &any("running")),
+        ];
+        let mut bus = answered(Door::Bus, b"DATA\r\nOK 0123\r\n", &says.concat());
+        assert_eq!(bus.state(SOON).unwrap(), "running");
+        let refused = answered(Door::Bus, b"DATA\r\nREJECTED EXTERNAL\r\n", b"").state(SOON).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]
     fn what_is_no_answer_is_an_error_and_takes_no_more_time_or_memory() {
-        let huge = {
-            let mut head = answer(METHOD_RETURN, b"");
-            head[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
-            head
+        for greets in [b"REJECTED\r\n".to_vec(), [b'x'; 5000].to_vec()] {
+            answered(Door::Private, &greets, b"").state(SOON).expect_err(&format!("{greets:?}"));
+        }
+        let huge = |at: usize| {
+            let mut whole = answer(METHOD_RETURN, 1, b"");
+            whole[at..at + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
+            whole
         };
         for says in [
-            b"REJECTED\r\n".to_vec(),
-            [b'x'; 5000].to_vec(),
-            [b"OK 1\r\n".to_vec(), huge].concat(),
-            [b"OK 1\r\n".to_vec(), answer(METHOD_RETURN, b"\x01s")].concat(),
-            [b"OK 1\r\n".to_vec(), answer(METHOD_RETURN, b"\x01u\0\0\0\0\0\0")].concat(),
-            [b"OK 1\r\n".to_vec(), answer(ERROR, b"")].concat(),
+            huge(4),
+            huge(12),
+            answer(METHOD_RETURN, 1, b"\x01s"),
+            answer(METHOD_RETURN, 1, b"\x01u\0\0\0\0\0\0"),
+            answer(ERROR, 1, b""),
         ] {
-            answered(says.clone()).state(SOON).expect_err(&format!("{says:?}"));
+            let error = private(&says).state(SOON).expect_err(&format!("{says:?}"));
+            assert_ne!(error.kind(), io::ErrorKind::TimedOut, "{says:?}");
         }
-        let late = answered(b"OK 1\r\n".to_vec()).state(Duration::from_millis(20)).unwrap_err();
-        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        for says in [b"".to_vec(), answer(METHOD_RETURN, 7, &any("running"))] {
+            let late = private(&says).state(Duration::from_millis(20)).unwrap_err();
+            assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        }
     }
 
     #[test]
-    fn names_of_units_are_read_and_a_short_list_is_an_error() {
-        let mut list = Writer::default();
-        list.number(0);
-        for unit in ["a.service", "longer-name.mount"] {
-            list.align(8);
-            for text in [unit, "what it is", "loaded", "failed", "failed", "", "/org/x"] {
-                list.text(text);
-            }
-            list.number(0);
-            list.text("");
-            list.text("/");
-        }
-        assert_eq!(units(&list.0).unwrap(), ["a.service", "longer-name.mount"]);
-        units(&list.0[..list.0.len() - 3]).unwrap_err();
-        assert_eq!(units(&0_u32.to_ne_bytes()).unwrap(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_call_is_what_the_bus_library_would_write() {
-        let bytes = call(3, ("org.freedesktop.DBus.Properties", "Get", "ss"), |body| {
-            body.text("org.freedesktop.systemd1.Manager");
-            body.text("SystemState");
+    fn one_that_never_stops_talking_is_not_listened_to_for_longer() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let talks = thread::spawn(move || {
+            let _ = far.write_all(b"OK 1\r\n");
+            let signals = answer(SIGNAL, 0, b"xyz").repeat(100);
+            while far.write_all(&signals).is_ok() {}
         });
-        let message = zbus::Message::method_call("/org/freedesktop/systemd1", "Get")
-            .interface("org.freedesktop.DBus.Properties")
-            .build(&("org.freedesktop.systemd1.Manager", "SystemState"))
-            .unwrap();
-        let body = message.body();
-        assert!(bytes.ends_with(body.data().bytes()), "{bytes:?}");
-        assert_eq!(bytes.len() % 4, 0);
+        let late = Systemd::of(near, Door::Private).state(Duration::from_millis(50)).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        talks.join().unwrap();
     }
 }

@@ -6,6 +6,7 @@ use super::Machines;
 use crate::{
     Result,
     error::Context as _,
+    host::parallel::parallel,
     machine::{
         Kind, Leader, Network, ServedPort, State, frozen,
         guest::{self, GuestState},
@@ -78,25 +79,18 @@ impl Machines<'_> {
                 leaders.extend(backend.leaders(&names)?);
             }
         }
-        // each that runs is asked in it, which takes milliseconds of waiting
-        let (stopped, running): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| {
-            let definition = &record.definition;
-            !leaders.contains_key(&definition.name) && definition.place.is_none()
-        });
-        let mut all: Vec<_> = stopped.into_iter().map(|record| seen(record, None)).collect();
-        thread::scope(|scope| {
-            let share = running.len().div_ceil(ASKERS).max(1);
-            let askers: Vec<_> = running
-                .chunks(share)
-                .map(|part| {
-                    let leaders = &leaders;
-                    let look = move |record: &Record| {
-                        seen(record.clone(), leaders.get(&record.definition.name).copied())
-                    };
-                    scope.spawn(move || part.iter().map(look).collect::<Vec<_>>())
-                })
-                .collect();
-            all.extend(askers.into_iter().flat_map(|asker| asker.join().unwrap_or_default()));
+        let leader_of = |record: &Record| leaders.get(&record.definition.name).copied();
+        // each that runs is asked in it, which is milliseconds of waiting
+        let mut all = thread::scope(|scope| {
+            let leaders: Vec<_> = leaders.values().copied().collect();
+            let addresses = scope.spawn(move || guest::addresses_of(&leaders));
+            let mut all = parallel(&records, ASKERS, |record| seen(record.clone(), leader_of(record)));
+            let mut addresses = addresses.join().unwrap_or_default();
+            for status in &mut all {
+                let found = status.leader.and_then(|pid| addresses.remove(&pid));
+                status.addresses.extend(found.unwrap_or_default());
+            }
+            all
         });
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
@@ -109,14 +103,16 @@ impl Machines<'_> {
         }
         let backend = self.backend(record.definition.backend).during("show", format!("machine `{name}`"))?;
         let leader = backend.leader(name)?;
-        Ok(seen(record, leader))
+        let addresses = leader.as_ref().and_then(|leader| guest::addresses(leader).ok());
+        let seen = seen(record, leader);
+        Ok(Status { addresses: addresses.unwrap_or_default(), ..seen })
     }
 }
 
 /// How many machines that run are asked at once.
 const ASKERS: usize = 8;
 
-/// Looks at a machine whose first process is known.
+/// Looks at a machine whose first process is known. The addresses of one that is here are not looked for.
 fn seen(record: Record, leader: Option<Leader>) -> Status {
     if record.definition.place.is_some() {
         return seen_elsewhere(record);
@@ -134,8 +130,7 @@ fn seen(record: Record, leader: Option<Leader>) -> Status {
         Some(GuestState::Stopping) => (State::Stopping, Vec::new()),
         Some(_) => (State::Starting, Vec::new()),
     };
-    let addresses = leader.as_ref().and_then(|leader| guest::addresses(leader).ok()).unwrap_or_default();
-    Status { leader: leader.map(|leader| leader.pid), failed_units, ..recorded(record, state, addresses) }
+    Status { leader: leader.map(|leader| leader.pid), failed_units, ..recorded(record, state, Vec::new()) }
 }
 
 /// Looks at a machine that is a container of a node; one that cannot be asked is shown all the same.
