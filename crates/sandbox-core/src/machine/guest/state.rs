@@ -50,8 +50,8 @@ pub enum GuestState {
     },
     /// It is shutting down.
     Stopping,
-    /// Anything else it says, such as `maintenance`.
-    Other(String),
+    /// Its rescue or emergency shell is what runs.
+    Maintenance,
 }
 
 impl fmt::Display for GuestState {
@@ -61,7 +61,7 @@ impl fmt::Display for GuestState {
             Self::Running => f.write_str("running"),
             Self::Degraded { failed } => write!(f, "degraded ({})", failed.join(", ")),
             Self::Stopping => f.write_str("stopping"),
-            Self::Other(word) => f.write_str(word),
+            Self::Maintenance => f.write_str("maintenance"),
         }
     }
 }
@@ -93,15 +93,27 @@ fn asked(systemd: &mut Systemd, patience: Duration) -> io::Result<GuestState> {
     of_word(&word, || systemd.failed(patience))
 }
 
+/// Takes a guest at its word, where it is one of systemd's. Names of units are shown on terminals and in commands to be
+/// typed: what is no such name is none that failed.
 fn of_word<E>(word: &str, failed: impl FnOnce() -> Result<Vec<String>, E>) -> Result<GuestState, E> {
     Ok(match word {
         "running" => GuestState::Running,
-        "degraded" => GuestState::Degraded { failed: failed()? },
+        "degraded" => {
+            GuestState::Degraded { failed: failed()?.into_iter().filter(|name| is_unit(name)).collect() }
+        }
         "stopping" => GuestState::Stopping,
-        // no answer yet: its private socket is not there
-        "initializing" | "starting" | "offline" | "unknown" | "" => GuestState::Starting,
-        other => GuestState::Other(other.to_owned()),
+        "maintenance" => GuestState::Maintenance,
+        // `initializing`, `starting`, `offline`, `unknown`; or no answer yet
+        _ => GuestState::Starting,
     })
+}
+
+/// Tells whether a text can be a unit's name.
+///
+/// **Source**: systemd.unit(5), "Description".
+fn is_unit(name: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    !name.is_empty() && name.len() < 256 && name.bytes().all(valid)
 }
 
 /// Asks the guest's own systemctl(1), which is a program that runs in it.
@@ -257,4 +269,28 @@ fn of_link(interfaces: impl Iterator<Item = InterfaceAddress>) -> Vec<IpAddr> {
     addresses.sort();
     addresses.dedup();
     addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_taken_at_no_word_that_is_not_systemds() {
+        let of_word = |word: &str, failed: &[&str]| {
+            let failed = failed.iter().map(|&name| name.to_owned()).collect();
+            of_word(word, || Ok::<_, io::Error>(failed)).unwrap()
+        };
+        let units = ["-.mount", "dev-disk-by\\x2dlabel.swap", "getty@tty1.service"];
+        let hostile = ["", "a.service; id", "$(id).service", "\u{1b}[2Ja.service", "a\nb", "é.service"];
+        let all: Vec<_> = units.into_iter().chain(hostile).collect();
+        assert_eq!(
+            of_word("degraded", &all),
+            GuestState::Degraded { failed: units.map(str::to_owned).to_vec() }
+        );
+        assert_eq!(of_word("maintenance", &[]), GuestState::Maintenance);
+        for word in ["", "starting", "unknown", "running\u{1b}[2J", "Running"] {
+            assert_eq!(of_word(word, &[]), GuestState::Starting, "{word:?}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! The way to the bus of a guest: from outside, by the guest's root, as nobody.
 //!
-//! Whoever may not be told what it does is let onto a bus, and told a state. So nothing has to be joined, and no process
-//! made. What may not happen is that a guest holds whoever walks in its tree, or leads them out of it: the walk is one
-//! that the kernel makes from what it has in memory or not at all, and what it ends at is in no file system that asks
-//! anybody.
+//! A bus lets in whoever comes, and its systemd tells everybody its state. So no namespace has to be joined, and no
+//! process made; for a guest in a user namespace it is nobody who comes, with no number.
+//!
+//! What may not happen is that a guest holds whoever walks in its tree, or leads them out of it. The walk is one that the
+//! kernel makes from what it has in memory or not at all, and what it ends at is in a file system that asks nobody.
 //!
 //! **Source**: openat2(2), `RESOLVE_IN_ROOT` and `RESOLVE_CACHED`; unix(7).
 
