@@ -13,11 +13,13 @@ use zbus::{
     Connection, OwnedObjectPath, Variant,
     connection::Builder,
     fdo::{Error as Standard, PropertiesProxy},
-    names::InterfaceName,
     proxy::CacheProperties,
 };
 
-use super::error::Error;
+use super::{
+    error::Error,
+    objects::{MACHINE, MachinesProxy, NetworksProxy, ServiceProxy, SystemdProxy, UnitProxy},
+};
 use crate::machine::Limits;
 
 /// Where systemd's system bus listens, whatever the environment says.
@@ -32,10 +34,6 @@ pub(super) const TARGET: &str = "machines.target";
 const MACHINED: &str = "systemd-machined";
 const SYSTEMD: &str = "systemd";
 
-/// A machine as an object of machined.
-const MACHINE: InterfaceName<'_> =
-    InterfaceName::from_static_str_unchecked("org.freedesktop.machine1.Machine");
-
 const NO_MACHINE: &str = "org.freedesktop.machine1.NoSuchMachine";
 const SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const NO_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
@@ -45,91 +43,6 @@ const SAID: &str = "Container running: ";
 
 /// How long a state is not asked for again unless a signal came.
 const PERIOD: Duration = Duration::from_millis(200);
-
-#[zbus::proxy(
-    interface = "org.freedesktop.machine1.Manager",
-    default_service = "org.freedesktop.machine1",
-    default_path = "/org/freedesktop/machine1"
-)]
-trait Machines {
-    fn get_machine(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
-    #[zbus(allow_interactive_auth)]
-    fn kill_machine(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn terminate_machine(&self, name: &str) -> zbus::Result<()>;
-    fn list_machines(&self) -> zbus::Result<Vec<(String, String, String, OwnedObjectPath)>>;
-}
-
-#[zbus::proxy(
-    interface = "org.freedesktop.systemd1.Manager",
-    default_service = "org.freedesktop.systemd1",
-    default_path = "/org/freedesktop/systemd1"
-)]
-trait Systemd {
-    #[zbus(allow_interactive_auth)]
-    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    #[zbus(allow_interactive_auth)]
-    fn kill_unit(&self, name: &str, who: &str, signal: i32) -> zbus::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
-    #[zbus(allow_interactive_auth)]
-    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn reload(&self) -> zbus::Result<()>;
-    fn subscribe(&self) -> zbus::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn set_unit_properties(
-        &self,
-        name: &str,
-        runtime: bool,
-        properties: &[(&str, zbus::Variant<'_>)],
-    ) -> zbus::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn enable_unit_files(
-        &self,
-        files: &[&str],
-        runtime: bool,
-        force: bool,
-    ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
-    #[zbus(allow_interactive_auth)]
-    fn disable_unit_files(
-        &self,
-        files: &[&str],
-        runtime: bool,
-    ) -> zbus::Result<Vec<(String, String, String)>>;
-    #[zbus(property)]
-    fn system_state(&self) -> zbus::Result<String>;
-    #[zbus(signal)]
-    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
-}
-
-#[zbus::proxy(interface = "org.freedesktop.systemd1.Unit", default_service = "org.freedesktop.systemd1")]
-trait Unit {
-    #[zbus(property)]
-    fn active_state(&self) -> zbus::Result<String>;
-    #[zbus(property)]
-    fn job(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
-}
-
-#[zbus::proxy(interface = "org.freedesktop.systemd1.Service", default_service = "org.freedesktop.systemd1")]
-trait Service {
-    #[zbus(property)]
-    fn result(&self) -> zbus::Result<String>;
-    #[zbus(property)]
-    fn exec_main_status(&self) -> zbus::Result<i32>;
-    #[zbus(property)]
-    fn status_text(&self) -> zbus::Result<String>;
-}
-
-#[zbus::proxy(
-    interface = "org.freedesktop.network1.Manager",
-    default_service = "org.freedesktop.network1",
-    default_path = "/org/freedesktop/network1"
-)]
-trait Networks {
-    fn reload(&self) -> zbus::Result<()>;
-}
 
 /// A machine as machined knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
