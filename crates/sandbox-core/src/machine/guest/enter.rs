@@ -15,7 +15,7 @@ use std::{
     io::{self, Read as _},
     os::fd::{AsRawFd as _, OwnedFd, RawFd},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -24,7 +24,7 @@ use rustix::{
 };
 
 use self::child::{Child, EXEC, Prepared, STEPS};
-use super::{label::Label, passing};
+use super::{label::Label, passing, patience::readable};
 use crate::{
     error::{Cause, Class},
     machine::{Leader, guest::Account, processes},
@@ -198,6 +198,16 @@ impl Entry {
     /// # Errors
     /// [`EnterError::NotFound`] and [`EnterError::NotExecutable`] are the payload's, all others ours.
     pub fn start(&self, payload: &Payload, terminal: Terminal) -> Result<Started, EnterError> {
+        self.start_by(payload, terminal, None)
+    }
+
+    /// Starts a payload in the machine, which may not let it begin: until then is waited for it.
+    pub(super) fn start_by(
+        &self,
+        payload: &Payload,
+        terminal: Terminal,
+        until: Option<Instant>,
+    ) -> Result<Started, EnterError> {
         let prepared = Prepared::new(payload)?;
         let (errors, errors_in) = pipe().map_err(step("making a pipe"))?;
         let (status, status_in) = pipe().map_err(step("making a pipe"))?;
@@ -222,6 +232,10 @@ impl Entry {
             _ => {}
         }
         drop((errors_in, status_in, far));
+        if let Some(Err(late)) = until.map(|until| readable(&errors, until)) {
+            end(outer);
+            return Err(step("waiting for the payload")(late));
+        }
         let mut status = File::from(status);
         let mut report = [0_u8; 5];
         let failed =
@@ -259,6 +273,11 @@ impl Started {
     pub fn ends_within(&self, patience: Duration) -> bool {
         let Ok(patience) = Timespec::try_from(patience) else { return false };
         poll(&mut [PollFd::new(&self.status, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Ends the payload, whatever it does, and waits for nothing of the machine's.
+    pub(super) fn abandon(self) {
+        end(self.outer);
     }
 
     /// Waits for the payload's end and gives its status as waitpid(2) gives it.
@@ -331,6 +350,13 @@ fn read_all(file: &mut File, buffer: &mut [u8]) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Kills the outer child, with which the payload goes, and waits for it: it waits outside the guest.
+fn end(outer: libc::pid_t) {
+    // SAFETY: a plain system call; the child is ours, and its number is taken until it is waited for.
+    unsafe { libc::kill(outer, libc::SIGKILL) };
+    wait_for(outer);
 }
 
 fn wait_for(pid: libc::pid_t) {

@@ -5,6 +5,7 @@ mod label;
 mod link;
 mod passing;
 mod passwd;
+mod patience;
 mod port;
 mod state;
 mod systemd;

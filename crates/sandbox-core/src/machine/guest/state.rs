@@ -15,6 +15,7 @@ use nix::ifaddrs::InterfaceAddress;
 
 use super::{
     enter::{EnterError, Entry, Payload, Standard, Terminal},
+    patience::readable,
     systemd::Systemd,
 };
 use crate::{
@@ -180,7 +181,7 @@ fn alive(leader: &Leader) -> bool {
     std::path::Path::new("/proc").join(leader.pid.to_string()).exists()
 }
 
-/// Runs a command as the guest's root and gives what it writes; its status is not looked at.
+/// Runs a command as the guest's root and gives what it writes, nothing where it takes too long; its status is not looked at.
 fn ask(leader: &Leader, argv: &[&str]) -> Result<String, EnterError> {
     let payload = Payload {
         argv: argv.iter().map(|&word| word.to_owned()).collect(),
@@ -203,16 +204,37 @@ fn ask(leader: &Leader, argv: &[&str]) -> Result<String, EnterError> {
     let (answer, answer_in) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| io("making a pipe")(errno.into()))?;
     let files = Standard { input: null.as_raw_fd(), output: answer_in.as_raw_fd(), error: null.as_raw_fd() };
-    let started = match Entry::open(leader)?.start(&payload, Terminal::Files(files)) {
+    let until = Instant::now() + PATIENCE;
+    let started = match Entry::open(leader)?.start_by(&payload, Terminal::Files(files), Some(until)) {
         // early in its life the guest has not mounted all yet
         Err(EnterError::NotFound { .. } | EnterError::NotExecutable { .. }) => return Ok(String::new()),
+        Err(EnterError::Step { source, .. }) if source.kind() == ErrorKind::TimedOut => {
+            return Ok(String::new());
+        }
         other => other?,
     };
     drop::<OwnedFd>(answer_in);
-    let mut bytes = Vec::new();
-    File::from(answer).take(1 << 20).read_to_end(&mut bytes).map_err(io("reading the guest's answer"))?;
-    let _ = started.wait();
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let mut answer = File::from(answer);
+    let said = said(&mut answer, until).map_err(io("reading the guest's answer"))?;
+    started.abandon();
+    Ok(said.unwrap_or_default())
+}
+
+/// Reads what somebody says who may be hostile, until the end; none where that is late or too long.
+fn said(from: &mut File, until: Instant) -> io::Result<Option<String>> {
+    const LARGEST: usize = 1 << 20;
+    let (mut bytes, mut some) = (Vec::new(), [0; 4096]);
+    loop {
+        match readable(from, until) {
+            Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(None),
+            other => other?,
+        }
+        match from.read(&mut some)? {
+            0 => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            read if bytes.len() + read > LARGEST => return Ok(None),
+            read => bytes.extend(&some[..read]),
+        }
+    }
 }
 
 /// Lists a guest's addresses, loopback and link-local ones left out.
@@ -273,6 +295,8 @@ fn of_link(interfaces: impl Iterator<Item = InterfaceAddress>) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -292,5 +316,25 @@ mod tests {
         for word in ["", "starting", "unknown", "running\u{1b}[2J", "Running"] {
             assert_eq!(of_word(word, &[]), GuestState::Starting, "{word:?}");
         }
+    }
+
+    #[test]
+    fn what_is_said_too_late_or_at_too_great_length_is_not_said() {
+        let says = |text: &'static [u8], ends: bool| {
+            let (from, mut to) = io::pipe().unwrap();
+            let speaker = thread::spawn(move || {
+                let _ = to.write_all(text);
+                (!ends).then_some(to)
+            });
+            let mut from = File::from(OwnedFd::from(from));
+            let said = said(&mut from, Instant::now() + Duration::from_millis(300)).unwrap();
+            drop(from);
+            drop(speaker.join().unwrap());
+            said
+        };
+        assert_eq!(says(b"running\n", true).as_deref(), Some("running\n"));
+        assert_eq!(says(b"", true).as_deref(), Some(""));
+        assert_eq!(says(b"running\n", false), None);
+        assert_eq!(says(&[b'x'; (1 << 20) + 1], true), None);
     }
 }

@@ -16,12 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fs::Timespec,
-};
-
 use self::wire::{ERROR, Head, METHOD_RETURN, Question, Writer, strange};
+use super::patience::readable;
 use crate::machine::Leader;
 
 /// What a bus wants to be told first.
@@ -186,28 +182,12 @@ impl Systemd {
             match self.stream.read(&mut some) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => self.ahead.extend(&some[..read]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for(&self.stream, until)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable(&self.stream, until)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(self.ahead.drain(..length).collect())
-    }
-}
-
-/// Waits until something can be read.
-fn wait_for(file: &impl std::os::fd::AsFd, until: Instant) -> io::Result<()> {
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => return Ok(()),
-            Err(errno) => return Err(errno.into()),
-        }
     }
 }
 

@@ -16,16 +16,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 
-use super::wait_for;
 use crate::machine::{
     Leader,
-    guest::{enter::Entry, passing},
+    guest::{enter::Entry, passing, patience::readable},
 };
 
 /// Where systemd listens, whatever else is on the machine's bus.
 const SOCKET: &[u8] = b"/run/systemd/private\0";
+
+/// How long a child that was killed may take to go.
+const LAST: Duration = Duration::from_millis(50);
 
 /// As the guest's root, by number, without files to be passed.
 pub(super) const GREETING: &[u8] = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
@@ -45,16 +47,8 @@ pub(super) fn connect(leader: &Leader, patience: Duration) -> io::Result<UnixStr
         child => Pid::from_raw(child).ok_or(io::ErrorKind::NotFound)?,
     };
     drop(far);
-    let came = wait_for(&near, until);
-    if came.is_err() {
-        let _ = kill_process(child, Signal::KILL);
-    }
-    let status = match came {
-        // it has connected or failed, and ends
-        Ok(()) => waitpid(Some(child), WaitOptions::empty())?.and_then(|(_, status)| status.exit_status()),
-        Err(_) => reap(child),
-    };
-    let received = came.and_then(|()| passing::receive(&near));
+    let received = readable(&near, until).and_then(|()| passing::receive(&near));
+    let status = end_of(child, until);
     let stream = received.map_err(|error| match status {
         Some(status) if status != 0 => io::Error::from_raw_os_error(status),
         _ => error,
@@ -62,16 +56,18 @@ pub(super) fn connect(leader: &Leader, patience: Duration) -> io::Result<UnixStr
     Ok(UnixStream::from(stream))
 }
 
-/// Gives a child's exit status; none where it does not end: what a guest mounts below the path may hold it for good.
-fn reap(child: Pid) -> Option<i32> {
-    for _ in 0..50 {
-        match waitpid(Some(child), WaitOptions::NOHANG) {
-            Ok(Some((_, status))) => return status.exit_status(),
-            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
-            Err(_) => return None,
-        }
+/// Gives a child's exit status; none where it had to be killed. What a guest mounts below the path may hold it for good, and
+/// a guest may stop what it finds among its processes.
+fn end_of(child: Pid, until: Instant) -> Option<i32> {
+    let handle = pidfd_open(child, PidfdFlags::empty()).ok()?;
+    let mut last = until;
+    if readable(&handle, until).is_err() {
+        let _ = kill_process(child, Signal::KILL);
+        last = Instant::now() + LAST;
     }
-    None
+    // one that the kernel itself holds is left to it
+    readable(&handle, last).ok()?;
+    waitpid(Some(child), WaitOptions::NOHANG).ok()??.1.exit_status()
 }
 
 /// The child: connects as the guest's root and hands the connection over; its exit status is the kernel's number of what
