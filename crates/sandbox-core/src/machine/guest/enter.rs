@@ -18,11 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fs::Timespec,
-};
-
 use self::child::{Child, EXEC, Prepared, STEPS};
 use super::{label::Label, passing, patience::readable};
 use crate::{
@@ -271,8 +266,7 @@ impl Started {
     /// Tells whether the payload has ended, or does so within a time.
     #[must_use]
     pub fn ends_within(&self, patience: Duration) -> bool {
-        let Ok(patience) = Timespec::try_from(patience) else { return false };
-        poll(&mut [PollFd::new(&self.status, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
+        readable(&self.status, Instant::now() + patience).is_ok()
     }
 
     /// Ends the payload, whatever it does, and waits for nothing of the machine's.
