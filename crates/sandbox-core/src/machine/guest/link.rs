@@ -8,12 +8,12 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd as _, AsRawFd as _},
-    thread,
 };
 
 use nix::sched::{CloneFlags, setns};
 use rustix::net::{AddressFamily, SocketType, socket};
 
+use super::apart::apart;
 use crate::machine::Leader;
 
 /// Brings a link of a machine up, as the machine itself will.
@@ -26,12 +26,10 @@ pub fn raise(leader: &Leader, link: &'static str) -> io::Result<()> {
     if own == std::fs::read_link(format!("/proc/{}/ns/net", leader.pid))? {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    // a thread of its own: the namespace is a thread's, and it ends with it
-    let raised = thread::spawn(move || {
+    apart(|| {
         setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
         up(link)
-    });
-    raised.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    })
 }
 
 fn up(link: &str) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The inside of a running machine: its namespaces entered, its systemd asked.
 
+mod apart;
 mod enter;
 mod label;
 mod link;

@@ -3,11 +3,10 @@
 use std::{
     fs::File,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    thread,
     time::Duration,
 };
 
-use super::{addresses, enter::EnterError};
+use super::{addresses, apart::apart, enter::EnterError};
 use crate::machine::Leader;
 
 /// How long one attempt may take: nothing is far away.
@@ -23,12 +22,10 @@ pub fn is_open(leader: &Leader, port: u16) -> Result<bool, EnterError> {
     all.extend(addresses(leader)?);
     let namespace = File::open(format!("/proc/{}/ns/net", leader.pid))
         .map_err(failed("opening the machine's network namespace"))?;
-    // a thread of its own: the namespace is a thread's, and it ends with it
-    let tried = thread::spawn(move || {
+    let tried = apart(|| {
         nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
         let mut addresses = all.into_iter().map(|address| SocketAddr::new(address, port));
         Ok(addresses.any(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok()))
     });
-    let tried = tried.join().unwrap_or(Err(nix::errno::Errno::EIO));
-    tried.map_err(|errno| failed("entering the machine's network")(errno.into()))
+    tried.map_err(|errno: nix::errno::Errno| failed("entering the machine's network")(errno.into()))
 }

@@ -14,6 +14,7 @@ use std::{
 use nix::ifaddrs::InterfaceAddress;
 
 use super::{
+    apart::apart,
     enter::{EnterError, Entry, Payload, Standard, Terminal},
     patience::readable,
     systemd::Systemd,
@@ -215,9 +216,10 @@ fn ask(leader: &Leader, argv: &[&str]) -> Result<String, EnterError> {
     };
     drop::<OwnedFd>(answer_in);
     let mut answer = File::from(answer);
-    let said = said(&mut answer, until).map_err(io("reading the guest's answer"))?;
+    let said = said(&mut answer, until);
+    // also where it could not be read
     started.abandon();
-    Ok(said.unwrap_or_default())
+    Ok(said.map_err(io("reading the guest's answer"))?.unwrap_or_default())
 }
 
 /// Reads what somebody says who may be hostile, until the end; none where that is late or too long.
@@ -242,22 +244,16 @@ fn said(from: &mut File, until: Instant) -> io::Result<Option<String>> {
 /// # Errors
 /// Where the guest's network namespace cannot be entered.
 pub fn addresses(leader: &Leader) -> Result<Vec<IpAddr>, EnterError> {
-    thread::scope(|scope| {
-        let listed = scope.spawn(|| listed(leader));
-        listed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    apart(|| listed(leader))
 }
 
 /// Lists the addresses of some guests by their first processes; one whose namespace cannot be entered is left out.
 #[must_use]
 pub fn addresses_of(leaders: &[Leader]) -> BTreeMap<i32, Vec<IpAddr>> {
-    thread::scope(|scope| {
-        let all = || leaders.iter().filter_map(|leader| Some((leader.pid, listed(leader).ok()?))).collect();
-        scope.spawn(all).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    apart(|| leaders.iter().filter_map(|leader| Some((leader.pid, listed(leader).ok()?))).collect())
 }
 
-/// Lists a guest's addresses. The thread is in the guest's network afterwards: a namespace is a thread's, and ends with it.
+/// Lists a guest's addresses; the thread is in the guest's network afterwards.
 fn listed(leader: &Leader) -> Result<Vec<IpAddr>, EnterError> {
     let io = |step| move |source| EnterError::Step { step, source };
     let path = format!("/proc/{}/ns/net", leader.pid);

@@ -33,7 +33,6 @@ pub(super) const TARGET: &str = "machines.target";
 
 const MACHINED: &str = "systemd-machined";
 const SYSTEMD: &str = "systemd";
-
 const NO_MACHINE: &str = "org.freedesktop.machine1.NoSuchMachine";
 const SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const NO_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";

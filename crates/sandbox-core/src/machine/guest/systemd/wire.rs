@@ -6,6 +6,7 @@
 use std::io;
 
 const ENDIAN: u8 = if cfg!(target_endian = "big") { b'B' } else { b'l' };
+
 /// The largest answer that is read: a list of some thousand units.
 const LARGEST: usize = 1 << 20;
 
@@ -13,7 +14,7 @@ const METHOD_CALL: u8 = 1;
 pub(super) const METHOD_RETURN: u8 = 2;
 pub(super) const ERROR: u8 = 3;
 
-/// What is asked of whom. The object of a peer has its peer's name, as those have that are asked here.
+/// What is asked of whom.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question {
     pub(super) peer: &'static str,
