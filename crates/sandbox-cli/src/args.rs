@@ -95,6 +95,13 @@ pub struct Global {
     /// Show at the end where the time went, by phase
     #[arg(long, global = true, help_heading = "Global options")]
     pub timings: bool,
+    /// Seconds to wait for another command that holds the machine
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(help_heading = "Global options")]
+    pub lock_timeout: u64,
+    /// Fail at once where another command holds the machine
+    #[arg(long, global = true, conflicts_with = "lock_timeout", help_heading = "Global options")]
+    pub no_wait: bool,
     /// Make a machine that somebody else made one of ours, before it is changed
     #[arg(long, global = true, help_heading = "Global options")]
     pub adopt: bool,

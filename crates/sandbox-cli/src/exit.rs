@@ -32,6 +32,12 @@ impl Exit {
     /// Interrupted: 128 + SIGINT.
     pub const INTERRUPTED: Self = Self(130);
 
+    /// Returns the worse of two: the higher one.
+    #[must_use]
+    pub const fn or_worse(self, other: Self) -> Self {
+        if self.0 < other.0 { other } else { self }
+    }
+
     /// Gives the code of a class of errors.
     pub const fn of(class: Class) -> Self {
         match class {

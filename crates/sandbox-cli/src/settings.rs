@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::IsTerminal as _,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use sandbox_core::spec::Catalogue;
@@ -37,6 +37,8 @@ pub struct Settings {
     pub timings: bool,
     /// Whether a machine that somebody else made becomes one of ours where it is to be changed.
     pub adopt: bool,
+    /// How long a verb waits for another process that holds its machine.
+    pub lock_wait: Duration,
     /// The user's home, if known.
     pub home: Option<PathBuf>,
     /// The folder of the user's own images and profiles.
@@ -72,7 +74,7 @@ impl Settings {
     /// # Errors
     /// Where this program's own path is not known.
     pub fn read(global: &Global) -> Result<Self, Failure> {
-        let Global { cache_dir, state_dir, quiet, json, timings, adopt } = global;
+        let Global { cache_dir, state_dir, quiet, json, timings, lock_timeout, no_wait, adopt } = global;
         let program = fs::read_link("/proc/self/exe")
             .map_err(|error| Failure::said(Exit::HOST, format!("/proc/self/exe cannot be read: {error}")))?;
         Ok(Self {
@@ -86,6 +88,7 @@ impl Settings {
             },
             timings: *timings,
             adopt: *adopt,
+            lock_wait: Duration::from_secs(if *no_wait { 0 } else { *lock_timeout }),
             home: variable("HOME").map(PathBuf::from),
             own: variable("XDG_CONFIG_HOME")
                 .map(PathBuf::from)

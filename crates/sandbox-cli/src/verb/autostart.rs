@@ -1,13 +1,16 @@
 //! `sandbox enable`, `sandbox disable` and `sandbox start --all`: machines that start with their host.
 
-use std::thread;
+use std::{io::Write as _, thread, time::Duration};
 
 use sandbox_core::{
     machine::{Kind, direct},
     report::Event,
 };
 
-use super::machine::{BOOT, Host, holder, name, say_state};
+use super::{
+    machine::{BOOT, Host, holder, name},
+    part,
+};
 use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// Starts a machine with the host from now on.
@@ -46,31 +49,43 @@ fn change(args: &Named, settings: &Settings, wanted: bool) -> Result<Exit, Failu
     Ok(Exit::OK)
 }
 
-/// Starts all machines that start with the host and do not run, in order; one that fails keeps no other from it.
+/// How long the start of one machine may take in all: what waits for its boot ends before.
+const START: Duration = Duration::from_secs(BOOT.as_secs() + 120);
+
+/// Starts all machines that start with the host and do not run, in order, each by a process of its own; one that fails
+/// keeps no other from it.
 ///
 /// # Errors
-/// Exit 1 names those that did not start.
+/// Those that did not start, with the worst exit code.
 pub fn start_all(settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("start")?;
     let host = Host::new(settings);
     let machines = host.machines()?;
-    let mut failed = Vec::new();
+    let (mut failed, mut worst) = (Vec::new(), Exit::OK);
     for (name, delay) in machines.autostarted()? {
-        if machines.look_at(&name)?.1.is_some() {
+        if machines.look_at(&name).is_ok_and(|(_, leader)| leader.is_some()) {
             continue;
         }
         thread::sleep(delay);
-        match machines.start(&name, BOOT, &holder("start --all")) {
-            Ok(state) => say_state(&name, &state, settings),
-            Err(error) => {
-                let text = Failure::from(error).text();
-                host.reporter().report(Event::Warning { text: text.trim_end().to_owned() });
-                failed.push(name.to_string());
+        let ended = part::job(&["start", name.as_str()], settings).run(START);
+        let (exit, how) = match ended {
+            Ok(ended) => {
+                let _ = std::io::stdout().write_all(&ended.out);
+                part::outcome(ended.ending, START)
             }
+            Err(error) => (Exit::HOST, Some(format!("no process can be started: {error}"))),
+        };
+        if let Some(how) = how {
+            let text = format!("could not start machine `{name}`: {how}");
+            host.reporter().report(Event::Warning { text });
+        }
+        if exit != Exit::OK {
+            failed.push(name.to_string());
+            worst = worst.or_worse(exit);
         }
     }
     if failed.is_empty() {
         return Ok(Exit::OK);
     }
-    Err(Failure::said(Exit::UNAVAILABLE, format!("not started: {}", failed.join(", "))))
+    Err(Failure::said(worst, format!("not started: {}", failed.join(", "))))
 }

@@ -125,7 +125,7 @@ impl Machine<'_> {
         self.settings.need_root(verb)?;
         let host = Host::new(self.settings);
         let machines = host.machines()?;
-        let held = machines.records.claim(&self.name, &holder(verb)).during(verb, self.subject())?;
+        let held = machines.claim(&self.name, &holder(verb), verb)?;
         let done = Resident::find(&held.1.definition).and_then(|found| what(&found));
         Ok(done.during(verb, self.subject())?)
     }

@@ -10,14 +10,53 @@ use std::{
 use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
-    machine::{Kind, direct, frozen, lxc, nspawn, record::Records},
+    machine::{
+        Kind, direct, frozen, lxc, nspawn,
+        record::Records,
+        snapshot::{schedule::Ran, timer},
+    },
 };
 
 use super::{
     copy,
     machine::{BOOT, Host, holder, name},
+    part,
 };
-use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
+use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings, ui};
+
+/// How long a hook of a unit or of LXC may take: the host's service manager and LXC wait for it.
+const HOOK: Duration = Duration::from_secs(80);
+
+/// How long a tree may be made ahead.
+const SPARE: Duration = Duration::from_secs(30 * 60);
+
+/// Returns how long an internal verb may take, and none for those that run as long as something else does.
+const fn longest(verb: &Internal) -> Option<Duration> {
+    match verb {
+        Internal::WallUp { .. }
+        | Internal::LxcStarted { .. }
+        | Internal::LxcEnded { .. }
+        | Internal::Started { .. } => Some(HOOK),
+        Internal::LxcAgain { .. } => Some(BOOT.saturating_mul(2)),
+        Internal::Spare { .. } => Some(SPARE),
+        Internal::Recover { .. } => Some(part::RECOVERY.saturating_mul(2)),
+        Internal::RecoverMachine { .. } => Some(part::RECOVERY),
+        Internal::Snapshot { .. } => Some(timer::DEADLINE.saturating_mul(2)),
+        Internal::Delay { seconds } => Some(Duration::from_secs(seconds.saturating_add(80))),
+        Internal::Supervise { .. } | Internal::Thaw { .. } | Internal::Carry { .. } => None,
+    }
+}
+
+/// Ends this process after a time, so that what waits for it does not wait forever.
+fn end_after(limit: Duration) {
+    thread::spawn(move || {
+        thread::sleep(limit);
+        let text = format!("error: it had not ended after {} s\n", limit.as_secs());
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        #[expect(clippy::exit, reason = "the thread that does the work hangs")]
+        std::process::exit(i32::from(Exit::UNAVAILABLE.0));
+    });
+}
 
 /// Runs an internal verb.
 ///
@@ -25,13 +64,26 @@ use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings};
 /// What the log is to be told.
 pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("internal")?;
+    if let Some(limit) = longest(&verb) {
+        end_after(limit);
+    }
     match verb {
+        Internal::RecoverMachine { name: text } => {
+            Host::new(settings).as_they_are().recover(&name(&text)?)?;
+            Ok(Exit::OK)
+        }
+        Internal::Snapshot { name: text } => snapshot(&text, settings),
         Internal::Carry { leader, began, errand } => Ok(copy::carry(leader, began, &errand)),
         Internal::Delay { seconds } => {
             nspawn::delay_at_boot(Duration::from_secs(seconds))?;
             Ok(Exit::OK)
         }
         Internal::Thaw { cgroup } => {
+            // a unit that is stopped ends all its processes at once: this one ends with its input
+            let ignored = std::sync::Arc::default();
+            for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+                let _ = signal_hook::flag::register(signal, std::sync::Arc::clone(&ignored));
+            }
             frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;
             Ok(Exit::OK)
         }
@@ -131,8 +183,21 @@ fn recover(paths: &[PathBuf], settings: &Settings) -> Result<Exit, Failure> {
             })?;
         }
     }
-    Host::new(settings).machines()?;
+    Host::new(settings).recover(part::RECOVERY)?;
     Ok(Exit::INTERRUPTED)
+}
+
+/// Does the scheduled work on a machine, and prints as the last line what was done.
+fn snapshot(text: &str, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(text)?;
+    clean_on_interrupt(settings, &[]);
+    let host = Host::new(settings);
+    let mut ran = Ran::new(name);
+    let ended = host.as_they_are().run_schedule(&mut ran, settings.now, &holder("snapshot run"));
+    let failed = ended.map_err(Failure::from).err();
+    ran.problem = failed.as_ref().map(Failure::sentence);
+    ui::line(&serde_json::json!(ran).to_string());
+    Ok(failed.map_or(Exit::OK, |failure| failure.exit()))
 }
 
 /// From here on SIGINT, SIGTERM and SIGHUP replace this process by one that undoes its work.

@@ -19,7 +19,7 @@ use sandbox_core::{
     report::{Event, Reporter},
 };
 
-use super::ask;
+use super::{ask, part};
 use crate::{
     args::{Start, Stop},
     exit::Exit,
@@ -41,6 +41,7 @@ pub struct Host {
     progress: Progress,
     records: Records,
     layers: Layers,
+    settings: Settings,
 }
 
 impl Host {
@@ -52,20 +53,32 @@ impl Host {
             direct: Direct::new(&settings.state, &settings.program),
             proxmox: Proxmox::new(&settings.state),
             progress: Progress::new(settings),
-            records: Records::new(&settings.state),
+            records: Records::new(&settings.state).waiting(settings.lock_wait),
             layers: Layers::new(&settings.state),
+            settings: settings.clone(),
         }
     }
 
-    /// Gives the machines, after cleaning up what dead makers left.
+    /// Gives the machines, after cleaning up what dead makers left. What takes long goes on in the background.
     ///
     /// # Errors
-    /// Where something half-made cannot be cleaned up.
+    /// Where the records cannot be read, or a half-made layer cannot be cleaned up.
     pub fn machines(&self) -> Result<Machines<'_>, Failure> {
+        self.recover(part::BRIEFLY)?;
+        Ok(self.as_they_are())
+    }
+
+    /// Cleans up what dead makers left, for a time at most.
+    ///
+    /// # Errors
+    /// Where the records cannot be read, or a half-made layer cannot be cleaned up.
+    pub fn recover(&self, patience: Duration) -> Result<(), Failure> {
         let machines = self.as_they_are();
-        machines.recover()?;
-        self.recover_layers()?;
-        Ok(machines)
+        let unfinished = machines.unfinished(None)?;
+        if !unfinished.is_empty() {
+            part::recover(&machines, unfinished, patience, &self.settings);
+        }
+        self.recover_layers()
     }
 
     /// Cleans up what dead builders of layers left.

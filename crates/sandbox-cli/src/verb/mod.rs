@@ -27,6 +27,7 @@ mod machine;
 mod man;
 mod mount;
 mod moving;
+mod part;
 mod profile;
 mod proxmox;
 mod remove;

@@ -1,6 +1,13 @@
 //! `sandbox remove`.
 
-use sandbox_core::{machine::life::Volumes, report::Event};
+use sandbox_core::{
+    machine::{
+        life::{Machines, Volumes},
+        record,
+    },
+    name::MachineName,
+    report::Event,
+};
 
 use super::machine::{Host, holder, name};
 use crate::{args::Remove, exit::Exit, failure::Failure, settings::Settings, ui};
@@ -14,6 +21,9 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("remove")?;
     let host = Host::new(settings);
     let machines = host.machines()?;
+    if let Err(record::Error::Half { .. }) = machines.records.read(&name) {
+        return rest(args, &name, &machines, settings);
+    }
     let status = machines.status(&name)?;
     let paths: Vec<_> = status.volumes.iter().map(|volume| volume.path.display().to_string()).collect();
     let kept = match (paths.is_empty(), args.keep_volumes) {
@@ -46,5 +56,24 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
         settings,
         &serde_json::json!({"name": name.as_str(), "removed": true, "volumes_kept": args.keep_volumes}),
     );
+    Ok(Exit::OK)
+}
+
+/// Removes what is left of a half-removed or half-made machine.
+fn rest(
+    args: &Remove,
+    name: &MachineName,
+    machines: &Machines<'_>,
+    settings: &Settings,
+) -> Result<Exit, Failure> {
+    if !args.yes {
+        let question = format!("Machine `{name}` is half removed or half made. Remove what is left of it?");
+        if !ui::confirm(&question, settings.interactive, &format!("sandbox remove {name} --yes"))? {
+            return Ok(Exit::UNAVAILABLE);
+        }
+    }
+    machines.remove_rest(name)?;
+    super::snapshot::set_timer(machines, settings)?;
+    ui::done(settings, &serde_json::json!({"name": name.as_str(), "removed": true}));
     Ok(Exit::OK)
 }

@@ -2,19 +2,25 @@
 
 use sandbox_core::{
     error::Context as _,
+    host::parallel::parallel,
     machine::{
         life::{Machines, STOP_DEADLINE, Volumes},
+        record::Hold,
         snapshot::{
             Snapshot, Wanted, What,
             retention::Keep,
-            schedule::{self, Schedule, interval},
+            schedule::{self, Ran, Schedule, interval},
             timer,
         },
     },
+    name::MachineName,
     report::Event,
 };
 
-use super::machine::{BOOT, Host, holder, name, say_state};
+use super::{
+    machine::{BOOT, Host, holder, name, say_state},
+    part,
+};
 use crate::{
     args::{self, Snapshot as Verb},
     exit::Exit,
@@ -47,7 +53,8 @@ pub fn run(verb: &Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Restore(args) => restore(&host, args, settings),
         Verb::Remove { name: machine, snapshots } => {
             let machine = name(machine)?;
-            host.machines()?.remove_snapshots(&machine, snapshots, &holder("snapshot remove"))?;
+            let holder = holder("snapshot remove");
+            host.machines()?.remove_snapshots(&machine, snapshots, &holder, Hold::Exclusive)?;
             ui::done(settings, &serde_json::json!({"machine": machine.as_str(), "removed": snapshots}));
             Ok(Exit::OK)
         }
@@ -98,13 +105,21 @@ fn list(host: &Host, machine: Option<&str>, settings: &Settings) -> Result<Exit,
     let names = match machine {
         Some(machine) => vec![name(machine)?],
         None => {
-            let records = machines.records.list().during("list", "the machines")?;
-            records.into_iter().map(|record| record.definition.name).collect()
+            let records = machines.readable("list")?.into_iter();
+            records.map(|record| record.definition.name).collect()
         }
     };
-    let mut all = Vec::new();
+    let (mut all, mut worst) = (Vec::new(), Exit::OK);
     for name in &names {
-        all.extend(machines.snapshots(name)?.into_iter().map(|snapshot| (name, snapshot)));
+        match machines.snapshots(name).map_err(Failure::from) {
+            Ok(snapshots) => all.extend(snapshots.into_iter().map(|snapshot| (name, snapshot))),
+            Err(failure) if machine.is_some() => return Err(failure),
+            // those of the other machines are listed all the same
+            Err(failure) => {
+                worst = worst.or_worse(failure.exit());
+                host.reporter().report(Event::Warning { text: failure.sentence() });
+            }
+        }
     }
     if settings.json() {
         // a machine may have another name by now
@@ -114,9 +129,9 @@ fn list(host: &Host, machine: Option<&str>, settings: &Settings) -> Result<Exit,
             value
         };
         ui::json(&all.iter().map(with_name).collect::<Vec<_>>());
-        return Ok(Exit::OK);
+        return Ok(worst);
     }
-    let row = |(name, snapshot): &(&sandbox_core::name::MachineName, Snapshot)| {
+    let row = |(name, snapshot): &(&MachineName, Snapshot)| {
         vec![
             name.to_string(),
             snapshot.name.clone(),
@@ -127,7 +142,7 @@ fn list(host: &Host, machine: Option<&str>, settings: &Settings) -> Result<Exit,
     };
     let rows: Vec<_> = all.iter().map(row).collect();
     ui::table(&["MACHINE", "SNAPSHOT", "TAKEN (UTC)", "CONSISTENCY", "BY"], &rows);
-    Ok(Exit::OK)
+    Ok(worst)
 }
 
 pub fn moment(seconds: i64) -> String {
@@ -240,7 +255,7 @@ fn set_schedule(host: &Host, args: &args::Schedule, settings: &Settings) -> Resu
         ui::json(&all.iter().map(value).collect::<Vec<_>>());
         return Ok(Exit::OK);
     }
-    let row = |(name, schedule): &(sandbox_core::name::MachineName, Schedule)| {
+    let row = |(name, schedule): &(MachineName, Schedule)| {
         vec![name.to_string(), schedule::interval_text(schedule.every), schedule.keep.to_string()]
     };
     ui::table(&["MACHINE", "EVERY", "KEEP"], &all.iter().map(row).collect::<Vec<_>>());
@@ -256,29 +271,75 @@ pub fn set_timer(machines: &Machines<'_>, settings: &Settings) -> Result<bool, F
     Ok(timer::set(&settings.state, &settings.program, &schedules).during("set", "the timer of snapshots")?)
 }
 
+/// Does what is due, each machine's in a process of its own: what becomes of one is nothing to the others.
 fn run_due(host: &Host, settings: &Settings) -> Result<Exit, Failure> {
     let machines = host.machines()?;
-    let ran = machines.run_schedules(settings.now, &holder("snapshot run"))?;
+    super::internal::clean_on_interrupt(settings, &[]);
+    let names: Vec<_> = machines.schedules()?.into_iter().map(|(name, _)| name).collect();
+    let ran = parallel(&names, timer::AT_ONCE, |name| run_one(name, settings));
+    // what a part left that was killed
+    host.recover(part::BRIEFLY)?;
     // a removed machine's schedule went with it
     set_timer(&machines, settings)?;
+    let worst = ran.iter().fold(Exit::OK, |worst, (_, exit)| worst.or_worse(*exit));
+    let ran: Vec<Ran> = ran.into_iter().map(|(ran, _)| ran).filter(|ran| !ran.is_nothing()).collect();
     if settings.json() {
         ui::json(&ran);
     }
     for one in &ran {
-        if let Some(problem) = &one.problem {
-            let text = format!("machine `{}`: {problem}", one.name);
-            host.reporter().report(Event::Warning { text });
-        }
-        if settings.json() {
-            continue;
-        }
-        if let Some(taken) = &one.taken {
-            ui::line(&format!("machine `{}`: took {taken}", one.name));
-        }
-        if !one.removed.is_empty() {
-            ui::line(&format!("machine `{}`: removed {}", one.name, one.removed.join(", ")));
-        }
+        tell(one, host, settings);
     }
-    let failed = ran.iter().any(|one| one.problem.is_some());
-    Ok(if failed { Exit::UNAVAILABLE } else { Exit::OK })
+    Ok(worst)
+}
+
+/// Does what is due for one machine, and returns what was done and the exit code of that.
+fn run_one(name: &MachineName, settings: &Settings) -> (Ran, Exit) {
+    let job = part::job(&["--no-wait", "internal", "snapshot", name.as_str()], settings);
+    let failed = |ran: Ran, exit, problem| (Ran { problem: Some(problem), ..ran }, exit);
+    let ended = match job.run(timer::DEADLINE) {
+        Ok(ended) => ended,
+        Err(error) => {
+            let problem = format!("its process cannot be started: {error}");
+            return failed(Ran::new(name.clone()), Exit::HOST, problem);
+        }
+    };
+    let said = String::from_utf8_lossy(&ended.out).into_owned();
+    let mut lines: Vec<_> = said.lines().collect();
+    let last = lines.last().and_then(|line| serde_json::from_str::<Ran>(line).ok());
+    if last.is_some() {
+        lines.pop();
+    }
+    lines.into_iter().for_each(ui::line);
+    let ran = last.unwrap_or_else(|| Ran::new(name.clone()));
+    match part::outcome(ended.ending, timer::DEADLINE) {
+        (exit, Some(how)) => failed(ran, exit, how),
+        (Exit::INTERRUPTED, None) => {
+            (Ran { skipped: Some("it was interrupted".to_owned()), ..ran }, Exit::OK)
+        }
+        (exit, None) if exit != Exit::OK && ran.problem.is_none() => {
+            failed(ran, exit, format!("its process ended with exit code {}", exit.0))
+        }
+        (exit, None) => (ran, exit),
+    }
+}
+
+/// Reports what was done for one machine.
+fn tell(ran: &Ran, host: &Host, settings: &Settings) {
+    if let Some(problem) = &ran.problem {
+        let text = format!("machine `{}`: {problem}", ran.name);
+        host.reporter().report(Event::Warning { text });
+    }
+    if let Some(why) = &ran.skipped {
+        let text = format!("machine `{}` is left to the next run: {why}", ran.name);
+        host.reporter().report(Event::Notice { text });
+    }
+    if settings.json() {
+        return;
+    }
+    if let Some(taken) = &ran.taken {
+        ui::line(&format!("machine `{}`: took {taken}", ran.name));
+    }
+    if !ran.removed.is_empty() {
+        ui::line(&format!("machine `{}`: removed {}", ran.name, ran.removed.join(", ")));
+    }
 }

@@ -75,8 +75,7 @@ type Seen = BTreeMap<MachineName, (Leader, Instant, Usage)>;
 fn seen(machines: &Machines<'_>, asked: &[MachineName]) -> Result<Seen, Failure> {
     let mut all = Seen::new();
     let names = if asked.is_empty() {
-        let records = machines.records.list();
-        let records = sandbox_core::error::Context::during(records, "list", "the machines")?;
+        let records = machines.readable("list")?;
         let here = records.into_iter().filter(|record| record.definition.place.is_none());
         here.map(|record| record.definition.name).collect()
     } else {
@@ -84,7 +83,8 @@ fn seen(machines: &Machines<'_>, asked: &[MachineName]) -> Result<Seen, Failure>
     };
     for name in names {
         let leader = match asked.is_empty() {
-            true => machines.look_at(&name)?.1,
+            // one that cannot be looked at is no reason to show none
+            true => machines.look_at(&name).ok().and_then(|(_, leader)| leader),
             false => Some(machines.leader(&name, "look at")?),
         };
         if let Some(leader) = leader {

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod caps;
+pub mod child;
 pub mod clonable;
 pub mod descriptors;
 pub mod foreign;

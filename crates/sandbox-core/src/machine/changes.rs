@@ -14,7 +14,7 @@ use super::{
     life::{LifeError, Machines},
     limits,
     processes::{self, Whom},
-    record::{self, Claim, Record},
+    record::{self, Claim, Hold, Record},
     signal::Signal,
 };
 use crate::{
@@ -126,7 +126,7 @@ impl Machines<'_> {
             let side = copy::Side::Running { leader, program: program.to_owned() };
             return Ok(Held { side, _claim: None });
         }
-        let (claim, _) = self.records.claim(name, holder).during("hold", subject(name))?;
+        let (claim, _) = self.claim_as(name, holder, Hold::Interruptible, "hold")?;
         Ok(Held { side: copy::Side::Stopped { definition: Box::new(definition) }, _claim: Some(claim) })
     }
 
@@ -152,7 +152,7 @@ impl Machines<'_> {
         unenforced: bool,
         edit: impl FnOnce(&mut Chosen),
     ) -> Result<Chosen> {
-        let (mut claim, from) = self.records.claim(name, holder).during("change", subject(name))?;
+        let (mut claim, from) = self.claim(name, holder, "change")?;
         let mut to = from.clone();
         edit(&mut to.definition.chosen);
         let chosen = to.definition.chosen.clone();
@@ -194,7 +194,7 @@ impl Machines<'_> {
     ///
     /// The record of one that is being changed is still that of before.
     fn order(&self, backend: &dyn Backend, before: &Definition, changed: &Definition) -> Result<()> {
-        let all = self.records.list().during("order", "the machines that start with the host")?;
+        let all = self.readable("order")?;
         let others = all
             .iter()
             .map(|record| &record.definition)
@@ -224,7 +224,7 @@ impl Machines<'_> {
     /// # Errors
     /// Where a record cannot be read.
     pub fn autostarted(&self) -> Result<Vec<(MachineName, Duration)>> {
-        let all = self.records.list().during("list", "the machines that start with the host")?;
+        let all = self.readable("list")?;
         let mut started: Vec<_> = all
             .into_iter()
             // a node starts its own

@@ -22,7 +22,7 @@ use super::{
     volume,
 };
 use crate::{
-    Result,
+    Error, Result,
     error::Context as _,
     host::clonable,
     layer::kept::Id,
@@ -121,7 +121,7 @@ impl Machines<'_> {
         let goods = goods.during("create", subject())?;
         let claim = self
             .records
-            .claim_new(name, &plan.holder, |claim| self.settle(claim).map(drop))
+            .claim_new(name, &plan.holder, |claim| self.settle(claim).map(drop).map_err(|error| left(name, error)))
             .map_err(|error: Unsettled| error.during("create", subject()))?;
         let made = self.make(plan, (backend, goods), &claim, build);
         if made.is_err() {
@@ -264,7 +264,7 @@ impl Machines<'_> {
     /// Where it runs already or does not come up.
     pub fn start(&self, name: &MachineName, deadline: Duration, holder: &str) -> Result<GuestState> {
         let subject = || format!("machine `{name}`");
-        let (_claim, record) = self.records.claim(name, holder).during("start", subject())?;
+        let (_claim, record) = self.claim(name, holder, "start")?;
         let backend = self.backend(record.definition.backend).during("start", subject())?;
         if backend.leader(name)?.is_some() {
             return Err(LifeError::Running).during("start", subject());
@@ -312,7 +312,7 @@ impl Machines<'_> {
     /// Where it is still there.
     pub fn stop(&self, name: &MachineName, deadline: Duration, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
-        let (_claim, record) = self.records.claim(name, holder).during("stop", subject())?;
+        let (_claim, record) = self.take_over(name, holder, "stop")?;
         let backend = self.backend(record.definition.backend).during("stop", subject())?;
         backend.stop(&record.definition, deadline, self.reporter)
     }
@@ -323,10 +323,30 @@ impl Machines<'_> {
     /// Where something is left; the next command goes on with it.
     pub fn remove(&self, name: &MachineName, volumes: Volumes, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
-        let (claim, record) = self.records.claim(name, holder).during("remove", subject())?;
+        let (claim, record) = self.take_over(name, holder, "remove")?;
         let partial = self.partial(&record, volumes);
         claim.uncommit(&partial).during("remove", subject())?;
         self.take_away(claim, &partial).map_err(|error| error.during("remove", subject()))
+    }
+
+    /// Removes what is left of a machine whose removal or creation has not ended.
+    ///
+    /// # Errors
+    /// Where something is left, or the process that makes or removes it lives.
+    pub fn remove_rest(&self, name: &MachineName) -> Result<()> {
+        let subject = || format!("machine `{name}`");
+        let begun = Instant::now();
+        loop {
+            if let Some(claim) = self.records.claim_unfinished(name).during("remove", subject())? {
+                return self.settle(claim).map(drop).map_err(|error| error.during("remove", subject()));
+            }
+            let Some(holder) = self.records.holder(name) else { return Ok(()) };
+            if begun.elapsed() >= self.records.wait() {
+                let busy = record::Error::Busy { name: name.clone(), holder: holder.words };
+                return Err(busy).during("remove", subject());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Reads what a machine's profiles declared.
@@ -339,6 +359,17 @@ impl Machines<'_> {
 
     fn finished(&self, phase: Phase, begun: Instant, summary: String) {
         self.reporter.report(Event::Finished { phase, elapsed: begun.elapsed(), summary });
+    }
+}
+
+/// Says of what an earlier machine left that it cannot be removed.
+fn left(name: &MachineName, error: Unsettled) -> Unsettled {
+    match error {
+        Unsettled::Other(source) => {
+            let left = LifeError::Left { name: name.clone(), source: Box::new(source) };
+            Unsettled::Other(Error::new("create", format!("machine `{name}`"), left))
+        }
+        record => record,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod environment;
 pub mod export;
 pub mod frozen;
 pub mod guest;
+mod holding;
 mod identity;
 pub mod import;
 pub mod journal;

@@ -16,7 +16,7 @@ impl Machines<'_> {
     /// Where it runs, the backend cannot have it, or something is in its place there; then it is as it was.
     pub fn move_to(&self, name: &MachineName, kind: Kind, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
-        let (mut claim, from) = self.records.claim(name, holder).during("move", subject())?;
+        let (mut claim, from) = self.claim(name, holder, "move")?;
         let old = self.backend(from.definition.backend).during("move", subject())?;
         let new = self.backend(kind).during("move", subject())?;
         if from.definition.backend == kind {

@@ -5,7 +5,8 @@
 //!   agents/
 //!     machine.json    the record of a whole machine; its absence means half made or half removed
 //!     journal.json    what a verb has begun with it: undone or completed by the next command if the verb died
-//!     holder          who holds the lock, in words
+//!     holder          a note of the process that holds the lock
+//!     failed          why the last recovery of it failed
 //!     …               the backend's own files
 //! ```
 //!
@@ -13,18 +14,15 @@
 
 mod claim;
 mod error;
+mod holder;
 
 use std::{
     fs::{self, File},
     io,
-    os::{
-        fd::AsFd as _,
-        unix::fs::{DirBuilderExt as _, MetadataExt as _},
-    },
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
-
-use rustix::fs::FlockOperation;
 
 use super::{
     Declared, Definition,
@@ -36,6 +34,8 @@ use crate::{layer::kept::Id, name::MachineName};
 pub use claim::Claim;
 pub use error::Error;
 use error::failed;
+pub use holder::{Hold, Holder};
+use holder::{HOLDER, Note, flock};
 
 /// What is known of a whole machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -67,6 +67,8 @@ pub struct Record {
 const RECORD: &str = "machine.json";
 /// The intent's file.
 const JOURNAL: &str = "journal.json";
+/// Why the last recovery of it failed.
+const FAILED: &str = "failed";
 /// What versions of before wrote in its place: what a dead maker left, and nothing else.
 const PARTIAL: &str = "partial.json";
 /// How folders begin that have no name yet; no machine is named so.
@@ -79,13 +81,27 @@ const WRITING: &str = ".new";
 pub struct Records {
     folder: PathBuf,
     state: PathBuf,
+    wait: Duration,
 }
 
 impl Records {
     /// Names the folder of records below a state directory; it is made with the first machine.
     #[must_use]
     pub fn new(state: &Path) -> Self {
-        Self { folder: state.join("machines"), state: state.to_owned() }
+        Self { folder: state.join("machines"), state: state.to_owned(), wait: Duration::ZERO }
+    }
+
+    /// Sets how long a verb waits for another process that holds its machine.
+    #[must_use]
+    pub const fn waiting(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Returns how long a verb waits for another process that holds its machine.
+    #[must_use]
+    pub const fn wait(&self) -> Duration {
+        self.wait
     }
 
     /// Gives the folder of a machine's volumes.
@@ -127,7 +143,7 @@ impl Records {
                 return Err(Error::Taken { name: name.clone() }.into());
             }
             if folder.exists() {
-                if let Some(abandoned) = self.lock(name)? {
+                if let Some(abandoned) = self.lock(name, holder, Hold::Exclusive)? {
                     if abandoned.is_whole() {
                         return Err(Error::Taken { name: name.clone() }.into());
                     }
@@ -139,7 +155,7 @@ impl Records {
             match renameat_with(CWD, &new, CWD, &folder, RenameFlags::NOREPLACE) {
                 Ok(()) => {
                     let claim = Claim { folder, name: name.clone(), _lock: lock };
-                    claim.note(holder);
+                    claim.note(holder, Hold::Exclusive);
                     return Ok(claim);
                 }
                 // another was faster, or took this one for abandoned
@@ -165,7 +181,7 @@ impl Records {
             _ => {}
         }
         let Ok(lock) = File::open(&path) else { return Ok(None) };
-        let locked = rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok();
+        let locked = flock(&lock).unwrap_or(false);
         Ok(locked.then_some((path, lock)))
     }
 
@@ -175,60 +191,98 @@ impl Records {
             let path = entry.path();
             if entry.file_name().to_string_lossy().starts_with(NEW)
                 && let Ok(lock) = File::open(&path)
-                && rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok()
+                && flock(&lock).unwrap_or(false)
             {
                 let _ = fs::remove_dir(&path);
             }
         }
     }
 
-    /// Locks a machine's folder: none where it vanished.
-    fn lock(&self, name: &MachineName) -> Result<Option<Claim>, Error> {
+    /// Locks a machine's directory, and notes this process beside the lock; none where it vanished.
+    fn lock(&self, name: &MachineName, holder: &str, hold: Hold) -> Result<Option<Claim>, Error> {
         let folder = self.folder(name);
         let lock = match File::open(&folder) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(&folder, "opening the folder")(error)),
         };
-        let mut locked = rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive);
+        let take = || flock(&lock).map_err(failed(&folder, "locking the folder"));
+        let mut locked = take()?;
         // a program that was just started by one that was killed holds its lock for a moment
         for _ in 0..100 {
-            if locked != Err(rustix::io::Errno::WOULDBLOCK) || !holder_is_dead(&folder) {
+            if locked || !Note::read(&folder).is_of_the_dead() {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-            locked = rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive);
+            std::thread::sleep(Duration::from_millis(5));
+            locked = take()?;
         }
-        match locked {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let holder = fs::read_to_string(folder.join("holder")).unwrap_or_default();
-                let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
-                return Err(Error::Busy { name: name.clone(), holder });
-            }
-            Err(error) => return Err(failed(&folder, "locking the folder")(error.into())),
+        if !locked {
+            let holder = Note::read(&folder).words;
+            let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+            return Err(Error::Busy { name: name.clone(), holder });
         }
         let same = match (lock.metadata(), fs::metadata(&folder)) {
             (Ok(held), Ok(now)) => (held.dev(), held.ino()) == (now.dev(), now.ino()),
             _ => false,
         };
-        Ok(same.then(|| Claim { folder, name: name.clone(), _lock: lock }))
+        if !same {
+            return Ok(None);
+        }
+        let claim = Claim { folder, name: name.clone(), _lock: lock };
+        claim.note(holder, hold);
+        Ok(Some(claim))
+    }
+
+    /// Finds the process that holds a machine; none where it has been released.
+    #[must_use]
+    pub fn holder(&self, name: &MachineName) -> Option<Holder> {
+        holder::find(&self.folder(name))
+    }
+
+    /// Reads what was begun with a machine, also while its writer lives.
+    #[must_use]
+    pub fn intent(&self, name: &MachineName) -> Option<Intent> {
+        read_intent(&self.folder(name)).ok().flatten()
     }
 
     /// Claims a whole machine to change it.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::Busy`], [`Error::Damaged`]; [`Error::Unfinished`] where an earlier verb left
-    /// something that could not be ended.
+    /// As [`Self::claim_as`].
     pub fn claim(&self, name: &MachineName, holder: &str) -> Result<(Claim, Record), Error> {
+        self.claim_as(name, holder, Hold::Exclusive)
+    }
+
+    /// Claims a whole machine, and notes what other processes may do about that.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Half`], [`Error::Busy`], [`Error::Damaged`]; [`Error::Unfinished`] where an earlier
+    /// verb left something that could not be ended.
+    pub fn claim_as(&self, name: &MachineName, holder: &str, hold: Hold) -> Result<(Claim, Record), Error> {
         self.read(name)?;
-        let Some(claim) = self.lock(name)? else { return Err(self.missing(name)) };
+        let Some(claim) = self.lock(name, holder, hold)? else { return Err(self.missing(name)) };
         let record = self.read(name)?;
         if let Some(intent) = claim.intent()? {
             return Err(Error::Unfinished { name: name.clone(), verb: intent.verb().to_owned() });
         }
-        claim.note(holder);
         Ok((claim, record))
+    }
+
+    /// Claims a machine with which a verb has begun something whose process is dead; none where there is nothing to end
+    /// or another process holds it.
+    ///
+    /// # Errors
+    /// Where it cannot be locked.
+    pub fn claim_unfinished(&self, name: &MachineName) -> Result<Option<Claim>, Error> {
+        if !self.folder(name).exists() || is_settled(&self.folder(name)) {
+            return Ok(None);
+        }
+        let holder = format!("process {} (sandbox repair)", std::process::id());
+        match self.lock(name, &holder, Hold::Exclusive) {
+            Ok(claim) => Ok(claim.filter(|claim| !is_settled(&claim.folder))),
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the record of a whole machine.
@@ -257,33 +311,52 @@ impl Records {
     /// # Errors
     /// Where a record cannot be read.
     pub fn list(&self) -> Result<Vec<Record>, Error> {
-        let mut records = Vec::new();
-        for name in self.names()? {
-            if let Some(record) = read_json(&self.folder(&name).join(RECORD))? {
-                records.push(record);
-            }
-        }
-        Ok(records)
+        let (records, mut problems) = self.list_readable()?;
+        if problems.is_empty() { Ok(records) } else { Err(problems.swap_remove(0).1) }
     }
 
-    /// Claims every machine with which a verb has begun something whose process is dead.
+    /// Lists the whole machines by name, and those whose record cannot be read.
     ///
     /// # Errors
-    /// Where the folder cannot be read.
-    pub fn unfinished(&self) -> Result<Vec<Claim>, Error> {
-        self.sweep();
-        let mut claims = Vec::new();
+    /// Where the directory cannot be read.
+    pub fn list_readable(&self) -> Result<(Vec<Record>, Vec<(MachineName, Error)>), Error> {
+        let (mut records, mut problems) = (Vec::new(), Vec::new());
         for name in self.names()? {
-            if is_settled(&self.folder(&name)) {
-                continue;
-            }
-            if let Ok(Some(claim)) = self.lock(&name)
-                && !is_settled(&claim.folder)
-            {
-                claims.push(claim);
+            match read_json(&self.folder(&name).join(RECORD)) {
+                Ok(record) => records.extend(record),
+                Err(error) => problems.push((name, error)),
             }
         }
-        Ok(claims)
+        Ok((records, problems))
+    }
+
+    /// Names every machine with which a verb has begun something whose process is dead.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn unfinished(&self) -> Result<Vec<MachineName>, Error> {
+        self.sweep();
+        let mut names = self.names()?;
+        names.retain(|name| {
+            let folder = self.folder(name);
+            !is_settled(&folder) && is_abandoned(&folder)
+        });
+        Ok(names)
+    }
+
+    /// Notes why the recovery of a machine failed, so that verbs on other machines leave it alone for a while.
+    pub fn note_failure(&self, name: &MachineName, why: &str) {
+        let folder = self.folder(name);
+        if folder.exists() {
+            let _ = fs::write(folder.join(FAILED), format!("{why}\n"));
+        }
+    }
+
+    /// Tells whether the recovery of a machine failed within a time before now, in seconds since 1970.
+    #[must_use]
+    pub fn failed_since(&self, name: &MachineName, now: i64, seconds: i64) -> bool {
+        let found = fs::metadata(self.folder(name).join(FAILED));
+        found.is_ok_and(|found| (0..seconds).contains(&now.saturating_sub(found.mtime())))
     }
 
     fn names(&self) -> Result<Vec<MachineName>, Error> {
@@ -299,9 +372,16 @@ impl Records {
     }
 
     fn missing(&self, name: &MachineName) -> Error {
+        let folder = self.folder(name);
+        if folder.exists() {
+            let intent = read_intent(&folder).ok().flatten();
+            let verb = intent.as_ref().map_or("create", Intent::verb).to_owned();
+            return Error::Half { name: name.clone(), removed: matches!(intent, Some(Intent::Remove(_))), verb };
+        }
         let known = self.names().unwrap_or_default();
         let nearest = known
             .iter()
+            .filter(|known| self.folder(known).join(RECORD).exists())
             .map(|known| (strsim::damerau_levenshtein(known.as_str(), name.as_str()), known))
             .filter(|(distance, _)| *distance <= 2)
             .min()
@@ -317,12 +397,10 @@ fn is_settled(folder: &Path) -> bool {
     has(RECORD) && !has(JOURNAL) && !has(PARTIAL) && !writing(JOURNAL) && !writing(RECORD)
 }
 
-/// Tells whether a folder's holder says that it is a process, and there is no such process.
-fn holder_is_dead(folder: &Path) -> bool {
-    let holder = fs::read_to_string(folder.join("holder")).unwrap_or_default();
-    let number = holder.strip_prefix("process ").and_then(|rest| rest.split(' ').next());
-    let number: Option<u32> = number.and_then(|number| number.parse().ok());
-    number.is_some_and(|number| !Path::new("/proc").join(number.to_string()).exists())
+/// Tells whether no process that lives holds a directory's lock.
+fn is_abandoned(folder: &Path) -> bool {
+    let free = File::open(folder).and_then(|lock| flock(&lock)).unwrap_or(false);
+    free || Note::read(folder).is_of_the_dead()
 }
 
 fn read_intent(folder: &Path) -> Result<Option<Intent>, Error> {
@@ -345,147 +423,4 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, E
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        error::{Cause as _, Class},
-        machine::{Kind, example},
-    };
-
-    fn definition(name: &MachineName) -> Definition {
-        Definition { backend: Kind::Direct, ..example::definition(name.as_str()) }
-    }
-
-    fn record(name: &MachineName) -> Record {
-        Record {
-            version: 1,
-            definition: definition(name),
-            image: "trixie".to_owned(),
-            profiles: Vec::new(),
-            packages: 1,
-            layers: Vec::new(),
-            declared: Declared::default(),
-            created: 0,
-            schedule: None,
-        }
-    }
-
-    fn no_undo(_: Claim) -> Result<(), Error> {
-        panic!("nothing was to be undone")
-    }
-
-    #[test]
-    fn a_record_of_before_there_were_layers_is_read() {
-        let name = MachineName::new("a").unwrap();
-        let mut value = serde_json::to_value(record(&name)).unwrap();
-        value.as_object_mut().unwrap().shift_remove("layers").unwrap();
-        assert_eq!(serde_json::from_value::<Record>(value).unwrap(), record(&name));
-    }
-
-    #[test]
-    fn of_two_makers_one_wins_and_the_other_learns_who() {
-        let state = tempfile::tempdir().unwrap();
-        let records = Records::new(state.path());
-        let name = MachineName::new("a").unwrap();
-        let own = format!("process {} (create)", std::process::id());
-        let claim = records.claim_new(&name, &own, no_undo).unwrap();
-        let error = records.claim_new(&name, "process 2", no_undo).unwrap_err();
-        assert_eq!(error.to_string(), format!("machine `a` is being changed by {own}"));
-        assert!(records.list().unwrap().is_empty(), "a half-made machine is listed");
-        claim.commit(&record(&name)).unwrap();
-        drop(claim);
-        let error = records.claim_new(&name, "process 2", no_undo).unwrap_err();
-        assert!(matches!(error, Error::Taken { .. }));
-        assert_eq!(records.list().unwrap(), [record(&name)]);
-    }
-
-    #[test]
-    fn what_a_dead_maker_left_is_undone_by_the_next() {
-        let state = tempfile::tempdir().unwrap();
-        let records = Records::new(state.path());
-        let name = MachineName::new("a").unwrap();
-        let partial = Partial {
-            definition: definition(&name),
-            building: "/b".into(),
-            inode: Some(7),
-            volumes: Vec::new(),
-            snapshots: Vec::new(),
-            verb: None,
-        };
-        let intent = Intent::Create(partial);
-        records.claim_new(&name, "dead", no_undo).unwrap().begin(&intent).unwrap();
-        assert_eq!(records.unfinished().unwrap().len(), 1);
-        let mut undone = None;
-        let claim = records
-            .claim_new::<Error>(&name, "new", |claim| {
-                undone = claim.intent()?;
-                claim.release()
-            })
-            .unwrap();
-        assert_eq!(undone, Some(intent));
-        assert!(records.unfinished().unwrap().is_empty(), "a held claim was taken for abandoned");
-        drop(claim);
-    }
-
-    #[test]
-    fn what_a_version_of_before_left_is_read() {
-        let state = tempfile::tempdir().unwrap();
-        let records = Records::new(state.path());
-        let name = MachineName::new("a").unwrap();
-        fs::create_dir_all(records.folder(&name)).unwrap();
-        let value = serde_json::json!({"definition": definition(&name), "building": "/b", "inode": 7});
-        fs::write(records.folder(&name).join(PARTIAL), value.to_string()).unwrap();
-        let claim = records.unfinished().unwrap().pop().unwrap();
-        let Some(Intent::Create(partial)) = claim.intent().unwrap() else { panic!("not read") };
-        assert_eq!((partial.inode, partial.volumes), (Some(7), Vec::new()));
-    }
-
-    #[test]
-    fn a_machine_with_something_begun_is_listed_and_not_changed() {
-        let state = tempfile::tempdir().unwrap();
-        let records = Records::new(state.path());
-        let name = MachineName::new("a").unwrap();
-        records.claim_new(&name, "one", no_undo).unwrap().commit(&record(&name)).unwrap();
-        assert!(records.unfinished().unwrap().is_empty());
-        let (claim, _) = records.claim(&name, "two").unwrap();
-        claim.begin(&Intent::Forget { folders: Vec::new() }).unwrap();
-        assert!(records.unfinished().unwrap().is_empty(), "its holder lives");
-        drop(claim);
-        assert_eq!(records.list().unwrap().len(), 1);
-        let error = records.claim(&name, "three").unwrap_err();
-        assert_eq!(error.to_string(), "an earlier `snapshot remove` of it is not ended");
-        let claim = records.unfinished().unwrap().pop().unwrap();
-        claim.end().unwrap();
-        drop(claim);
-        // a killed writer's file is no reason to refuse, and is swept
-        fs::write(records.folder(&name).join("journal.json.new"), "{").unwrap();
-        records.claim(&name, "four").unwrap();
-        assert_eq!(records.unfinished().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_folder_that_was_never_named_is_swept_unless_its_maker_lives() {
-        let state = tempfile::tempdir().unwrap();
-        let records = Records::new(state.path());
-        let name = MachineName::new("a").unwrap();
-        fs::create_dir_all(&records.folder).unwrap();
-        let (path, lock) = records.new_folder(&name).unwrap().unwrap();
-        records.unfinished().unwrap();
-        assert!(path.exists());
-        drop(lock);
-        records.unfinished().unwrap();
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_damaged_record_is_named() {
-        let state = tempfile::tempdir().unwrap();
-        let records = Records::new(state.path());
-        let name = MachineName::new("a").unwrap();
-        fs::create_dir_all(records.folder(&name)).unwrap();
-        fs::write(records.folder(&name).join(RECORD), "{").unwrap();
-        let error = records.read(&name).unwrap_err();
-        assert!(error.to_string().ends_with("a/machine.json is damaged"), "{error}");
-        assert_eq!(error.class(), Class::State);
-    }
-}
+mod tests;

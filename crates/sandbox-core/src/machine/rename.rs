@@ -21,7 +21,7 @@ impl Machines<'_> {
     /// Where it runs, the name is taken, or something of that name is there that is not ours; then it has the old one.
     pub fn rename(&self, name: &MachineName, new: &MachineName, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
-        let (mut claim, from) = self.records.claim(name, holder).during("rename", subject())?;
+        let (mut claim, from) = self.claim(name, holder, "rename")?;
         let backend = self.backend(from.definition.backend).during("rename", subject())?;
         if name == new || self.records.folder(new).exists() {
             return Err(record::Error::Taken { name: new.clone() }).during("rename", subject());

@@ -52,30 +52,28 @@ impl Unsettled {
 }
 
 impl Machines<'_> {
-    /// Ends what verbs began that died, and says so; what cannot be ended now is warned of and stays.
+    /// Ends what a verb began with a machine and died, and reports that. Where it cannot be ended, that is noted with
+    /// the machine and warned of.
     ///
     /// # Errors
-    /// Where the records cannot be read.
-    pub fn recover(&self) -> Result<Vec<Settled>> {
-        let mut all = Vec::new();
-        for claim in self.claimed(None)? {
-            let name = claim.name().clone();
-            match self.settle(claim) {
-                Ok(None) => {}
-                Ok(Some(settled)) => {
-                    self.reporter.report(Event::Notice { text: said(&settled) });
-                    all.push(settled);
-                }
-                Err(error) => {
-                    let error = error.during("clean up", format!("machine `{name}`"));
-                    let cause: &dyn std::error::Error = &error;
-                    let cause = cause.source().map(ToString::to_string).unwrap_or_default();
-                    let text = format!("{error}: {cause}; `sandbox repair {name}` says more");
-                    self.reporter.report(Event::Warning { text });
-                }
+    /// Why it cannot be ended.
+    pub fn recover(&self, name: &MachineName) -> Result<Option<Settled>> {
+        let subject = || format!("machine `{name}`");
+        let Some(claim) = self.records.claim_unfinished(name).during("clean up", subject())? else {
+            return Ok(None);
+        };
+        let settled = self.settle(claim).map_err(|error| error.during("clean up", subject()));
+        match &settled {
+            Ok(Some(settled)) => self.reporter.report(Event::Notice { text: said(settled) }),
+            Ok(None) => {}
+            Err(error) => {
+                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                self.records.note_failure(name, &format!("{error}: {cause}"));
+                let text = format!("{error}: {cause}; `sandbox repair {name}` tries again");
+                self.reporter.report(Event::Warning { text });
             }
         }
-        Ok(all)
+        settled
     }
 
     /// Ends what verbs began that died, of one machine or of all, and says what it did; with `dry` only what it would.
@@ -85,9 +83,11 @@ impl Machines<'_> {
     pub fn repair(&self, name: Option<&MachineName>, dry: bool) -> Result<Vec<Settled>> {
         let mut all = Vec::new();
         let mut first = None;
-        for claim in self.claimed(name)? {
-            let name = claim.name().clone();
+        for name in self.unfinished(name)? {
             let subject = || format!("machine `{name}`");
+            let Some(claim) = self.records.claim_unfinished(&name).during("repair", subject())? else {
+                continue;
+            };
             if dry {
                 if let Some(intent) = claim.intent().during("repair", subject())? {
                     let ending = intent.ending(claim.is_whole());
@@ -103,14 +103,16 @@ impl Machines<'_> {
         first.map_or(Ok(all), Err)
     }
 
-    /// Claims what is unfinished; what was begun and has no intent yet comes first: it may hold a name that another
+    /// Lists what is unfinished; what was begun and has no intent yet comes first: it may hold a name that another
     /// needs.
-    fn claimed(&self, name: Option<&MachineName>) -> Result<Vec<Claim>> {
-        let claims = self.records.unfinished().during("read", "the machines' records")?;
-        let mut claims: Vec<_> =
-            claims.into_iter().filter(|claim| name.is_none_or(|name| claim.name() == name)).collect();
-        claims.sort_by_key(|claim| claim.intent().is_ok_and(|intent| intent.is_some()));
-        Ok(claims)
+    ///
+    /// # Errors
+    /// Where the records cannot be read.
+    pub fn unfinished(&self, name: Option<&MachineName>) -> Result<Vec<MachineName>> {
+        let mut names = self.records.unfinished().during("read", "the machines' records")?;
+        names.retain(|found| name.is_none_or(|name| found == name));
+        names.sort_by_key(|name| self.records.intent(name).is_some());
+        Ok(names)
     }
 
     /// Ends what was begun with a claimed machine; none where it was nothing yet.

@@ -22,11 +22,13 @@ const UNITS: &str = "/etc/systemd/system";
 #[must_use]
 fn unit(program: &Path, state: &Path) -> String {
     let (program, state) = (quote(&program.to_string_lossy()), quote(&state.to_string_lossy()));
+    // one that failed would take the supervisors of those that run with it
+    let ends = "1 2 3 4 5 6 7 70 125 130 SIGABRT SIGBUS SIGSEGV SIGKILL";
     format!(
         "# Written by sandbox; it goes with the last machine that is started by it.\n[Unit]\n\
          Description=Machines of sandbox that start with the host\n\
          After=network.target nftables.service firewalld.service systemd-networkd.service machines.target lxc.service\n\n\
-         [Service]\nType=exec\nRemainAfterExit=yes\nSuccessExitStatus=1\nTimeoutStopSec=120\n\
+         [Service]\nType=exec\nRemainAfterExit=yes\nSuccessExitStatus={ends}\nTimeoutStopSec=120\n\
          ExecStart={program} --state-dir {state} start --all\n\n[Install]\nWantedBy=multi-user.target\n"
     )
 }
@@ -45,7 +47,7 @@ pub(super) fn set(
     if !is_there() {
         return Ok(());
     }
-    let all = Records::new(state).list().unwrap_or_default();
+    let (all, _) = Records::new(state).list_readable().unwrap_or_default();
     let others = all.iter().map(|record| &record.definition).filter(|other| other.name != changed.name);
     let wanted = (!gone && changed.chosen.autostart.is_some())
         || others.into_iter().any(|other| other.backend == Kind::Direct && other.chosen.autostart.is_some());
@@ -77,8 +79,8 @@ mod tests {
             text.contains("ExecStart=/usr/bin/sandbox --state-dir \"/srv/my state\" start --all\n"),
             "{text}"
         );
-        for line in ["RemainAfterExit=yes", "SuccessExitStatus=1"] {
-            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        for line in ["RemainAfterExit=yes", "SuccessExitStatus=1 2 3 4 5 6 7 70"] {
+            assert!(text.lines().any(|found| found.starts_with(line)), "{line}: {text}");
         }
         assert!(!text.contains("KillMode"), "the default ends supervisors with the unit");
     }

@@ -35,7 +35,12 @@ pub use self::{
     sink::Compression,
     template::name as template_name,
 };
-use super::{frozen, life::Machines, record::Record, volume::Mounted};
+use super::{
+    frozen,
+    life::Machines,
+    record::{Hold, Record},
+    volume::Mounted,
+};
 use crate::{
     Result,
     digest::Sha256,
@@ -109,8 +114,7 @@ impl Machines<'_> {
         layers: &Layers,
         holder: &str,
     ) -> Result<Exported> {
-        let subject = || format!("machine `{name}`");
-        let (_claim, record) = self.records.claim(name, holder).during("export", subject())?;
+        let (_claim, record) = self.claim_as(name, holder, Hold::Interruptible, "export")?;
         self.pack(&record, options, to, layers)
     }
 

@@ -52,6 +52,14 @@ pub enum LifeError {
         /// Where it was.
         path: PathBuf,
     },
+    /// What an earlier machine of the name left is in the way.
+    #[error("a half-removed machine `{name}` is in the way, and cannot be removed")]
+    Left {
+        /// The name.
+        name: MachineName,
+        /// Why.
+        source: Box<crate::Error>,
+    },
     /// It cannot be made to stand still.
     #[error("it cannot be made to stand still: {path} does not do it", path = path.display())]
     Moving {
@@ -76,12 +84,14 @@ impl Cause for LifeError {
             }
             Self::Io { .. } | Self::Backend { .. } | Self::Moving { .. } => Class::Host,
             Self::Lost { .. } => Class::State,
+            Self::Left { source, .. } => source.class(),
         }
     }
 
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Stopped { name } => vec![Hint::run("start it", format!("sandbox start {name}"))],
+            Self::Left { name, .. } => vec![Hint::run("try that alone", format!("sandbox repair {name}"))],
             Self::Slow { name, .. } => vec![Hint::run(
                 "build it, leave it stopped, then look on",
                 format!("sandbox create {name} --no-start && sandbox start {name}"),

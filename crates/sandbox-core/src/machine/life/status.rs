@@ -8,13 +8,14 @@ use crate::{
     error::Context as _,
     host::parallel::parallel,
     machine::{
-        Kind, Leader, Network, ServedPort, State, frozen,
+        Backend, Kind, Leader, Network, ServedPort, State, frozen,
         guest::{self, GuestState},
         proxmox::{place::Place, resident::Resident},
         record::Record,
         volume,
     },
     name::MachineName,
+    report::Event,
 };
 
 /// What is seen of a machine from outside.
@@ -63,12 +64,46 @@ impl Machines<'_> {
         self.look(record)
     }
 
-    /// Shows every machine, by name.
+    /// Reads the records of all machines. One that cannot be read is warned of and left out: it is no reason to do
+    /// nothing with the others.
     ///
     /// # Errors
-    /// Where one cannot be asked.
+    /// Where their directory cannot be read.
+    pub fn readable(&self, verb: &'static str) -> Result<Vec<Record>> {
+        let (records, problems) = self.records.list_readable().during(verb, "the machines")?;
+        for (name, error) in problems {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let text = format!("machine `{name}` is left out: {error}{cause}");
+            self.reporter.report(Event::Warning { text });
+        }
+        Ok(records)
+    }
+
+    /// Finds the first processes of those machines that run. Where a backend cannot answer for all, it is asked for
+    /// each; one that it cannot answer for is warned of.
+    fn leaders(&self, backend: &dyn Backend, names: &[MachineName]) -> BTreeMap<MachineName, Leader> {
+        backend.leaders(names).unwrap_or_else(|_| {
+            let mut found = BTreeMap::new();
+            for name in names {
+                match backend.leader(name) {
+                    Ok(leader) => found.extend(leader.map(|leader| (name.clone(), leader))),
+                    Err(error) => {
+                        let cause = std::error::Error::source(&error).map(ToString::to_string);
+                        let text = format!("{error}: {}", cause.unwrap_or_default());
+                        self.reporter.report(Event::Warning { text });
+                    }
+                }
+            }
+            found
+        })
+    }
+
+    /// Shows every machine, by name; one whose record cannot be read is warned of.
+    ///
+    /// # Errors
+    /// Where their directory cannot be read.
     pub fn list(&self) -> Result<Vec<Status>> {
-        let records = self.records.list().during("list", "the machines")?;
+        let records = self.readable("list")?;
         let mut leaders = BTreeMap::new();
         for backend in &self.backends {
             // those that are elsewhere have no process here
@@ -76,7 +111,7 @@ impl Machines<'_> {
             let of_it = here.filter(|record| record.definition.backend == backend.kind());
             let names: Vec<_> = of_it.map(|record| record.definition.name.clone()).collect();
             if !names.is_empty() {
-                leaders.extend(backend.leaders(&names)?);
+                leaders.extend(self.leaders(*backend, &names));
             }
         }
         let leader_of = |record: &Record| leaders.get(&record.definition.name).copied();

@@ -266,7 +266,7 @@ impl Machines<'_> {
         holder: &str,
     ) -> Result<Delivered> {
         let subject = || format!("machine `{name}`");
-        let (claim, record) = self.records.claim(name, holder).during("export", subject())?;
+        let (claim, record) = self.claim(name, holder, "export")?;
         let mut goods = delivery.admit(&record.definition).during("export", subject())?;
         let scratch = self.records.folder(name);
         let begin = |place: &Place| {

@@ -6,7 +6,10 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Error, JOURNAL, PARTIAL, RECORD, Record, Records, WRITING, error::failed, read_intent};
+use super::{
+    Error, FAILED, HOLDER, Hold, JOURNAL, Note, PARTIAL, RECORD, Record, Records, WRITING, error::failed,
+    read_intent,
+};
 use crate::{
     machine::journal::{Intent, Partial},
     name::MachineName,
@@ -66,7 +69,9 @@ impl Claim {
         for file in [JOURNAL, RECORD] {
             let _ = fs::remove_file(self.folder.join(format!("{file}{WRITING}")));
         }
-        let _ = fs::remove_file(self.folder.join("holder"));
+        for file in [HOLDER, FAILED] {
+            let _ = fs::remove_file(self.folder.join(file));
+        }
         self.sync()
     }
 
@@ -123,9 +128,9 @@ impl Claim {
         self.write(file, &text)
     }
 
-    /// Says in words who has it; a dead one's words are believed of nobody.
-    pub(super) fn note(&self, holder: &str) {
-        let _ = fs::write(self.folder.join("holder"), holder);
+    /// Notes this process beside the lock.
+    pub(super) fn note(&self, holder: &str, hold: Hold) {
+        Note::own(holder, hold).write(&self.folder);
     }
 
     /// Writes a file under a name that only the lock's holder writes: what a killed one left is written over.

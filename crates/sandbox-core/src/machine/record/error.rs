@@ -33,6 +33,16 @@ pub enum Error {
         /// A name that is near.
         nearest: Option<String>,
     },
+    /// Its removal or its creation is not finished.
+    #[error("machine `{name}` is half {}: its `{verb}` has not ended", if *removed { "removed" } else { "made" })]
+    Half {
+        /// The name.
+        name: MachineName,
+        /// It was being removed; otherwise it was being made.
+        removed: bool,
+        /// The verb.
+        verb: String,
+    },
     /// Somebody else is changing it.
     #[error("machine `{name}` is being changed by {holder}")]
     Busy {
@@ -75,7 +85,7 @@ impl Cause for Error {
             Self::Taken { .. } | Self::Foreign { .. } | Self::Missing { .. } | Self::Busy { .. } => {
                 Class::Unavailable
             }
-            Self::Damaged { .. } | Self::Unfinished { .. } => Class::State,
+            Self::Damaged { .. } | Self::Unfinished { .. } | Self::Half { .. } => Class::State,
             Self::Io { .. } => Class::Host,
         }
     }
@@ -87,6 +97,9 @@ impl Cause for Error {
                 vec![Hint::Note(format!("did you mean `{nearest}`?"))]
             }
             Self::Missing { .. } => vec![Hint::run("see which there are", "sandbox list")],
+            Self::Half { name, .. } => {
+                vec![Hint::run("remove what is left of it", format!("sandbox remove {name}"))]
+            }
             Self::Unfinished { name, .. } => {
                 vec![Hint::run("see why", format!("sandbox repair {name}"))]
             }

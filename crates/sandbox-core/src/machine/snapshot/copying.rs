@@ -18,7 +18,7 @@ use crate::{
         identity,
         journal::Intent,
         life::{Built, LifeError, Machines, Plan},
-        record::{self, Claim, Record},
+        record::{self, Claim, Hold, Record},
         rename, volume,
     },
     name::MachineName,
@@ -64,7 +64,7 @@ impl Machines<'_> {
     /// Where the name is taken, or anything fails; then there is nothing of the new machine.
     pub fn copy(&self, from: &MachineName, copy: &Copy) -> Result<(Copied, Option<GuestState>)> {
         let subject = || format!("machine `{from}`");
-        let (claim, record) = self.records.claim(from, &copy.holder).during(copy.verb, subject())?;
+        let (claim, record) = self.claim_as(from, &copy.holder, Hold::Interruptible, copy.verb)?;
         let snapshot = match &copy.snapshot {
             Some(name) => Some(self.find_snapshot(&record, name).during(copy.verb, subject())?),
             None => None,
@@ -120,20 +120,22 @@ impl Machines<'_> {
                     pairs.push((source, work.source().to_owned()));
                 }
             }
-            copied = match &snapshot {
-                Some(snapshot) => {
-                    self.copy_at_rest(&pairs).during(copy.verb, subject())?;
-                    Copied { consistency: snapshot.consistency, frozen: Duration::ZERO }
-                }
-                None => self.copy_now(&claim, &record, &pairs, &|cgroup| Intent::Freeze { cgroup })?,
+            let made = match &snapshot {
+                Some(snapshot) => self
+                    .copy_at_rest(&pairs)
+                    .during(copy.verb, subject())
+                    .map(|()| Copied { consistency: snapshot.consistency, frozen: Duration::ZERO }),
+                None => self.copy_now(&claim, &record, &pairs, &|cgroup| Intent::Freeze { cgroup }),
             };
+            // the source's intent goes with the copy, made or not, and so does its lock: it may be stopped while the
+            // new machine boots
+            let ended = claim.end().during(copy.verb, subject());
+            drop(claim);
+            copied = made?;
+            ended?;
             identity::renew(tree, &of.definition.name, new).during(copy.verb, subject())?;
             Ok(Built { packages: of.packages, layers: of.layers.clone() })
-        });
-        // the source's intent goes with the copy, made or not
-        let ended = claim.end().during(copy.verb, subject());
-        let state = state?;
-        ended?;
+        })?;
         Ok((copied, state))
     }
 

@@ -25,7 +25,7 @@ impl Machines<'_> {
     /// Where it runs or there is no such snapshot, or anything fails: then it is as it was.
     pub fn restore(&self, name: &MachineName, snapshot: &str, volumes: Volumes, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
-        let (claim, record) = self.records.claim(name, holder).during("restore", subject())?;
+        let (claim, record) = self.claim(name, holder, "restore")?;
         let backend = self.backend(record.definition.backend).during("restore", subject())?;
         let snapshot = self.find_snapshot(&record, snapshot).during("restore", subject())?;
         if backend.leader(name)?.is_some() {

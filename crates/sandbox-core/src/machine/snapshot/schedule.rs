@@ -2,9 +2,12 @@
 
 use super::{SnapshotError, retention::Keep, take::Wanted};
 use crate::{
-    Result,
+    Error, Result,
     error::Context as _,
-    machine::{life::Machines, record::Record},
+    machine::{
+        life::Machines,
+        record::{self, Hold, Record},
+    },
     name::MachineName,
 };
 
@@ -18,7 +21,7 @@ pub struct Schedule {
 }
 
 /// What a run did for one machine.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Ran {
     /// The machine.
     pub name: MachineName,
@@ -26,8 +29,24 @@ pub struct Ran {
     pub taken: Option<String>,
     /// Those that were removed.
     pub removed: Vec<String>,
-    /// Why it did not go well.
+    /// Why it was left to the next run: another operation holds the machine.
+    pub skipped: Option<String>,
+    /// Why it failed.
     pub problem: Option<String>,
+}
+
+impl Ran {
+    /// Returns a run that has done nothing yet.
+    #[must_use]
+    pub const fn new(name: MachineName) -> Self {
+        Self { name, taken: None, removed: Vec::new(), skipped: None, problem: None }
+    }
+
+    /// Tells whether there is anything to report.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.taken.is_none() && self.removed.is_empty() && self.skipped.is_none() && self.problem.is_none()
+    }
 }
 
 /// Reads an interval: `30m`, `1h`, `1d`.
@@ -75,43 +94,43 @@ impl Machines<'_> {
     /// Where it cannot be written down.
     pub fn set_schedule(&self, name: &MachineName, schedule: Option<Schedule>, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
-        let (claim, record) = self.records.claim(name, holder).during("schedule", subject())?;
+        let (claim, record) = self.claim(name, holder, "schedule")?;
         claim.commit(&Record { schedule, ..record }).during("schedule", subject())
     }
 
-    /// Lists the schedules.
+    /// Lists the schedules; a machine whose record cannot be read is warned of.
     ///
     /// # Errors
-    /// Where the records cannot be read.
+    /// Where the records' directory cannot be read.
     pub fn schedules(&self) -> Result<Vec<(MachineName, Schedule)>> {
-        let records = self.records.list().during("list", "the machines")?;
-        Ok(records
-            .into_iter()
-            .filter_map(|record| Some((record.definition.name, record.schedule?)))
-            .collect())
+        let records = self.readable("list")?.into_iter();
+        Ok(records.filter_map(|record| Some((record.definition.name, record.schedule?))).collect())
     }
 
-    /// Takes the snapshots that are due, and removes those that are not to be kept; one machine's trouble is not
-    /// another's.
+    /// Takes a machine's snapshot where one is due, and removes those that are not to be kept. `ran` says at any time
+    /// what has been done.
+    ///
+    /// A machine that another operation holds is left to the next run.
     ///
     /// # Errors
-    /// Where the records cannot be read.
-    pub fn run_schedules(&self, now: i64, holder: &str) -> Result<Vec<Ran>> {
-        let mut all = Vec::new();
-        for (name, schedule) in self.schedules()? {
-            let mut ran = Ran { name, taken: None, removed: Vec::new(), problem: None };
-            if let Err(error) = self.run_schedule(&mut ran, schedule, now, holder) {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                ran.problem = Some(format!("{error}: {}", cause.unwrap_or_default()));
+    /// Where the snapshot cannot be taken, or one cannot be removed.
+    pub fn run_schedule(&self, ran: &mut Ran, now: i64, holder: &str) -> Result<()> {
+        let name = ran.name.clone();
+        let subject = || format!("machine `{name}`");
+        let Some(schedule) = self.records.read(&name).during("snapshot", subject())?.schedule else {
+            return Ok(());
+        };
+        match self.run_due(ran, schedule, now, holder) {
+            Err(error) if is_busy(&error) => {
+                let cause: &dyn std::error::Error = error.cause();
+                ran.skipped = Some(cause.to_string());
+                Ok(())
             }
-            if ran.taken.is_some() || !ran.removed.is_empty() || ran.problem.is_some() {
-                all.push(ran);
-            }
+            ended => ended,
         }
-        Ok(all)
     }
 
-    fn run_schedule(&self, ran: &mut Ran, schedule: Schedule, now: i64, holder: &str) -> Result<()> {
+    fn run_due(&self, ran: &mut Ran, schedule: Schedule, now: i64, holder: &str) -> Result<()> {
         let name = ran.name.clone();
         let own = |name| -> Result<Vec<_>> {
             Ok(self.snapshots(name)?.into_iter().filter(|snapshot| snapshot.scheduled).collect())
@@ -127,11 +146,17 @@ impl Machines<'_> {
         let gone: Vec<String> =
             snapshots.into_iter().zip(kept).filter(|(_, kept)| !kept).map(|(one, _)| one.name).collect();
         if !gone.is_empty() {
-            self.remove_snapshots(&name, &gone, holder)?;
+            self.remove_snapshots(&name, &gone, holder, Hold::Background)?;
             ran.removed = gone;
         }
         Ok(())
     }
+}
+
+/// Tells whether an error says that another process holds the machine.
+fn is_busy(error: &Error) -> bool {
+    let cause: &(dyn std::error::Error + 'static) = error.cause();
+    matches!(cause.downcast_ref(), Some(record::Error::Busy { .. }))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     machine::{
         journal::Intent,
         life::Machines,
-        record::{Claim, Record},
+        record::{Claim, Hold, Record},
         volume,
     },
     name::MachineName,
@@ -42,7 +42,8 @@ impl Machines<'_> {
     /// Where the name is taken, or anything fails; then there is nothing of it.
     pub fn take_snapshot(&self, name: &MachineName, wanted: &Wanted) -> Result<Snapshot> {
         let subject = || format!("machine `{name}`");
-        let (claim, record) = self.records.claim(name, &wanted.holder).during("snapshot", subject())?;
+        let hold = if wanted.scheduled { Hold::Background } else { Hold::Interruptible };
+        let (claim, record) = self.claim_as(name, &wanted.holder, hold, "snapshot")?;
         let snapshot = self.free_name(&record, wanted).during("snapshot", subject())?;
         let state = self.records.state();
         let folder = place::folder(state, &record.definition).during("snapshot", subject())?;
@@ -154,9 +155,15 @@ impl Machines<'_> {
     ///
     /// # Errors
     /// Where one is not there, or something is left; the next command goes on with it.
-    pub fn remove_snapshots(&self, name: &MachineName, snapshots: &[String], holder: &str) -> Result<()> {
+    pub fn remove_snapshots(
+        &self,
+        name: &MachineName,
+        snapshots: &[String],
+        holder: &str,
+        hold: Hold,
+    ) -> Result<()> {
         let subject = || format!("machine `{name}`");
-        let (claim, record) = self.records.claim(name, holder).during("remove snapshots of", subject())?;
+        let (claim, record) = self.claim_as(name, holder, hold, "remove snapshots of")?;
         let mut folders = Vec::new();
         for snapshot in snapshots {
             folders

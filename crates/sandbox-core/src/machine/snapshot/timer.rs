@@ -5,11 +5,17 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process::Stdio,
+    time::Duration,
 };
 
 use super::{SnapshotError, place, schedule::Schedule};
-use crate::machine::nspawn::unit::{quote, sole};
+use crate::{
+    host::child::{self, Ending, Job},
+    machine::nspawn::unit::{quote, sole},
+};
+
+/// How long systemctl may take.
+const SYSTEMCTL: Duration = Duration::from_secs(90);
 
 /// Where units stand.
 const UNITS: &str = "/etc/systemd/system";
@@ -20,14 +26,31 @@ pub fn name(state: &Path) -> String {
     sole("sandbox-snapshots", state)
 }
 
-/// Writes the service.
+/// How long the scheduled work on one machine may take; then it is ended, and tried again by the next run.
+pub const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// On how many machines a run works at once.
+pub const AT_ONCE: usize = 2;
+
+/// Returns how long a run for a number of machines may take if each of them uses its time up.
 #[must_use]
-pub fn service(program: &Path, state: &Path) -> String {
+pub fn longest(machines: usize) -> Duration {
+    let rounds = u32::try_from(machines.div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
+    (DEADLINE + 2 * child::GRACE).saturating_mul(rounds.max(1)) + Duration::from_secs(300)
+}
+
+/// Writes the service.
+///
+/// A run is over before the unit's own deadline, which ends one whose parent process hangs. One child that the kernel
+/// kills for want of memory is not the end of the run.
+#[must_use]
+pub fn service(program: &Path, state: &Path, machines: usize) -> String {
+    let seconds = longest(machines).as_secs();
     let (program, state) = (quote(&program.to_string_lossy()), quote(&state.to_string_lossy()));
     format!(
         "# Written by sandbox; it goes with the last schedule.\n[Unit]\n\
          Description=Snapshots of sandbox machines that are due\n\n[Service]\nType=oneshot\nNice=10\n\
-         IOSchedulingClass=idle\nExecStart={program} --state-dir {state} snapshot run --due\n"
+         IOSchedulingClass=idle\nTimeoutStartSec={seconds}s\nTimeoutStopSec=60s\nOOMPolicy=continue\nExecStart={program} --state-dir {state} snapshot run --due\n"
     )
 }
 
@@ -79,7 +102,7 @@ pub fn set(state: &Path, program: &Path, schedules: &[Schedule]) -> Result<bool,
         }
         return Ok(true);
     };
-    let service = write(&place("service"), &service(program, state))?;
+    let service = write(&place("service"), &service(program, state, schedules.len()))?;
     let timer = write(&place("timer"), &timer(every))?;
     if service || timer {
         systemctl(&["daemon-reload"])?;
@@ -104,21 +127,15 @@ fn write(path: &Path, text: &str) -> Result<bool, SnapshotError> {
     Ok(true)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a program of the host, with no tree to be contained in")]
 fn systemctl(words: &[&str]) -> Result<(), SnapshotError> {
-    let failed = place::failed(Path::new("systemctl"), "running it");
-    let output = std::process::Command::new("systemctl")
-        .args(words)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .stdin(Stdio::null())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            Err(failed(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())))
-        }
-        Err(error) => Err(failed(error)),
+    let failed = |why: String| place::failed(Path::new("systemctl"), "running it")(io::Error::other(why));
+    let arguments = words.iter().map(Into::into).collect();
+    let job = Job { program: "/usr/bin/systemctl".into(), arguments, quiet: true, bound: true };
+    let ended = job.run(SYSTEMCTL).map_err(|error| failed(error.to_string()))?;
+    match ended.ending {
+        Ending::Code(0) => Ok(()),
+        Ending::Deadline => Err(failed(format!("it had not ended after {} s", SYSTEMCTL.as_secs()))),
+        _ => Err(failed(String::from_utf8_lossy(&ended.err).trim().to_owned())),
     }
 }
 
@@ -140,8 +157,18 @@ mod tests {
     fn another_state_directory_has_another_timer() {
         assert_eq!(name(Path::new("/var/lib/sandbox")), "sandbox-snapshots");
         assert_ne!(name(Path::new("/srv/a")), name(Path::new("/srv/b")));
-        let text = service(Path::new("/usr/bin/sandbox"), Path::new("/srv/my state"));
+        let text = service(Path::new("/usr/bin/sandbox"), Path::new("/srv/my state"), 3);
         let start = "ExecStart=/usr/bin/sandbox --state-dir \"/srv/my state\" snapshot run --due\n";
         assert!(text.ends_with(start), "{text}");
+    }
+
+    #[test]
+    fn a_run_has_a_deadline_that_is_longer_than_those_of_its_machines() {
+        let text = service(Path::new("/usr/bin/sandbox"), Path::new("/s"), 3);
+        let limit = text.lines().find_map(|line| line.strip_prefix("TimeoutStartSec=")).unwrap();
+        let limit: u64 = limit.trim_end_matches('s').parse().unwrap();
+        assert!(limit > 2 * (DEADLINE + child::GRACE).as_secs(), "{limit}");
+        assert!(text.contains("\nOOMPolicy=continue\n"), "{text}");
+        assert!(longest(0) > DEADLINE);
     }
 }
