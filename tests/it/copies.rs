@@ -341,7 +341,8 @@ fn a_machine_that_is_changed_is_listed_and_its_holder_is_named() {
         &["snapshot", "create", "one"],
         &["remove", "one", "--yes"],
     ] {
-        case.user.ends(words, 1, &format!("is being changed by {holder}"));
+        let words = [&["--no-wait"], words].concat();
+        case.user.ends(&words, 1, &format!("is being changed by {holder}"));
     }
     drop(lock);
     case.does(&["clone", "one", "two"]);

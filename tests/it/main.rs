@@ -6,6 +6,7 @@
 mod kit;
 
 mod archive;
+mod batch;
 mod bombs;
 mod bootstrap;
 mod carried;

@@ -56,10 +56,7 @@ impl Failure {
     /// Returns the error and its causes in one line.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Core(error) => {
-                let parts: Vec<_> = std::iter::once(error.to_string()).chain(causes(error)).collect();
-                parts.join(": ").lines().map(printable).collect::<Vec<_>>().join(" ")
-            }
+            Self::Core(error) => error.sentence(),
             Self::Said { text, .. } => text.clone(),
         }
     }

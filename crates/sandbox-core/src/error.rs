@@ -86,11 +86,30 @@ impl Error {
         self.cause.hints()
     }
 
+    /// Returns the error and all its causes in one line.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        sentence(self)
+    }
+
     /// Gives the cause, for a caller that wants to look into it.
     #[must_use]
     pub fn cause(&self) -> &(dyn Cause + 'static) {
         &*self.cause
     }
+}
+
+/// Returns an error and all its causes in one line.
+pub(crate) fn sentence(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    let printable = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().map(printable).collect()
 }
 
 impl fmt::Display for Error {

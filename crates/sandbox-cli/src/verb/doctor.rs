@@ -4,6 +4,8 @@ mod lxc;
 
 use std::{fs, path::Path};
 
+use sandbox_core::machine::record::Records;
+
 use crate::{exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// What a check found.
@@ -48,7 +50,8 @@ const CHECKS: &[Check] = &[
 /// # Errors
 /// Where something is missing that every machine needs: exit 6.
 pub fn run(settings: &Settings) -> Result<Exit, Failure> {
-    let findings: Vec<_> = CHECKS.iter().map(|check| check()).collect();
+    let mut findings: Vec<_> = CHECKS.iter().map(|check| check()).collect();
+    findings.push(unfinished(settings));
     if settings.json() {
         ui::json(&findings);
     } else {
@@ -66,6 +69,17 @@ pub fn run(settings: &Settings) -> Result<Exit, Failure> {
     }
     let bad = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
     Ok(if bad { Exit::HOST } else { Exit::OK })
+}
+
+/// Looks for machines with which a command has begun something and died.
+fn unfinished(settings: &Settings) -> Finding {
+    let names = Records::new(&settings.state).unfinished().unwrap_or_default();
+    if names.is_empty() {
+        return finding("unfinished", Verdict::Good, "no command has left anything half-made");
+    }
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let found = format!("half-made, half-removed or not cleaned up: {}", names.join(", "));
+    with(finding("unfinished", Verdict::Lacking, found), "sandbox repair")
 }
 
 fn finding(check: &'static str, verdict: Verdict, found: impl Into<String>) -> Finding {

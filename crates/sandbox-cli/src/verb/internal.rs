@@ -37,7 +37,7 @@ const fn longest(verb: &Internal) -> Option<Duration> {
         | Internal::LxcStarted { .. }
         | Internal::LxcEnded { .. }
         | Internal::Started { .. } => Some(HOOK),
-        Internal::LxcAgain { .. } => Some(BOOT.saturating_mul(2)),
+        Internal::LxcAgain { .. } => Some(BOOT.saturating_mul(3)),
         Internal::Spare { .. } => Some(SPARE),
         Internal::Recover { .. } => Some(part::RECOVERY.saturating_mul(2)),
         Internal::RecoverMachine { .. } => Some(part::RECOVERY),
@@ -69,8 +69,9 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
     }
     match verb {
         Internal::RecoverMachine { name: text } => {
-            Host::new(settings).as_they_are().recover(&name(&text)?)?;
-            Ok(Exit::OK)
+            // what went wrong has been reported
+            let recovered = Host::new(settings).as_they_are().recover(&name(&text)?);
+            Ok(recovered.map_or_else(|error| Exit::of(error.class()), |_| Exit::OK))
         }
         Internal::Snapshot { name: text } => snapshot(&text, settings),
         Internal::Carry { leader, began, errand } => Ok(copy::carry(leader, began, &errand)),
@@ -81,7 +82,9 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
         Internal::Thaw { cgroup } => {
             // a unit that is stopped ends all its processes at once: this one ends with its input
             let ignored = std::sync::Arc::default();
-            for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+            for signal in
+                [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP]
+            {
                 let _ = signal_hook::flag::register(signal, std::sync::Arc::clone(&ignored));
             }
             frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;

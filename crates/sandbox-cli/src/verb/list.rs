@@ -13,7 +13,8 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("list")?;
     let host = Host::new(settings);
     let all = host.machines()?;
-    let machines = all.list()?;
+    let (machines, worst) = all.list()?;
+    let worst = worst.map_or(Exit::OK, Exit::of);
     // a host where they cannot be listed has none that matter
     let foreign = all.foreign().unwrap_or_default();
     if settings.json() {
@@ -25,14 +26,14 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
             })
         });
         ui::json(&ours.chain(theirs).collect::<Vec<_>>());
-        return Ok(Exit::OK);
+        return Ok(worst);
     }
     if machines.is_empty() && foreign.is_empty() {
         let _ = std::io::Write::write_all(
             &mut std::io::stderr(),
             b"no machines\n\nhint: make one:  sandbox create agents --release trixie --profile docker,claude,codex\n",
         );
-        return Ok(Exit::OK);
+        return Ok(worst);
     }
     let rows: Vec<Vec<String>> = machines
         .iter()
@@ -61,7 +62,7 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
     });
     let rows: Vec<_> = rows.into_iter().chain(theirs).collect();
     ui::table(&["NAME", "STATE", "BACKEND", "IMAGE", "PROFILES", "ADDRESS"], &rows);
-    Ok(Exit::OK)
+    Ok(worst)
 }
 
 const fn foreign_state(found: &Foreign) -> &'static str {

@@ -62,7 +62,7 @@ impl Host {
     /// Gives the machines, after cleaning up what dead makers left. What takes long goes on in the background.
     ///
     /// # Errors
-    /// Where the records cannot be read, or a half-made layer cannot be cleaned up.
+    /// Where the records cannot be read.
     pub fn machines(&self) -> Result<Machines<'_>, Failure> {
         self.recover(part::BRIEFLY)?;
         Ok(self.as_they_are())
@@ -71,14 +71,18 @@ impl Host {
     /// Cleans up what dead makers left, for a time at most.
     ///
     /// # Errors
-    /// Where the records cannot be read, or a half-made layer cannot be cleaned up.
+    /// Where the records cannot be read.
     pub fn recover(&self, patience: Duration) -> Result<(), Failure> {
         let machines = self.as_they_are();
         let unfinished = machines.unfinished(None)?;
         if !unfinished.is_empty() {
             part::recover(&machines, unfinished, patience, &self.settings);
         }
-        self.recover_layers()
+        // no verb on machines depends on it
+        if let Err(failure) = self.recover_layers() {
+            self.progress.report(Event::Warning { text: failure.sentence() });
+        }
+        Ok(())
     }
 
     /// Cleans up what dead builders of layers left.

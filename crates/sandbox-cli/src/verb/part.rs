@@ -73,7 +73,9 @@ pub fn recover(machines: &Machines<'_>, names: Vec<MachineName>, patience: Durat
         .partition(|name| machines.records.intent(name).is_some());
     // what was begun and has no intent yet may hold a name that another needs
     for names in [fresh, begun] {
-        for (name, recovered) in names.iter().zip(parallel(&names, AT_ONCE, |name| one(name, until, settings))) {
+        for (name, recovered) in
+            names.iter().zip(parallel(&names, AT_ONCE, |name| one(name, until, settings)))
+        {
             let (out, err, problem) = match recovered {
                 Ok(Recovered::Left(out, err, id)) => {
                     let text = format!("machine `{name}` is still being recovered, by process {id}");
@@ -90,8 +92,9 @@ pub fn recover(machines: &Machines<'_>, names: Vec<MachineName>, patience: Durat
             let _ = std::io::stderr().write_all(&err);
             if let Some(problem) = problem {
                 machines.records.note_failure(name, &problem);
-                let text =
-                    format!("could not clean up machine `{name}`: {problem}; `sandbox repair {name}` tries again");
+                let text = format!(
+                    "could not clean up machine `{name}`: {problem}; `sandbox repair {name}` tries again"
+                );
                 machines.reporter.report(Event::Warning { text });
             }
         }

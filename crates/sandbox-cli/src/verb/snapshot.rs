@@ -102,14 +102,16 @@ fn value(snapshot: &Snapshot) -> serde_json::Value {
 
 fn list(host: &Host, machine: Option<&str>, settings: &Settings) -> Result<Exit, Failure> {
     let machines = host.machines()?;
+    let mut worst = Exit::OK;
     let names = match machine {
         Some(machine) => vec![name(machine)?],
         None => {
-            let records = machines.readable("list")?.into_iter();
-            records.map(|record| record.definition.name).collect()
+            let (records, unread) = machines.readable("list")?;
+            worst = unread.map_or(Exit::OK, Exit::of);
+            records.into_iter().map(|record| record.definition.name).collect()
         }
     };
-    let (mut all, mut worst) = (Vec::new(), Exit::OK);
+    let mut all = Vec::new();
     for name in &names {
         match machines.snapshots(name).map_err(Failure::from) {
             Ok(snapshots) => all.extend(snapshots.into_iter().map(|snapshot| (name, snapshot))),
@@ -244,8 +246,9 @@ fn set_schedule(host: &Host, args: &args::Schedule, settings: &Settings) -> Resu
         }
         machines.records.read(&name).during("show", subject())?;
     }
-    let mut all = machines.schedules()?;
+    let (mut all, worst) = machines.schedules()?;
     all.retain(|(name, _)| args.name.as_ref().is_none_or(|wanted| wanted == name.as_str()));
+    let worst = worst.map_or(Exit::OK, Exit::of);
     if settings.json() {
         let value = |(name, schedule): &(_, Schedule)| {
             serde_json::json!({
@@ -253,13 +256,13 @@ fn set_schedule(host: &Host, args: &args::Schedule, settings: &Settings) -> Resu
             })
         };
         ui::json(&all.iter().map(value).collect::<Vec<_>>());
-        return Ok(Exit::OK);
+        return Ok(worst);
     }
     let row = |(name, schedule): &(MachineName, Schedule)| {
         vec![name.to_string(), schedule::interval_text(schedule.every), schedule.keep.to_string()]
     };
     ui::table(&["MACHINE", "EVERY", "KEEP"], &all.iter().map(row).collect::<Vec<_>>());
-    Ok(Exit::OK)
+    Ok(worst)
 }
 
 /// Has systemd come as often as the schedules need, and tells whether systemd is there.
@@ -267,7 +270,12 @@ fn set_schedule(host: &Host, args: &args::Schedule, settings: &Settings) -> Resu
 /// # Errors
 /// What the user is to be told.
 pub fn set_timer(machines: &Machines<'_>, settings: &Settings) -> Result<bool, Failure> {
-    let schedules: Vec<Schedule> = machines.schedules()?.into_iter().map(|(_, schedule)| schedule).collect();
+    let (schedules, unread) = machines.schedules()?;
+    if unread.is_some() {
+        // one of those that cannot be read may have a schedule
+        return Ok(true);
+    }
+    let schedules: Vec<Schedule> = schedules.into_iter().map(|(_, schedule)| schedule).collect();
     Ok(timer::set(&settings.state, &settings.program, &schedules).during("set", "the timer of snapshots")?)
 }
 
@@ -275,13 +283,15 @@ pub fn set_timer(machines: &Machines<'_>, settings: &Settings) -> Result<bool, F
 fn run_due(host: &Host, settings: &Settings) -> Result<Exit, Failure> {
     let machines = host.machines()?;
     super::internal::clean_on_interrupt(settings, &[]);
-    let names: Vec<_> = machines.schedules()?.into_iter().map(|(name, _)| name).collect();
+    let (schedules, unread) = machines.schedules()?;
+    let names: Vec<_> = schedules.into_iter().map(|(name, _)| name).collect();
     let ran = parallel(&names, timer::AT_ONCE, |name| run_one(name, settings));
     // what a part left that was killed
     host.recover(part::BRIEFLY)?;
     // a removed machine's schedule went with it
     set_timer(&machines, settings)?;
-    let worst = ran.iter().fold(Exit::OK, |worst, (_, exit)| worst.or_worse(*exit));
+    let unread = unread.map_or(Exit::OK, Exit::of);
+    let worst = ran.iter().fold(unread, |worst, (_, exit)| worst.or_worse(*exit));
     let ran: Vec<Ran> = ran.into_iter().map(|(ran, _)| ran).filter(|ran| !ran.is_nothing()).collect();
     if settings.json() {
         ui::json(&ran);

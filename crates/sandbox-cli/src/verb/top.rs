@@ -75,7 +75,7 @@ type Seen = BTreeMap<MachineName, (Leader, Instant, Usage)>;
 fn seen(machines: &Machines<'_>, asked: &[MachineName]) -> Result<Seen, Failure> {
     let mut all = Seen::new();
     let names = if asked.is_empty() {
-        let records = machines.readable("list")?;
+        let (records, _) = machines.readable("list")?;
         let here = records.into_iter().filter(|record| record.definition.place.is_none());
         here.map(|record| record.definition.name).collect()
     } else {

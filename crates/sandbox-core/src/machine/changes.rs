@@ -194,7 +194,7 @@ impl Machines<'_> {
     ///
     /// The record of one that is being changed is still that of before.
     fn order(&self, backend: &dyn Backend, before: &Definition, changed: &Definition) -> Result<()> {
-        let all = self.readable("order")?;
+        let all = self.readable("order")?.0;
         let others = all
             .iter()
             .map(|record| &record.definition)
@@ -224,7 +224,7 @@ impl Machines<'_> {
     /// # Errors
     /// Where a record cannot be read.
     pub fn autostarted(&self) -> Result<Vec<(MachineName, Duration)>> {
-        let all = self.readable("list")?;
+        let all = self.readable("list")?.0;
         let mut started: Vec<_> = all
             .into_iter()
             // a node starts its own

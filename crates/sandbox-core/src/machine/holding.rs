@@ -134,9 +134,10 @@ impl<'a> Wait<'a> {
             (None, Some((_, since))) => since.elapsed() > 2 * SOON,
             (None, None) => true,
         };
-        let over = self.begun.elapsed() >= self.machines.records.wait();
+        let wait = self.machines.records.wait();
+        let begun = self.begun.elapsed();
         // one that has just released it is not in the way
-        over && ends && self.machines.records.holder(self.name).is_some()
+        ends && begun >= wait && (begun > wait + SOON || self.machines.records.holder(self.name).is_some())
     }
 
     /// Goes one step further in ending the process that holds the machine, where that may be.

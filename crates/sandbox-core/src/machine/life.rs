@@ -121,7 +121,9 @@ impl Machines<'_> {
         let goods = goods.during("create", subject())?;
         let claim = self
             .records
-            .claim_new(name, &plan.holder, |claim| self.settle(claim).map(drop).map_err(|error| left(name, error)))
+            .claim_new(name, &plan.holder, |claim| {
+                self.settle(claim).map(drop).map_err(|error| left(name, error))
+            })
             .map_err(|error: Unsettled| error.during("create", subject()))?;
         let made = self.make(plan, (backend, goods), &claim, build);
         if made.is_err() {
@@ -340,12 +342,15 @@ impl Machines<'_> {
             if let Some(claim) = self.records.claim_unfinished(name).during("remove", subject())? {
                 return self.settle(claim).map(drop).map_err(|error| error.during("remove", subject()));
             }
-            let Some(holder) = self.records.holder(name) else { return Ok(()) };
-            if begun.elapsed() >= self.records.wait() {
-                let busy = record::Error::Busy { name: name.clone(), holder: holder.words };
-                return Err(busy).during("remove", subject());
+            match self.records.read(name) {
+                Err(record::Error::Missing { .. }) => return Ok(()),
+                // another process has it: it may be a whole one by then
+                Err(busy @ record::Error::Busy { .. }) if begun.elapsed() >= self.records.wait() => {
+                    return Err(busy).during("remove", subject());
+                }
+                Ok(_) => return Err(record::Error::Taken { name: name.clone() }).during("remove", subject()),
+                Err(_) => thread::sleep(Duration::from_millis(20)),
             }
-            thread::sleep(Duration::from_millis(20));
         }
     }
 

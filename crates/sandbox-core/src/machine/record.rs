@@ -34,8 +34,8 @@ use crate::{layer::kept::Id, name::MachineName};
 pub use claim::Claim;
 pub use error::Error;
 use error::failed;
-pub use holder::{Hold, Holder};
 use holder::{HOLDER, Note, flock};
+pub use holder::{Hold, Holder};
 
 /// What is known of a whole machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -217,9 +217,7 @@ impl Records {
             locked = take()?;
         }
         if !locked {
-            let holder = Note::read(&folder).words;
-            let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
-            return Err(Error::Busy { name: name.clone(), holder });
+            return Err(Error::Busy { name: name.clone(), holder: Note::read(&folder).named() });
         }
         let same = match (lock.metadata(), fs::metadata(&folder)) {
             (Ok(held), Ok(now)) => (held.dev(), held.ino()) == (now.dev(), now.ino()),
@@ -373,10 +371,17 @@ impl Records {
 
     fn missing(&self, name: &MachineName) -> Error {
         let folder = self.folder(name);
+        if folder.exists() && !is_abandoned(&folder) {
+            return Error::Busy { name: name.clone(), holder: Note::read(&folder).named() };
+        }
         if folder.exists() {
             let intent = read_intent(&folder).ok().flatten();
             let verb = intent.as_ref().map_or("create", Intent::verb).to_owned();
-            return Error::Half { name: name.clone(), removed: matches!(intent, Some(Intent::Remove(_))), verb };
+            return Error::Half {
+                name: name.clone(),
+                removed: matches!(intent, Some(Intent::Remove(_))),
+                verb,
+            };
         }
         let known = self.names().unwrap_or_default();
         let nearest = known

@@ -67,9 +67,8 @@ impl Machines<'_> {
             Ok(Some(settled)) => self.reporter.report(Event::Notice { text: said(settled) }),
             Ok(None) => {}
             Err(error) => {
-                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-                self.records.note_failure(name, &format!("{error}: {cause}"));
-                let text = format!("{error}: {cause}; `sandbox repair {name}` tries again");
+                self.records.note_failure(name, &error.sentence());
+                let text = format!("{}; `sandbox repair {name}` tries again", error.sentence());
                 self.reporter.report(Event::Warning { text });
             }
         }

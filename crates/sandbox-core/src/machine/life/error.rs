@@ -53,7 +53,7 @@ pub enum LifeError {
         path: PathBuf,
     },
     /// What an earlier machine of the name left is in the way.
-    #[error("a half-removed machine `{name}` is in the way, and cannot be removed")]
+    #[error("what an earlier machine `{name}` left is in the way, and cannot be removed")]
     Left {
         /// The name.
         name: MachineName,

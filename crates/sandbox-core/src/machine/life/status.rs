@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, thread};
 use super::Machines;
 use crate::{
     Result,
-    error::Context as _,
+    error::{Cause as _, Class, Context as _, sentence},
     host::parallel::parallel,
     machine::{
         Backend, Kind, Leader, Network, ServedPort, State, frozen,
@@ -65,18 +65,17 @@ impl Machines<'_> {
     }
 
     /// Reads the records of all machines. One that cannot be read is warned of and left out: it is no reason to do
-    /// nothing with the others.
+    /// nothing with the others. Also returns the class of what was wrong with those.
     ///
     /// # Errors
     /// Where their directory cannot be read.
-    pub fn readable(&self, verb: &'static str) -> Result<Vec<Record>> {
+    pub fn readable(&self, verb: &'static str) -> Result<(Vec<Record>, Option<Class>)> {
         let (records, problems) = self.records.list_readable().during(verb, "the machines")?;
-        for (name, error) in problems {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            let text = format!("machine `{name}` is left out: {error}{cause}");
+        for (name, error) in &problems {
+            let text = format!("machine `{name}` is left out: {}", sentence(error));
             self.reporter.report(Event::Warning { text });
         }
-        Ok(records)
+        Ok((records, problems.iter().map(|(_, error)| error.class()).max()))
     }
 
     /// Finds the first processes of those machines that run. Where a backend cannot answer for all, it is asked for
@@ -88,9 +87,7 @@ impl Machines<'_> {
                 match backend.leader(name) {
                     Ok(leader) => found.extend(leader.map(|leader| (name.clone(), leader))),
                     Err(error) => {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        let text = format!("{error}: {}", cause.unwrap_or_default());
-                        self.reporter.report(Event::Warning { text });
+                        self.reporter.report(Event::Warning { text: error.sentence() });
                     }
                 }
             }
@@ -98,12 +95,12 @@ impl Machines<'_> {
         })
     }
 
-    /// Shows every machine, by name; one whose record cannot be read is warned of.
+    /// Shows every machine, by name; one whose record cannot be read is warned of, and the class of that is returned.
     ///
     /// # Errors
     /// Where their directory cannot be read.
-    pub fn list(&self) -> Result<Vec<Status>> {
-        let records = self.readable("list")?;
+    pub fn list(&self) -> Result<(Vec<Status>, Option<Class>)> {
+        let (records, worst) = self.readable("list")?;
         let mut leaders = BTreeMap::new();
         for backend in &self.backends {
             // those that are elsewhere have no process here
@@ -128,7 +125,7 @@ impl Machines<'_> {
             all
         });
         all.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(all)
+        Ok((all, worst))
     }
 
     fn look(&self, record: Record) -> Result<Status> {

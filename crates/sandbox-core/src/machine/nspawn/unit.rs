@@ -12,6 +12,9 @@ use crate::{
     name::MachineName,
 };
 
+/// How many seconds each step of the machine's start may take.
+const START: u32 = 90;
+
 /// Names the machine's unit. Its instance is the name as it is, as machinectl has it.
 #[must_use]
 pub fn name(machine: &MachineName) -> String {
@@ -31,6 +34,8 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
     let name = &definition.name;
     let link = network::has_link(definition.network);
     if link {
+        // hooks end by themselves before; where a host has no limit of its own, the start has one
+        let _ = writeln!(text, "TimeoutStartSec={START}");
         let _ = writeln!(text, "ExecStartPre={program} --state-dir {state} internal wall-up {name}");
     }
     if link || nests(definition) {
@@ -92,7 +97,7 @@ pub fn order(definition: &Definition, autostart: Autostart, earlier: &[MachineNa
         let _ = write!(
             text,
             "\n[Service]\nTimeoutStartSec={}\nExecStartPre={program} --state-dir {state} internal delay {seconds}\n",
-            seconds.saturating_add(90)
+            seconds.saturating_add(START)
         );
     }
     text
@@ -146,6 +151,7 @@ mod tests {
         let text = drop_in(&definition, Path::new("/var/lib/sandbox"));
         assert!(text.ends_with(
             "[Service]\n\
+             TimeoutStartSec=90\n\
              ExecStartPre=/usr/bin/sandbox --state-dir /var/lib/sandbox internal wall-up my-agents\n\
              ExecStartPost=/usr/bin/sandbox --state-dir /var/lib/sandbox internal started my-agents $MAINPID\n\
              DeviceAllow=/dev/fuse rwm\n"

@@ -121,6 +121,11 @@ impl Note {
         }
     }
 
+    /// Returns the holder in words, also where it is not known.
+    pub(super) fn named(self) -> String {
+        if self.words.is_empty() { "another process".to_owned() } else { self.words }
+    }
+
     /// Writes the note; a lock without one is a lock all the same.
     pub(super) fn write(&self, folder: &Path) {
         let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
@@ -161,11 +166,15 @@ pub(super) fn find(folder: &Path) -> Option<Holder> {
 fn held(pid: i32, locked: (u64, u64)) -> Option<OwnedFd> {
     let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     let process = PathBuf::from(format!("/proc/{pid}"));
-    let is_ours = runs_this_program(&process) && real_user(&process) == Some(rustix::process::geteuid().as_raw());
-    let has_lock = is_ours && fs::read_dir(process.join("fd")).ok()?.flatten().any(|entry| {
-        let is_it = fs::metadata(entry.path()).is_ok_and(|found| (found.dev(), found.ino()) == locked);
-        is_it && fs::read_to_string(process.join("fdinfo").join(entry.file_name())).is_ok_and(|text| is_flocked(&text))
-    });
+    let is_ours =
+        runs_this_program(&process) && real_user(&process) == Some(rustix::process::geteuid().as_raw());
+    let has_lock = is_ours
+        && fs::read_dir(process.join("fd")).ok()?.flatten().any(|entry| {
+            let is_it = fs::metadata(entry.path()).is_ok_and(|found| (found.dev(), found.ino()) == locked);
+            is_it
+                && fs::read_to_string(process.join("fdinfo").join(entry.file_name()))
+                    .is_ok_and(|text| is_flocked(&text))
+        });
     // what was read is of the process that the handle is of: a number is used again only after its process has ended
     (has_lock && pidfd_send_nothing(&handle)).then_some(handle)
 }

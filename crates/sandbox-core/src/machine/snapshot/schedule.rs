@@ -3,7 +3,7 @@
 use super::{SnapshotError, retention::Keep, take::Wanted};
 use crate::{
     Error, Result,
-    error::Context as _,
+    error::{Class, Context as _},
     machine::{
         life::Machines,
         record::{self, Hold, Record},
@@ -98,13 +98,14 @@ impl Machines<'_> {
         claim.commit(&Record { schedule, ..record }).during("schedule", subject())
     }
 
-    /// Lists the schedules; a machine whose record cannot be read is warned of.
+    /// Lists the schedules; a machine whose record cannot be read is warned of, and the class of that is returned.
     ///
     /// # Errors
     /// Where the records' directory cannot be read.
-    pub fn schedules(&self) -> Result<Vec<(MachineName, Schedule)>> {
-        let records = self.readable("list")?.into_iter();
-        Ok(records.filter_map(|record| Some((record.definition.name, record.schedule?))).collect())
+    pub fn schedules(&self) -> Result<(Vec<(MachineName, Schedule)>, Option<Class>)> {
+        let (records, worst) = self.readable("list")?;
+        let scheduled = |record: Record| Some((record.definition.name, record.schedule?));
+        Ok((records.into_iter().filter_map(scheduled).collect(), worst))
     }
 
     /// Takes a machine's snapshot where one is due, and removes those that are not to be kept. `ran` says at any time
