@@ -270,12 +270,12 @@ fn set_schedule(host: &Host, args: &args::Schedule, settings: &Settings) -> Resu
 /// # Errors
 /// What the user is to be told.
 pub fn set_timer(machines: &Machines<'_>, settings: &Settings) -> Result<bool, Failure> {
-    let (schedules, unread) = machines.schedules()?;
-    if unread.is_some() {
+    let (records, unread) = machines.records.list_readable().during("list", "the machines")?;
+    if !unread.is_empty() {
         // one of those that cannot be read may have a schedule
         return Ok(true);
     }
-    let schedules: Vec<Schedule> = schedules.into_iter().map(|(_, schedule)| schedule).collect();
+    let schedules: Vec<Schedule> = records.into_iter().filter_map(|record| record.schedule).collect();
     Ok(timer::set(&settings.state, &settings.program, &schedules).during("set", "the timer of snapshots")?)
 }
 
