@@ -207,12 +207,9 @@ fn a_run_goes_on_after_a_part_that_crashed_and_one_that_failed() {
     assert_eq!(snapshots(&case, "late").len(), 1);
     assert_eq!(snapshots(&case, "one").len(), 0);
     let list = case.user.sandbox(&["list"]);
-    assert_eq!(list.status.code(), Some(7), "{}", said(&list));
-    assert!(
-        said(&list).contains("\nlate ") && said(&list).contains("unread/machine.json"),
-        "{}",
-        said(&list)
-    );
+    let told = all_of(&list);
+    assert_eq!(list.status.code(), Some(7), "{}: {told}", list.status);
+    assert!(told.contains("\nlate ") && told.contains("unread/machine.json"), "{told}");
     fs::rename(case.user.path("outside/bad"), case.tree("bad")).unwrap();
     let again = case.user.sandbox(&["snapshot", "run", "--due"]);
     assert_eq!(again.status.code(), Some(7), "{}", said(&again));
