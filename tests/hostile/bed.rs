@@ -92,7 +92,7 @@ impl Bed {
         status["tree"].as_str().expect("a tree").to_owned()
     }
 
-    /// Tells whether there is a machine of a name.
+    /// Returns whether there is a machine of a name.
     pub fn is_there(&self, name: &str) -> bool {
         names(&self.lab.host().sandbox(&["list", "--json"]).out).iter().any(|there| there == name)
     }
@@ -133,7 +133,7 @@ impl Bed {
     pub fn is_clean(&self, before: &crate::traces::Traces) -> Vec<String> {
         let host = self.lab.host();
         let frozen = "find /sys/fs/cgroup -name cgroup.events -not -path '*/.sandbox/*' -exec grep -l 'frozen 1' {} + ; \
-             find /tmp /var/tmp -mindepth 1 -maxdepth 1 -not -name 'systemd-private-*' -not -name '.*-unix' -not -name kept";
+             find /tmp /var/tmp -mindepth 1 -maxdepth 1 -not -name 'systemd-private-*' -not -name '.*-unix' -not -name 'kept*'";
         let left = host.sh(frozen).out;
         let mut faults: Vec<String> = left.lines().map(|line| format!("left: {line}")).collect();
         if let Err(thrown) = catch_unwind(AssertUnwindSafe(|| host.traces().are(before))) {
@@ -160,11 +160,11 @@ impl Measured {
         Self { line: line.to_owned(), code, peak, took: number("took="), said }
     }
 
-    /// Returns what is wrong with it: an exit code that docs/errors.md does not have, a bug, too much time or memory, or
+    /// Returns what is wrong with it: an exit code that docs/errors.md does not have or that a wrong line has, a bug, too much time or memory, or
     /// raw control characters.
     pub fn fault(&self) -> Option<String> {
         let Self { line, code, peak, took, said } = self;
-        let is_known = matches!(code, 0..=7 | 125..=127);
+        let is_known = matches!(code, 0 | 1 | 3..=7 | 125..=127);
         let wrong = if !is_known {
             format!("ended with {code}")
         } else if said.contains("panicked at") || said.contains("overflowed its stack") {
@@ -178,9 +178,15 @@ impl Measured {
         } else {
             return None;
         };
+        Some(self.because(&wrong))
+    }
+
+    /// Says what is wrong with it, and how its words end.
+    pub fn because(&self, wrong: &str) -> String {
+        let Self { line, said, .. } = self;
         let end: String = said.trim().chars().rev().take(300).collect();
         let end: String = end.chars().rev().collect();
-        Some(format!("`{line}` {wrong}: {}", end.escape_debug()))
+        format!("`{line}` {wrong}: {}", end.escape_debug())
     }
 }
 

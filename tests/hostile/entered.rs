@@ -1,5 +1,7 @@
 //! A catcher and a swapper in a machine while every verb is run on it.
 
+use std::{thread, time::Duration};
+
 use crate::{
     bed::{Bed, HOSTILE, OTHER, PROGRAMS, SECRET},
     lab::Host,
@@ -10,21 +12,24 @@ use crate::{
 /// What the catcher writes.
 const REPORT: &str = "/var/lib/caught";
 
-/// Units, so that both are there again after each start.
+/// Units, so that both are there again after each start. They start once the session that installs them is over: the catcher
+/// would hold it too.
 fn install(host: &Host<'_>, more: &str) {
     let unit = |words: &str| {
         format!(
-            "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart={PROGRAMS}/{words}\nRestart=always\n[Install]\nWantedBy=sysinit.target\n"
+            "[Unit]\\nDefaultDependencies=no\\n[Service]\\nExecStartPre=/bin/sleep 1\\nExecStart={PROGRAMS}/{words}\\n\
+             Restart=always\\n[Install]\\nWantedBy=sysinit.target\\n"
         )
     };
     let script = format!(
         "printf '{}' >/etc/systemd/system/catcher.service; printf '{}' >/etc/systemd/system/swapper.service; \
          rm -rf {REPORT}* /srv/swapped; systemctl daemon-reload; systemctl -q enable catcher swapper; \
-         systemctl restart catcher swapper; sleep 0.5; systemctl is-active catcher swapper",
-        unit(&format!("catcher {REPORT}{more}")).replace('\n', "\\n"),
-        unit(&format!("swapper /srv/swapped {SECRET}")).replace('\n', "\\n"),
+         systemctl restart --no-block catcher swapper",
+        unit(&format!("catcher {REPORT}{more}")),
+        unit(&format!("swapper /srv/swapped {SECRET}")),
     );
     host.exec(HOSTILE, &["sh", "-c", &script]).ok();
+    thread::sleep(Duration::from_secs(2));
 }
 
 fn uninstall(host: &Host<'_>) {
@@ -45,7 +50,7 @@ fn report(host: &Host<'_>, tree: &str) -> (Vec<String>, u64) {
 /// Which secrets of the host are in the trees, snapshots, volumes and exports of machines.
 fn leaks(bed: &Bed) -> Vec<String> {
     let script = "grep -rlF -D skip \"$0\" /var/lib/machines /var/lib/lxc /var/lib/sandbox /srv/shared 2>/dev/null; \
-        [ ! -e /tmp/kept ] || ! zstd -dc /tmp/kept | grep -qaF \"$0\" || echo /tmp/kept";
+        [ ! -e /tmp/kept.tar.zst ] || ! zstd -dc /tmp/kept.tar.zst | grep -qaF \"$0\" || echo /tmp/kept.tar.zst";
     let found = bed.lab.host().run(&["bash", "-c", script, bed.marker()]);
     found.out.lines().map(|path| format!("a secret of the host is in {path}")).collect()
 }
@@ -58,7 +63,12 @@ fn attack(bed: &Bed, backend: &str) {
     let tree = bed.tree(HOSTILE);
     let (mut faults, mut seen) = (Vec::new(), 0);
     for line in verbs::lines(HOSTILE) {
-        faults.extend(bed.measure(&line).fault());
+        let measured = bed.measure(&line);
+        let unexpected = || {
+            let is_expected = verbs::is_expected(&line, measured.code);
+            (!is_expected).then(|| measured.because(&format!("ended with {}", measured.code)))
+        };
+        faults.extend(measured.fault().or_else(unexpected));
         // taken out at once: a snapshot that is restored has an older one
         let (caught, now) = report(&host, &tree);
         host.sh(&format!("truncate -s 0 {tree}{REPORT}")).ok();
@@ -66,14 +76,12 @@ fn attack(bed: &Bed, backend: &str) {
         seen = now.max(seen);
     }
     faults.extend(leaks(bed));
-    for copy in ["forked", "running", "cloned", "imported"].iter().filter(|copy| bed.is_there(copy)) {
+    for copy in ["running", "cloned", "imported", "renamed"].iter().filter(|copy| bed.is_there(copy)) {
         faults.extend(bed.judge(&[format!("sandbox remove {copy} --yes")]));
     }
-    host.sh("rm -f /tmp/kept /root/host-input /root/host-output").ok();
+    host.sh("rm -f /tmp/kept.tar.zst /root/host-input /root/host-output").ok();
     bed.on(backend);
-    for snapshot in ["first", "second"] {
-        host.sandbox(&["snapshot", "remove", HOSTILE, snapshot]);
-    }
+    host.sandbox(&["snapshot", "remove", HOSTILE, "first"]);
     assert_eq!(host.exec(OTHER, &["echo", "unharmed"]).ok(), "unharmed");
     uninstall(&host);
     line(&format!("{seen} processes arrived"));

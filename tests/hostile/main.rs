@@ -1,10 +1,11 @@
 //! A hostile guest: programs that attack from inside a machine while the host works on it, trees that are made to break
-//! what reads them, and a prober of the walls that runs while the host changes.
+//! what reads them, and a prober of what is denied that runs while the host changes.
 //!
 //! They need root, a network and a C compiler. They run in order, on shared machines of a systemd host that the program
 //! makes itself, and the last one looks at what is left.
 
 mod bed;
+mod confinement;
 mod entered;
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -19,7 +20,6 @@ mod runner;
 mod traces;
 mod trees;
 mod verbs;
-mod walls;
 
 use std::process::ExitCode;
 
@@ -38,10 +38,12 @@ const TESTS: &[Test<Bed>] = &[
     ("trees::names", trees::names),
     ("trees::links", trees::links),
     ("trees::links_in_a_machine_that_is_stopped", trees::links_in_a_machine_that_is_stopped),
-    ("trees::many_files", trees::many_files),
-    ("trees::deep_directories", trees::deep_directories),
-    ("walls::an_open_machine_is_seen", walls::an_open_machine_is_seen),
-    ("walls::they_stand_while_the_host_changes", walls::they_stand_while_the_host_changes),
+    ("trees::many_names_and_deep_directories", trees::many_names_and_deep_directories),
+    ("confinement::an_open_machine_is_seen", confinement::an_open_machine_is_seen),
+    (
+        "confinement::nothing_denied_passes_while_the_host_changes",
+        confinement::nothing_denied_passes_while_the_host_changes,
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// All of them.
-const PROGRAMS: [&str; 7] = ["answerer", "bounded", "catcher", "deep", "many", "prober", "swapper"];
+const PROGRAMS: [&str; 8] = ["answerer", "bounded", "catcher", "deep", "many", "prober", "socket", "swapper"];
 
 /// Compiles them into a directory; returns each with its bytes.
 #[track_caller]

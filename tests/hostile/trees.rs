@@ -140,8 +140,10 @@ pub fn sparse_files(bed: &Bed) {
 /// Each file that is read of a guest is a pipe without a writer, a socket or a directory.
 pub fn pipes_and_sockets(bed: &Bed) {
     bed.on("nspawn");
-    let (make, undo) =
-        replaced("n=$((n + 1)); case $((n % 3)) in 0) mkdir \"$f\" ;; *) mkfifo \"$f\" ;; esac");
+    let make = format!(
+        "n=$((n + 1)); case $((n % 4)) in 0) mkdir \"$f\" ;; 1) {PROGRAMS}/socket \"$f\" ;; *) mkfifo \"$f\" ;; esac"
+    );
+    let (make, undo) = replaced(&make);
     judge(bed, (&format!("{make}; mkfifo srv/evil/pipe"), &undo), &[ON_A_RUNNING, COPIES]);
 }
 
@@ -186,40 +188,33 @@ pub fn links_in_a_machine_that_is_stopped(bed: &Bed) {
     judge(bed, (LINKS, NO_LINKS), &[ON_A_STOPPED]);
 }
 
-/// How many names the directory of many has.
+/// How many names the directory of many has, and how many directories are in each other.
 const MANY: &str = "200000";
-
-/// A directory of very many files.
-pub fn many_files(bed: &Bed) {
-    bed.on("nspawn");
-    let make = format!("mkdir -p srv/evil; {PROGRAMS}/many srv/evil/many {MANY}");
-    let copy = "mkdir /tmp/c; sandbox copy $m:/srv/evil /tmp/c/; s=$?; rm -r /tmp/c; exit $s";
-    let verbs = &["sandbox list >/dev/null", "sandbox status $m >/dev/null", copy];
-    judge(bed, (&make, "rm -r srv/evil"), &[verbs, COPIES]);
-}
-
-/// How many directories are in each other.
 const LEVELS: &str = "100000";
 
-/// Directories in directories: refused with the machine's name, or copied; and such a machine can be removed.
-pub fn deep_directories(bed: &Bed) {
-    bed.on("nspawn");
+/// A directory of very many names, and directories in directories: refused with the machine's name, or copied; and such a
+/// machine can be removed.
+pub fn many_names_and_deep_directories(bed: &Bed) {
     let host = bed.host();
     host.sandbox(&["clone", OTHER, "deep"]).ok();
     let tree = bed.tree("deep");
     let before = host.traces();
-    in_tree(&host, &tree, &format!("mkdir -p srv/evil; {PROGRAMS}/deep srv/evil/deep {LEVELS}"));
-    let copy = "mkdir /tmp/c; sandbox copy deep:/srv/evil /tmp/c/; s=$?; rm -r /tmp/c; exit $s";
-    let verbs = ["sandbox list >/dev/null", "sandbox status deep >/dev/null", "sandbox start deep", copy];
-    let mut faults = bed.judge(&verbs.map(str::to_owned));
-    let copies: Vec<String> = COPIES.iter().map(|verb| format!("m=deep; {verb}")).collect();
-    faults.extend(bed.judge(&copies));
+    let mut faults = Vec::new();
+    let on_deep =
+        |verbs: &[&str]| bed.judge(&verbs.iter().map(|verb| format!("m=deep; {verb}")).collect::<Vec<_>>());
+    let copy = "mkdir /tmp/c; sandbox copy $m:/srv/evil /tmp/c/; s=$?; rm -r /tmp/c; exit $s";
+    in_tree(&host, &tree, &format!("mkdir srv/evil; {PROGRAMS}/many srv/evil/many {MANY}"));
+    faults.extend(on_deep(&["sandbox list >/dev/null", "sandbox start $m", copy]));
+    faults.extend(on_deep(COPIES));
+    in_tree(&host, &tree, &format!("rm -r srv/evil/many; {PROGRAMS}/deep srv/evil/deep {LEVELS}"));
+    faults.extend(on_deep(&["sandbox list >/dev/null", "sandbox status $m >/dev/null", copy]));
+    faults.extend(on_deep(COPIES));
     host.sandbox(&["snapshot", "schedule", "deep", "--every", "1h", "--keep", "1l"]).ok();
     faults.extend(others_are_unharmed(bed));
     host.sandbox(&["snapshot", "schedule", "deep", "--off"]).ok();
-    faults.extend(bed.judge(&["sandbox stop deep --timeout 10".to_owned()]));
+    faults.extend(on_deep(&["sandbox stop $m --timeout 10"]));
     faults.extend(bed.is_clean(&before));
-    faults.extend(bed.judge(&["sandbox remove deep --yes".to_owned()]));
+    faults.extend(on_deep(&["sandbox remove $m --yes"]));
     if bed.is_there("deep") {
         faults.push("`deep` is still there".to_owned());
     }

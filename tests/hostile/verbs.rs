@@ -68,31 +68,27 @@ pub const ROWS: &[(&str, Touch)] = &[
             "! grep -rqF \"${HOST_SECRET%-env}-file\" /tmp/copied; s=$?; rm -r /tmp/copied; exit $s",
         ]),
     ),
-    ("snapshot create", Lines(&["sandbox snapshot create $m first", "sandbox snapshot create $m second"])),
+    ("snapshot create", Lines(&["sandbox snapshot create $m first"])),
     ("snapshot list", Lines(&["sandbox snapshot list $m"])),
-    (
-        "snapshot diff",
-        Lines(&[
-            "sandbox snapshot diff $m first >/dev/null",
-            "sandbox snapshot diff $m first second >/dev/null",
-        ]),
-    ),
+    ("snapshot diff", Lines(&["sandbox snapshot diff $m first >/dev/null"])),
     ("snapshot schedule", Lines(&["sandbox snapshot schedule $m --every 1h --keep 1l"])),
     ("snapshot run", Lines(&["sandbox snapshot run --due", "sandbox snapshot schedule $m --off"])),
-    ("fork", Lines(&["sandbox fork $m forked --no-start", "sandbox fork $m running"])),
+    ("fork", Lines(&["sandbox fork $m running"])),
     ("clone", Lines(&["sandbox clone $m cloned"])),
-    ("export", Lines(&["rm -f /tmp/kept; sandbox export $m /tmp/kept --live --compression zstd"])),
-    (
-        "import",
-        Lines(&["[ ! -e /tmp/kept ] || sandbox import /tmp/kept imported --backend direct --no-start"]),
-    ),
+    ("export", Lines(&["sandbox export $m /tmp/kept.tar.zst --live --compression zstd"])),
+    ("import", Lines(&["sandbox import /tmp/kept.tar.zst imported --backend direct --no-start"])),
     ("snapshot restore", Lines(&["sandbox snapshot restore $m first --yes --restart"])),
     ("snapshot remove", Lines(&["sandbox snapshot remove $m first"])),
-    ("rename", Lines(&["sandbox rename $m renamed --restart && sandbox rename renamed $m --restart"])),
+    (
+        "rename",
+        Lines(&[
+            "sandbox rename $m renamed --restart && sandbox stop renamed --timeout 10 && sandbox rename renamed $m && sandbox start $m",
+        ]),
+    ),
     ("restart", Lines(&["sandbox restart $m --timeout 10"])),
     ("stop", Lines(&["sandbox stop $m --timeout 10"])),
     ("start", Lines(&["sandbox start $m"])),
-    ("move", Lines(&["sandbox move $m --to direct"])),
+    ("move", Lines(&["sandbox move $m --to direct --restart"])),
     ("repair", Lines(&["sandbox repair"])),
     ("doctor", Lines(&["sandbox doctor >/dev/null"])),
     ("remove", Lines(&["sandbox remove running --yes"])),
@@ -112,6 +108,15 @@ pub const ROWS: &[(&str, Touch)] = &[
     ("completions", Nothing("it prints a text")),
     ("man", Nothing("it prints a text")),
 ];
+
+/// How some verbs end where all is in order: with something found, or with nothing to look at.
+const FINDINGS: &[(&str, i32)] =
+    &[("sandbox snapshot diff", 1), ("sandbox health", 1), ("sandbox doctor", 1), ("sandbox doctor", 6)];
+
+/// Returns whether a line ended as it should on a machine that attacks, which is as on any other.
+pub fn is_expected(line: &str, code: i32) -> bool {
+    code == 0 || FINDINGS.iter().any(|(verb, found)| line.contains(verb) && code == *found)
+}
 
 /// Returns the lines of all verbs on a machine.
 pub fn lines(machine: &str) -> Vec<String> {

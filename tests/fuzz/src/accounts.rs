@@ -36,7 +36,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// Tells whether a line is in no need of interpretation: seven fields, numbers that are ids.
+/// Returns whether a line is in no need of interpretation: seven fields, numbers that are ids.
 fn is_plain(line: &str) -> bool {
     let fields: Vec<&str> = line.split(':').collect();
     let is_name = |name: &str| {

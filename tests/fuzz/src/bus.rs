@@ -22,7 +22,7 @@ pub fn check(data: &[u8]) {
     }
     let listed = bounded(most, || units(data));
     let said = bounded(most, || text(data));
-    let context = serialized::Context::new_dbus(LE, 0);
+    let context = serialized::Context::new(LE, 0);
     let bytes = serialized::Data::new(data, context);
     if let Ok((list, read)) = bytes.deserialize::<Vec<Unit<'_>>>() {
         // what stands behind the list is no part of it

@@ -143,7 +143,7 @@ static pid_t parent_of(pid_t pid) {
     return after && sscanf(after + 1, " %c %d", &state, &parent) == 2 ? parent : -1;
 }
 
-/* Tells whether a process came from outside, or descends from one that did. */
+/* Returns whether a process came from outside, or descends from one that did. */
 static int has_arrived(pid_t pid) {
     if (pid <= 1) return 0;
     for (int i = 0; i < 64 && pid > 1; i++) {
@@ -153,7 +153,7 @@ static int has_arrived(pid_t pid) {
     return 0;
 }
 
-/* Tells whether what a link of /proc leads to is what its text names in this machine. */
+/* Returns whether what a link of /proc leads to is what its text names in this machine. */
 static int is_of_machine(const char *link) {
     char text[4096];
     struct stat there, here;
@@ -227,7 +227,7 @@ static void inspect_identity(pid_t pid) {
         fault(" uid outside of the machine, %.24s;", capabilities ? capabilities + 1 : "?");
 }
 
-/* Tells whether a process can be attached to; a child tries it, whose end lets go. */
+/* Returns whether a process can be attached to; a child tries it, whose end lets go. */
 static int is_attachable(pid_t pid) {
     pid_t child = fork();
     if (child == 0) _exit(ptrace(PTRACE_SEIZE, pid, 0, 0) ? 1 : 0);

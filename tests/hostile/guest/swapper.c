@@ -12,7 +12,7 @@
  *   kind       a file, and a directory
  *
  * What a copy holds of them is bytes `g`, nothing, or the link itself; never a byte of the host's VICTIM. Each pair is there
- * twice: below DIR/seen it is exchanged when inotify tells that the host looked at it, and changed back later, below DIR/busy
+ * twice: below DIR/seen it is exchanged when inotify reports that the host looked at it, and changed back later, below DIR/busy
  * all the time. PAIR is the only one, where one is named.
  */
 #define _GNU_SOURCE

@@ -132,7 +132,7 @@ fn rounds(host: &Host<'_>, machine: &str) -> (u64, Vec<String>) {
     (count, lines.map(str::to_owned).collect())
 }
 
-/// The prober sees what a machine without walls reaches: the control of the test below.
+/// The prober sees what an unconfined machine reaches: the control of the test below.
 pub fn an_open_machine_is_seen(bed: &Bed) {
     let host = bed.host();
     let targets = denied(bed);
@@ -150,7 +150,7 @@ pub fn an_open_machine_is_seen(bed: &Bed) {
 }
 
 /// Nothing that is denied passes, whatever becomes of the host's rules and networks; what is allowed passes again.
-pub fn they_stand_while_the_host_changes(bed: &Bed) {
+pub fn nothing_denied_passes_while_the_host_changes(bed: &Bed) {
     let host = bed.host();
     let before = host.traces();
     bed.on("nspawn");
@@ -173,7 +173,7 @@ pub fn they_stand_while_the_host_changes(bed: &Bed) {
             host.exec(machine, &["truncate", "-s", "0", REPORT]).ok();
             faults.extend(reached.iter().map(|reached| format!("{what}: {machine}: {reached}")));
             if count <= *last {
-                faults.push(format!("{what}: {machine}: the prober stands still"));
+                faults.push(format!("{what}: {machine}: the prober has stopped"));
             }
             *last = count;
         }
