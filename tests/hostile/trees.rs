@@ -20,8 +20,8 @@ const ON_A_RUNNING: &[&str] = &[
     "sandbox top --once",
     "sandbox set $m --env A=b",
     "mkdir -p /srv/shared; sandbox mount $m /srv/shared /etc/shared && sandbox unmount $m /etc/shared",
-    "mkdir /tmp/c; sandbox copy $m:/etc /tmp/c/; s=$?; rm -r /tmp/c; exit $s",
-    "mkdir /tmp/c; script -qec \"sandbox copy $m:/srv/evil /tmp/c/\" /dev/null; s=$?; rm -r /tmp/c; exit $s",
+    "rm -rf /tmp/c; mkdir /tmp/c; sandbox copy $m:/etc /tmp/c/; s=$?; rm -r /tmp/c; exit $s",
+    "rm -rf /tmp/c; mkdir /tmp/c; script -qec \"sandbox copy $m:/srv/evil /tmp/c/\" /dev/null; s=$?; rm -r /tmp/c; exit $s",
     "sandbox copy $m:/srv/evil - | head -c 100000000 >/dev/null; true",
     "sandbox copy /usr/local/lib/hostile $m:/etc/ --owner agent",
     "sandbox copy /usr/local/lib/hostile $m:/root/",
@@ -47,7 +47,7 @@ const ON_A_STOPPED: &[&str] = &[
     "sandbox logs $m -n 20",
     "sandbox logs $m --outside -n 3",
     "sandbox copy /usr/local/lib/hostile $m:/etc/ --owner agent",
-    "mkdir /tmp/c; sandbox copy $m:/etc /tmp/c/; s=$?; rm -r /tmp/c; exit $s",
+    "rm -rf /tmp/c; mkdir /tmp/c; sandbox copy $m:/etc /tmp/c/; s=$?; rm -r /tmp/c; exit $s",
     "sandbox snapshot create $m evil",
     "sandbox snapshot diff $m evil",
     "sandbox clone $m copied",
@@ -109,16 +109,17 @@ fn judge(bed: &Bed, (make, undo): (&str, &str), verbs: &[&[&str]]) {
 /// The scheduled snapshots of all machines: the hostile one's may be refused, the other's is there. The other answers.
 fn others_are_unharmed(bed: &Bed) -> Vec<String> {
     let host = bed.lab.host();
-    for name in [HOSTILE, OTHER] {
-        host.sandbox(&["snapshot", "schedule", name, "--every", "1h", "--keep", "1l"]).ok();
-    }
-    let mut faults = bed.judge(&["sandbox snapshot run --due".to_owned()]);
+    let on = |name: &str| format!("sandbox snapshot schedule {name} --every 1h --keep 1l");
+    let off = |name: &str| format!("sandbox snapshot schedule {name} --off");
+    let mut faults = bed.judge(&[on(HOSTILE), on(OTHER), "sandbox snapshot run --due".to_owned()]);
     let taken = host.sandbox(&["snapshot", "list", OTHER]);
     if taken.out.lines().count() < 2 {
         faults.push(format!("`{OTHER}` has no snapshot: {taken:?}"));
     }
+    // the timer's own run may be held
+    host.sh("timeout 20 systemctl stop sandbox-snapshots.timer sandbox-snapshots.service");
+    faults.extend(bed.judge(&[off(HOSTILE), off(OTHER)]));
     for name in [HOSTILE, OTHER] {
-        host.sandbox(&["snapshot", "schedule", name, "--off"]).ok();
         let remove =
             "sandbox snapshot list $0 | awk 'NR > 1 { print $2 }' | xargs -r sandbox snapshot remove $0";
         host.run(&["sh", "-c", remove, name]);
@@ -202,7 +203,7 @@ pub fn many_names_and_deep_directories(bed: &Bed) {
     let mut faults = Vec::new();
     let on_deep =
         |verbs: &[&str]| bed.judge(&verbs.iter().map(|verb| format!("m=deep; {verb}")).collect::<Vec<_>>());
-    let copy = "mkdir /tmp/c; sandbox copy $m:/srv/evil /tmp/c/; s=$?; rm -r /tmp/c; exit $s";
+    let copy = "rm -rf /tmp/c; mkdir /tmp/c; sandbox copy $m:/srv/evil /tmp/c/; s=$?; rm -r /tmp/c; exit $s";
     in_tree(&host, &tree, &format!("mkdir srv/evil; {PROGRAMS}/many srv/evil/many {MANY}"));
     faults.extend(on_deep(&["sandbox list >/dev/null", "sandbox start $m", copy]));
     faults.extend(on_deep(COPIES));

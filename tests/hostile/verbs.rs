@@ -62,7 +62,7 @@ pub const ROWS: &[(&str, Touch)] = &[
     (
         "copy",
         Lines(&[
-            "mkdir /tmp/copied; for i in 1 2 3; do sandbox copy $m:/srv/swapped /tmp/copied/$i; done; true",
+            "rm -rf /tmp/copied; mkdir /tmp/copied; for i in 1 2 3; do sandbox copy $m:/srv/swapped /tmp/copied/$i; done; true",
             "sandbox copy $m:/srv/swapped - | cat >/tmp/copied/tar; true",
             "sandbox copy /usr/local/lib/hostile $m:/root/",
             "! grep -rqF \"${HOST_SECRET%-env}-file\" /tmp/copied; s=$?; rm -r /tmp/copied; exit $s",
