@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help demo test lint unit fuzz archive host catalogue test-vm bench build install setup clean
+.PHONY: help demo test lint unit fuzz archive host hostile catalogue test-vm bench build install setup clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'
@@ -20,7 +20,7 @@ build: setup ## Build the program: target/release/sandbox
 demo: build ## Make a machine of the real archive, run a command in it, remove it
 	@scripts/demo target/release/sandbox
 
-test: ## Run all tests of one stage of continuous integration: lint, unit, tests/it, fuzzing, tests/archive, tests/host, tests/catalogue
+test: ## Run all tests of one stage of continuous integration: lint, unit, tests/it, fuzzing, tests/archive, tests/host, tests/hostile, tests/catalogue
 	@scripts/setup build run lint reference
 	@scripts/test
 
@@ -43,6 +43,10 @@ archive: ## Run the tests on the real archive, beside mmdebstrap and apt (root, 
 host: ## Run the tests that boot machines (root, network)
 	@scripts/setup build run
 	@scripts/test host
+
+hostile: ## Attack from inside machines while every verb is run on them (root, network)
+	@scripts/setup build run
+	@scripts/test hostile
 
 catalogue: ## Install every profile of services and tools, boot it and check its health (root, network)
 	@scripts/setup build run

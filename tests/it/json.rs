@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::Value;
 
-use crate::{copies::Case, user::said};
+use crate::{copies::Case, kit::verbs::verbs, user::said};
 
 /// A verb, the words that it is run with here, and how it ends.
 type Row = (&'static str, &'static str, &'static [i32]);
@@ -67,28 +67,6 @@ const ROWS: &[Row] = &[
 /// What is no result of ours, so that `--json` has nothing to say: a payload's own words, a shell's script, a page.
 const OTHERS: &[&str] = &["exec", "shell", "console", "completions", "man", "help"];
 
-/// Finds the verbs in a help page, each with those below it.
-fn verbs(case: &Case, above: &[&str]) -> BTreeSet<String> {
-    let help = case.does(&[above, &["--help"]].concat());
-    let listed =
-        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let mut all = BTreeSet::new();
-    for line in listed.filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
-        let word = line.split_whitespace().next().unwrap();
-        if word == "help" {
-            continue;
-        }
-        let below = [above, &[word]].concat();
-        let inner = verbs(case, &below);
-        // what does something without a word behind it is a verb as well
-        if inner.is_empty() || word == "lock" {
-            all.insert(below.join(" "));
-        }
-        all.extend(inner);
-    }
-    all
-}
-
 #[test]
 fn every_verb_says_json_and_nothing_else() {
     if !nix::unistd::geteuid().is_root() {
@@ -96,7 +74,7 @@ fn every_verb_says_json_and_nothing_else() {
     }
     let case = Case::new();
     let known: BTreeSet<_> = ROWS.iter().map(|(verb, ..)| *verb).chain(OTHERS.iter().copied()).collect();
-    let there = verbs(&case, &[]);
+    let there = verbs(&|words| case.does(words), &[]);
     let unknown: Vec<_> = there.iter().filter(|verb| !known.contains(verb.as_str())).collect();
     assert!(unknown.is_empty(), "not in the table: {unknown:?}");
     let gone: Vec<_> = ROWS.iter().map(|(verb, ..)| *verb).filter(|verb| !there.contains(*verb)).collect();

@@ -22,6 +22,7 @@ pub mod tar;
 pub mod tls;
 pub mod ubuntu;
 pub mod vendor;
+pub mod verbs;
 pub mod zip;
 
 use std::time::{SystemTime, UNIX_EPOCH};

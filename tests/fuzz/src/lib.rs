@@ -5,8 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a property that does not hold panics")]
 
+pub mod accounts;
 pub mod ar;
+pub mod bus;
+pub mod copied;
 pub mod deb822;
+pub mod environment;
 pub mod git;
 pub mod lock;
 pub mod memory;
@@ -21,9 +25,13 @@ pub mod version;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 14] = [
+    ("accounts", accounts::check),
     ("ar", ar::check),
+    ("bus", bus::check),
+    ("copied", copied::check),
     ("deb822", deb822::check),
+    ("environment", environment::check),
     ("git", git::check),
     ("lock", lock::check),
     ("pep440", pep440::check),

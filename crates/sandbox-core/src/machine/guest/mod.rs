@@ -8,6 +8,8 @@ mod passing;
 mod passwd;
 mod patience;
 mod port;
+#[doc(hidden)]
+pub mod readers;
 mod state;
 mod systemd;
 mod variables;

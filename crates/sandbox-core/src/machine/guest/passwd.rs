@@ -60,15 +60,22 @@ pub fn account(leader: &Leader, user: &str) -> Result<Option<Account>, EnterErro
     Ok(find(&read("etc/passwd")?, &read("etc/group")?, user))
 }
 
-fn find(passwd: &str, group: &str, user: &str) -> Option<Account> {
+/// Reads a number of a user or group; the greatest is none.
+///
+/// **Source**: setresuid(2), setresgid(2), chown(2): -1 leaves an id unchanged, which here would be root's.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
+pub(super) fn find(passwd: &str, group: &str, user: &str) -> Option<Account> {
     let number: Option<u32> = user.parse().ok();
     let mut account = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
-        let (name, uid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        let (name, uid) = (fields.next()?, id(fields.nth(1)?)?);
         if name != user && Some(uid) != number {
             return None;
         }
-        let gid = fields.next()?.parse().ok()?;
+        let gid = id(fields.next()?)?;
         let home = fields.nth(1)?.to_owned();
         let shell = fields.next().filter(|shell| !shell.is_empty()).unwrap_or("/bin/sh").to_owned();
         Some(Account { name: name.to_owned(), uid, gid, groups: Vec::new(), home, shell })
@@ -77,7 +84,7 @@ fn find(passwd: &str, group: &str, user: &str) -> Option<Account> {
         .lines()
         .filter_map(|line| {
             let mut fields = line.split(':');
-            let gid: u32 = fields.nth(2)?.parse().ok()?;
+            let gid = id(fields.nth(2)?)?;
             let member = fields.next()?.split(',').any(|member| member == account.name);
             (member || gid == account.gid).then_some(gid)
         })
@@ -99,5 +106,14 @@ mod tests {
         assert_eq!(find(passwd, group, "1000"), Some(agent));
         assert_eq!(find(passwd, group, "nobody"), None);
         assert_eq!(find(passwd, group, "broken"), None);
+    }
+
+    #[test]
+    fn the_number_that_changes_no_id_is_no_id() {
+        let passwd = "a:x:4294967295:0::/:\nb:x:5:4294967295::/:\nc:x:6:6::/:\n";
+        let group = "d:x:4294967295:c\ne:x:7:c\n";
+        assert_eq!((find(passwd, group, "a"), find(passwd, group, "b")), (None, None));
+        assert_eq!(find(passwd, group, "4294967295"), None);
+        assert_eq!(find(passwd, group, "c").unwrap().groups, [7]);
     }
 }

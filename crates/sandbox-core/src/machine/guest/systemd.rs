@@ -42,6 +42,16 @@ const OF_MANAGER: Question = Question {
     signature: "",
 };
 
+pub(super) use wire::{text, units};
+
+/// Reads a whole message; returns its kind, the number of the message that it answers, and its body.
+pub(super) fn message(bytes: &[u8]) -> io::Result<(u8, Option<u32>, &[u8])> {
+    let head = Head::read(bytes)?;
+    let rest = bytes.get(Head::LENGTH..).ok_or_else(strange)?;
+    let (fields, rest) = rest.split_at_checked(head.fields).ok_or_else(strange)?;
+    Ok((head.kind, wire::answers(fields)?, rest.get(..head.body).ok_or_else(strange)?))
+}
+
 /// By which way somebody came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {

@@ -42,7 +42,7 @@ fn texts(leader: &Leader) -> rustix::io::Result<Vec<String>> {
 }
 
 /// **Source**: environment.d(5): `KEY=VALUE`, quotes, backslashes, `${KEY}` and `$KEY`.
-fn over(text: &str, mut all: Vec<(String, String)>) -> Vec<(String, String)> {
+pub(super) fn over(text: &str, mut all: Vec<(String, String)>) -> Vec<(String, String)> {
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
         let Some((key, value)) = line.split_once('=') else { continue };
         if !crate::spec::is_variable(key) || value.contains('\0') {

@@ -102,7 +102,7 @@ pub(super) fn answers(fields: &[u8]) -> io::Result<Option<u32>> {
 }
 
 /// Finds the text in an answer of one that is of any type.
-pub(super) fn text(answer: &[u8]) -> io::Result<String> {
+pub(in crate::machine::guest) fn text(answer: &[u8]) -> io::Result<String> {
     let mut body = Reader { bytes: answer, at: 0 };
     if body.signature()? != "s" {
         return Err(strange());
@@ -111,7 +111,7 @@ pub(super) fn text(answer: &[u8]) -> io::Result<String> {
 }
 
 /// Finds the names in an answer of `ListUnitsFiltered`, of type `a(ssssssouso)`.
-pub(super) fn units(answer: &[u8]) -> io::Result<Vec<String>> {
+pub(in crate::machine::guest) fn units(answer: &[u8]) -> io::Result<Vec<String>> {
     let mut body = Reader { bytes: answer, at: 0 };
     body.number()?;
     let mut names = Vec::new();
