@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek as _, SeekFrom},
     sync::Once,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::{
@@ -177,6 +177,16 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
+    /// The answer comes more slowly than an answer may.
+    #[error("{url} sent less than {least} bytes in {seconds} s")]
+    Slow {
+        /// The address.
+        url: String,
+        /// The fewest bytes that must come in that time.
+        least: u64,
+        /// The time that was waited for them.
+        seconds: u64,
+    },
     /// A `file:` address that cannot be read.
     #[error("{url} cannot be read")]
     File {
@@ -213,17 +223,34 @@ impl Cause for TransportError {
             | Self::Offset { .. }
             | Self::Unreachable { .. }
             | Self::Broken { .. }
+            | Self::Slow { .. }
             | Self::File { .. } => Class::Unreachable,
         }
     }
 
     fn hints(&self) -> Vec<Hint> {
         match self {
-            Self::Unreachable { .. } => {
+            Self::Unreachable { .. } | Self::Slow { .. } => {
                 vec![Hint::Note("check the network, the proxy settings and the mirror's address".into())]
             }
             _ => Vec::new(),
         }
+    }
+}
+
+/// How slowly an answer may come: a server that sends a byte now and then is never silent, and would be read for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The fewest bytes that must come in each span of waiting.
+    pub least: u64,
+    /// The span. Only waiting for the server counts, not what is done with the bytes.
+    pub span: Duration,
+}
+
+impl Default for Pace {
+    /// 1 KiB a second, over a minute.
+    fn default() -> Self {
+        Self { least: 60 << 10, span: Duration::from_secs(60) }
     }
 }
 
@@ -234,6 +261,8 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// The longest silence, before the answer and within it.
     pub idle_timeout: Duration,
+    /// The slowest answer.
+    pub pace: Pace,
     /// The address of a proxy for `http` addresses.
     pub http_proxy: Option<String>,
     /// The address of a proxy for `https` addresses.
@@ -263,6 +292,7 @@ impl Default for HttpOptions {
         Self {
             connect_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(30),
+            pace: Pace::default(),
             http_proxy: None,
             https_proxy: None,
             no_proxy: None,
@@ -277,6 +307,7 @@ impl Default for HttpOptions {
 #[derive(Clone, Debug)]
 pub struct Http {
     client: Client,
+    pace: Pace,
     elsewhere: Vec<(String, String)>,
     credentials: Credentials,
 }
@@ -326,6 +357,7 @@ impl Http {
                 }
                 built => built.map_err(failed)?,
             },
+            pace: options.pace,
             elsewhere: options.elsewhere.clone(),
             credentials: options.credentials.clone(),
         })
@@ -369,7 +401,7 @@ impl Http {
             StatusCode::OK => (answer.content_length(), 0),
             _ => return Err(refused(request.url, &answer)),
         };
-        limited(request, total, resumed_at, Box::new(answer))
+        limited(request, total, resumed_at, Box::new(Paced::new(answer, self.pace)))
     }
 }
 
@@ -413,7 +445,8 @@ impl Transport for Http {
         let fresh =
             if is_secret || request.post.is_some() { Duration::ZERO } else { fresh(answer.headers()) };
         let total = answer.content_length();
-        let got = limited(&Get { url: &place, offset: 0, limit: request.limit }, total, 0, Box::new(answer))?;
+        let whole = Get { url: &place, offset: 0, limit: request.limit };
+        let got = limited(&whole, total, 0, Box::new(Paced::new(answer, self.pace)))?;
         Ok(Answer { url, fresh, body: got.body })
     }
 }
@@ -494,11 +527,14 @@ pub fn read(transport: &dyn Transport, url: &str, limit: u64) -> Result<Vec<u8>,
 #[must_use]
 pub fn broken(url: &str, limit: u64, source: io::Error) -> TransportError {
     let url = url.to_owned();
-    if source.get_ref().is_some_and(|inner| inner.is::<TooLong>()) {
-        TransportError::Long { url, limit }
-    } else {
-        TransportError::Broken { url, source }
+    let inner = source.get_ref();
+    if inner.is_some_and(|inner| inner.is::<TooLong>()) {
+        return TransportError::Long { url, limit };
     }
+    if let Some(TooSlow(Pace { least, span })) = inner.and_then(|inner| inner.downcast_ref()) {
+        return TransportError::Slow { url, least: *least, seconds: span.as_secs() };
+    }
+    TransportError::Broken { url, source }
 }
 
 /// Takes what stands before the `@` away, for messages.
@@ -578,6 +614,50 @@ impl Read for Limited {
     }
 }
 
+/// A reader that fails once less than the least came in a span of waiting.
+struct Paced<R> {
+    body: R,
+    pace: Pace,
+    waited: Duration,
+    came: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("bytes came too slowly")]
+struct TooSlow(Pace);
+
+impl<R> Paced<R> {
+    const fn new(body: R, pace: Pace) -> Self {
+        Self { body, pace, waited: Duration::ZERO, came: 0 }
+    }
+
+    /// Counts what came and how long it was waited for.
+    fn count(&mut self, came: u64, waited: Duration) -> io::Result<()> {
+        self.waited += waited;
+        self.came += came;
+        if self.waited < self.pace.span {
+            return Ok(());
+        }
+        if self.came < self.pace.least {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, TooSlow(self.pace)));
+        }
+        (self.waited, self.came) = (Duration::ZERO, 0);
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let begun = Instant::now();
+        let count = self.body.read(buffer)?;
+        // its end may come as late as it likes
+        if count > 0 {
+            self.count(count as u64, begun.elapsed())?;
+        }
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -642,6 +722,21 @@ mod tests {
         assert!(matches!(read(&http(), "file:///", 1), Err(TransportError::Missing { .. })));
         assert!(matches!(read(&http(), "gopher://x/", 1), Err(TransportError::Address { .. })));
         assert!(matches!(read(&http(), "no address", 1), Err(TransportError::Address { .. })));
+    }
+
+    #[test]
+    fn an_answer_that_drips_ends_and_a_slow_one_does_not() {
+        let pace = Pace { least: 1000, span: Duration::from_secs(60) };
+        let second = Duration::from_secs(2);
+        let mut drips = Paced::new(io::empty(), pace);
+        let ended = (0..100).find_map(|at| drips.count(1, second).err().map(|error| (at, error)));
+        let (at, error) = ended.unwrap();
+        assert_eq!(at, 29, "after a minute of waiting");
+        let error = broken("http://a.invalid/x", 1, error);
+        assert!(matches!(error, TransportError::Slow { least: 1000, seconds: 60, .. }), "{error:?}");
+        assert!(!error.is_transient() && error.class() == Class::Unreachable);
+        let mut slow = Paced::new(io::empty(), pace);
+        assert!((0..1000).all(|_| slow.count(40, second).is_ok()));
     }
 
     #[test]
