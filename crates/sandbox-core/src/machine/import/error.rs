@@ -108,7 +108,8 @@ impl Cause for ImportError {
     fn class(&self) -> Class {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::Usage,
-            Self::Read { .. } | Self::Write { .. } => Class::Host,
+            Self::Read { .. } => Class::Host,
+            Self::Write { source, .. } => Class::of_path(source),
             Self::Form { .. } | Self::NoInit | Self::Processor { .. } => Class::File,
             Self::Large { .. } => Class::Unavailable,
             Self::Tar { .. }
