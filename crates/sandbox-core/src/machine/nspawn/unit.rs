@@ -8,7 +8,7 @@ use std::{fmt::Write, path::Path};
 
 use crate::{
     digest::Sha256,
-    machine::{Autostart, Chosen, Definition, Restart, network},
+    machine::{Autostart, Chosen, Definition, Restart, network, seccomp},
     name::MachineName,
 };
 
@@ -37,15 +37,57 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
         let _ =
             writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name} $MAINPID");
     }
-    for device in &definition.needs.devices {
-        let _ = writeln!(text, "DeviceAllow={} rwm", quote(&device.to_string_lossy()));
-    }
+    text.push_str(&command(definition, &program));
+    text.push_str(&devices(definition));
+    text.push_str(LOG_LIMIT);
     if definition.privileged {
         text.push_str(PRIVILEGED);
     }
     text.push_str(&chosen(&definition.chosen));
     text
 }
+
+/// Writes the command of the unit: nspawn below the filter on system calls.
+///
+/// The options are those that the template has in all versions from 252 to 261, so that they are not read from a
+/// file that an upgrade of systemd changes later; all else is in the machine's settings file, which overrides them.
+/// The unit's main process stays the same one, so that `Type=notify` and `$MAINPID` mean nspawn.
+///
+/// **Source**: systemd-nspawn@.service(5) and `units/systemd-nspawn@.service.in` of those versions.
+fn command(definition: &Definition, program: &str) -> String {
+    let mut allow = String::new();
+    for call in seccomp::allowed(&definition.needs.system_calls) {
+        let _ = write!(allow, "--allow {call} ");
+    }
+    let name = &definition.name;
+    format!(
+        "ExecStart=\nExecStart={program} internal confined {allow}-- systemd-nspawn --quiet --keep-unit --boot \
+         --link-journal=try-guest --network-veth -U --settings=override --machine={name}\n\
+         SyslogIdentifier=systemd-nspawn\n"
+    )
+}
+
+/// Writes the devices that the machine may use, in place of the template's list, which has the host's loop and
+/// device-mapper devices too.
+///
+/// `DevicePolicy=closed` of the template adds null, zero, full, random, urandom, tty and ptmx to them.
+///
+/// **Source**: systemd.resource-control(5).
+fn devices(definition: &Definition) -> String {
+    let mut text = String::from("DeviceAllow=\nDeviceAllow=/dev/net/tun rwm\nDeviceAllow=char-pts rw\n");
+    if definition.privileged {
+        text.push_str("DeviceAllow=/dev/fuse rwm\n");
+    }
+    for device in &definition.needs.devices {
+        let _ = writeln!(text, "DeviceAllow={} rwm", quote(&device.to_string_lossy()));
+    }
+    text
+}
+
+/// What the host keeps of a guest is bounded: its console goes to the host's journal.
+///
+/// **Source**: systemd.exec(5), `LogRateLimitIntervalSec=`.
+const LOG_LIMIT: &str = "LogRateLimitIntervalSec=30s\nLogRateLimitBurst=2000\n";
 
 /// Tells whether the machine must be given mounts for containers in it.
 pub(super) fn nests(definition: &Definition) -> bool {
