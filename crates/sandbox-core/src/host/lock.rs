@@ -23,11 +23,11 @@ pub fn take(name: &str) -> io::Result<File> {
     take_in(Path::new(RUN), name)
 }
 
-fn take_in(folder: &Path, name: &str) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+fn take_in(directory: &Path, name: &str) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = File::from(rustix::fs::open(folder, flags, Mode::empty())?);
-    let found = folder.metadata()?;
+    let directory = File::from(rustix::fs::open(directory, flags, Mode::empty())?);
+    let found = directory.metadata()?;
     let own = rustix::process::geteuid().as_raw();
     if found.uid() != own || found.mode() & 0o022 != 0 {
         let what = "the directory of locks belongs to another user, or others can write it";
@@ -40,14 +40,14 @@ fn take_in(folder: &Path, name: &str) -> io::Result<File> {
         | OFlags::NOCTTY
         | OFlags::CLOEXEC;
     for _ in 0..2 {
-        let file = File::from(openat(&folder, name, flags, Mode::from_raw_mode(0o600))?);
+        let file = File::from(openat(&directory, name, flags, Mode::from_raw_mode(0o600))?);
         let found = file.metadata()?;
         if found.is_file() && found.uid() == own && found.mode() & 0o077 == 0 {
             flock(&file, FlockOperation::LockExclusive)?;
             return Ok(file);
         }
         // an earlier version's, which others may hold
-        unlinkat(&folder, name, rustix::fs::AtFlags::empty())?;
+        unlinkat(&directory, name, rustix::fs::AtFlags::empty())?;
     }
     Err(io::ErrorKind::PermissionDenied.into())
 }
@@ -60,15 +60,15 @@ mod tests {
     #[test]
     fn only_its_owner_can_open_a_lock() {
         let place = tempfile::tempdir().unwrap();
-        let folder = place.path().join("run");
-        let path = folder.join("x.lock");
-        drop(take_in(&folder, "x.lock").unwrap());
+        let directory = place.path().join("run");
+        let path = directory.join("x.lock");
+        drop(take_in(&directory, "x.lock").unwrap());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         // one that others could open, and hold
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let held = File::open(&path).unwrap();
         flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
-        let lock = take_in(&folder, "x.lock").unwrap();
+        let lock = take_in(&directory, "x.lock").unwrap();
         assert_eq!(lock.metadata().unwrap().mode() & 0o777, 0o600);
         assert_ne!(lock.metadata().unwrap().ino(), held.metadata().unwrap().ino());
     }

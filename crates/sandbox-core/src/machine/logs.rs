@@ -7,7 +7,7 @@
 //! sandbox logs ── stdin: the guest's root ──▶ sandbox internal journal        root, in namespaces of its own
 //!    ▲                                          │ copies regular files         into a private tmpfs
 //!    │                                          ▼
-//!    └────────── lines, escaped ◀───────── journalctl --directory=/journal    nobody; sees /usr and the copies,
+//!    └────────── lines, escaped ◀───────── journalctl --directory=/journal    unprivileged; sees /usr and copies,
 //!                                                                             no network, no other process
 //! ```
 //!

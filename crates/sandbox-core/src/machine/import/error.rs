@@ -108,6 +108,10 @@ impl Cause for ImportError {
     fn class(&self) -> Class {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::Usage,
+            // a link in the place of a blob
+            Self::Read { source, .. } if matches!(source.raw_os_error(), Some(libc::ELOOP | libc::EXDEV)) => {
+                Class::of_path(source)
+            }
             Self::Read { .. } => Class::Host,
             Self::Write { source, .. } => Class::of_path(source),
             Self::Form { .. } | Self::NoInit | Self::Processor { .. } => Class::File,

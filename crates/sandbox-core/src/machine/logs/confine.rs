@@ -22,7 +22,7 @@ use crate::machine::seccomp::{Dumps, Filter};
 const TOP: &str = "/tmp";
 
 /// A user and a group that own nothing.
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED: u32 = 65_534;
 
 /// How long the reader may compute, in seconds, and how much memory it may map.
 const SECONDS: u64 = 600;
@@ -99,13 +99,13 @@ pub(super) fn before_exec(command: &mut Command, follow: bool) {
     }
 }
 
-/// Becomes nobody, for good.
+/// Becomes the unprivileged user, for good.
 fn no_rights() -> io::Result<()> {
     // SAFETY: plain system calls.
     unsafe {
         let done = libc::setgroups(0, std::ptr::null()) == 0
-            && libc::setresgid(NOBODY, NOBODY, NOBODY) == 0
-            && libc::setresuid(NOBODY, NOBODY, NOBODY) == 0
+            && libc::setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED) == 0
+            && libc::setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED) == 0
             && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
             // becoming another user cleared it
             && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0;

@@ -20,7 +20,7 @@ use rustix::fs::{Mode, OFlags, RawDir, ResolveFlags, openat2};
 /// The most bytes of all copies: of what is more, the oldest files are left out.
 pub(super) const MOST: u64 = 512 << 20;
 
-/// The largest file that is copied; journald begins a new one at 128 MiB unless it is told otherwise.
+/// The largest file that is copied; journald begins a new one at 128 MiB unless it is configured otherwise.
 ///
 /// **Source**: journald.conf(5), `SystemMaxFileSize=`.
 const LARGEST: u64 = 256 << 20;
@@ -42,7 +42,7 @@ pub(super) struct Mirror<'g> {
     known: BTreeMap<PathBuf, Stamp>,
 }
 
-/// What tells whether a file has changed.
+/// What changes with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: (u64, u64),
@@ -77,15 +77,15 @@ impl<'g> Mirror<'g> {
         let (mut seen, mut bytes) = (Seen::default(), 0);
         let mut kept = BTreeMap::new();
         for Found { copy, file, stamp } in found {
-            bytes += stamp.size;
-            if bytes > MOST || stamp.size > LARGEST || seen.files == FILES {
+            if stamp.size > LARGEST || stamp.size > MOST - bytes || seen.files == FILES {
                 seen.left_out += 1;
                 continue;
             }
+            bytes += stamp.size;
             seen.files += 1;
             if self.known.get(&copy) != Some(&stamp) {
-                if let Some(folder) = copy.parent() {
-                    fs::create_dir_all(self.copies.join(folder))?;
+                if let Some(directory) = copy.parent() {
+                    fs::create_dir_all(self.copies.join(directory))?;
                 }
                 update(&file, &self.copies.join(&copy), stamp.size)?;
             }
@@ -103,9 +103,11 @@ impl<'g> Mirror<'g> {
         for (place, prefix) in PLACES {
             let Ok(top) = open(self.guest, Path::new(place), OFlags::DIRECTORY) else { continue };
             for machine in names(&top, is_machine) {
-                let Ok(folder) = open(&top, &machine, OFlags::DIRECTORY) else { continue };
-                for name in names(&folder, is_journal) {
-                    let Ok(file) = open(&folder, &name, OFlags::NONBLOCK | OFlags::NOCTTY) else { continue };
+                let Ok(directory) = open(&top, &machine, OFlags::DIRECTORY) else { continue };
+                for name in names(&directory, is_journal) {
+                    let Ok(file) = open(&directory, &name, OFlags::NONBLOCK | OFlags::NOCTTY) else {
+                        continue;
+                    };
                     let mut copy = machine.join(prefix);
                     copy.as_mut_os_string().push(&name);
                     found.extend(stamp(&File::from(file), copy));
@@ -134,10 +136,10 @@ fn open(below: &impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> io::Resul
     Ok(openat2(below, path, flags, Mode::empty(), resolve)?)
 }
 
-fn names(folder: &OwnedFd, wanted: fn(&[u8]) -> bool) -> Vec<PathBuf> {
+fn names(directory: &OwnedFd, wanted: fn(&[u8]) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(32 << 10);
-    let mut raw = RawDir::new(folder, buffer.spare_capacity_mut());
+    let mut raw = RawDir::new(directory, buffer.spare_capacity_mut());
     for _ in 0..NAMES {
         let Some(Ok(entry)) = raw.next() else { break };
         let name = entry.file_name().to_bytes();
@@ -148,7 +150,7 @@ fn names(folder: &OwnedFd, wanted: fn(&[u8]) -> bool) -> Vec<PathBuf> {
     found
 }
 
-/// Tells whether a directory is a machine's: its number in hexadecimal, and perhaps a namespace of journald.
+/// Returns whether a directory is a machine's: its number in hexadecimal, and perhaps a namespace of journald.
 ///
 /// **Source**: machine-id(5); systemd-journald.service(8), "Journal namespaces".
 fn is_machine(name: &[u8]) -> bool {
@@ -165,7 +167,7 @@ fn is_journal(name: &[u8]) -> bool {
     ends && name.len() < 200 && !name.starts_with(b".") && name.iter().all(plain)
 }
 
-/// Makes a copy equal to a file of which a size was seen. Its first block goes last: it says how much of the rest
+/// Makes a copy equal to a file of which a size was seen. Its first block goes last: it has how much of the rest
 /// counts. What is zero in a new copy stays a hole.
 fn update(from: &File, copy: &Path, size: u64) -> io::Result<()> {
     let to = File::options().read(true).write(true).create(true).truncate(false).open(copy)?;
@@ -188,7 +190,7 @@ fn update(from: &File, copy: &Path, size: u64) -> io::Result<()> {
     if size > 0 {
         block(0)?;
     }
-    // what follows it hears of the change
+    // inotify reports the change to a process that follows it
     to.set_len(size)
 }
 
@@ -271,6 +273,9 @@ mod tests {
         fs::create_dir_all(&kept).unwrap();
         File::create(kept.join("vast.journal")).unwrap().set_len(8 << 40).unwrap();
         fs::write(kept.join("system.journal"), "x").unwrap();
+        // an older one, which the vast one does not count against
+        let past = std::time::SystemTime::UNIX_EPOCH;
+        File::options().write(true).open(kept.join("system.journal")).unwrap().set_modified(past).unwrap();
         let guest = File::open(place.path()).unwrap();
         let mut mirror = Mirror::new(&guest, &place.path().join("copies")).unwrap();
         assert_eq!(mirror.refresh().unwrap(), Seen { files: 1, left_out: 1 });

@@ -21,10 +21,10 @@ const SHIPPED: &str = "/usr/share/lxc/config";
 /// modules or mount debugfs, and is not degraded for it. `userns.conf` takes `common.conf`'s same list back.
 const DROPPED: &str = "mac_admin mac_override sys_time sys_module sys_rawio";
 
-/// The filter on system calls, in the machine's folder.
+/// The filter on system calls, in the machine's directory.
 pub(super) const POLICY: &str = "seccomp.policy";
 
-/// The program that installs the filter whole, in the machine's folder and in the guest, where the policy has not all
+/// The program that installs the filter whole, in the machine's directory and in the guest, where the policy has not all
 /// of it.
 pub(super) const STUB: &str = "init";
 pub(super) const INIT: &str = "/dev/.sandbox-init";

@@ -140,7 +140,7 @@ impl Lxc {
         Ok(())
     }
 
-    /// Writes the guest's first program, which its machine's folder shows to no user of the host.
+    /// Writes the guest's first program, which its machine's directory shows to no user of the host.
     fn write_stub(&self, definition: &Definition, dumps: Dumps) -> Result<(), LxcError> {
         let folder = self.folder(&definition.name);
         let filter = seccomp::Filter::new(&definition.needs.system_calls, dumps);

@@ -186,11 +186,10 @@ mod tests {
         definition.needs.nesting = crate::machine::Nesting::CONTAINERS;
         definition.needs.devices = vec!["/dev/fuse".into()];
         let text = drop_in(&definition, Path::new("/var/lib/sandbox"));
-        assert!(text.ends_with(
+        assert!(text.contains(
             "[Service]\n\
              ExecStartPre=/usr/bin/sandbox --state-dir /var/lib/sandbox internal wall-up my-agents\n\
-             ExecStartPost=/usr/bin/sandbox --state-dir /var/lib/sandbox internal started my-agents $MAINPID\n\
-             DeviceAllow=/dev/fuse rwm\n"
+             ExecStartPost=/usr/bin/sandbox --state-dir /var/lib/sandbox internal started my-agents $MAINPID\n"
         ));
         assert_eq!(name(&definition.name), "systemd-nspawn@my-agents.service");
     }
@@ -200,7 +199,38 @@ mod tests {
         let mut definition = definition("agents");
         definition.network = Network::None;
         let text = drop_in(&definition, Path::new("/var/lib/sandbox"));
-        assert!(!text.contains("Exec"), "{text}");
+        assert!(!text.contains("ExecStartP"), "{text}");
+    }
+
+    #[test]
+    fn nspawn_is_executed_below_the_filter_with_what_profiles_allow() {
+        let mut definition = definition("agents");
+        definition.needs.system_calls = vec!["bpf".into(), "io_uring_setup".into()];
+        let text = drop_in(&definition, Path::new("/s"));
+        assert!(
+            text.contains(
+                "ExecStart=\nExecStart=/usr/bin/sandbox internal confined --allow io_uring_setup -- systemd-nspawn "
+            ) && text.contains(" --settings=override --machine=agents\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_devices_are_the_machines_own() {
+        let mut definition = definition("agents");
+        definition.needs.devices = vec!["/dev/kvm".into()];
+        let list = |definition: &Definition| {
+            let text = drop_in(definition, Path::new("/s"));
+            let lines = text.lines().filter_map(|line| line.strip_prefix("DeviceAllow="));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(list(&definition), ["", "/dev/net/tun rwm", "char-pts rw", "/dev/kvm rwm"]);
+        definition.privileged = true;
+        let list = list(&definition);
+        assert!(
+            list[0].is_empty() && !list.iter().any(|line| line.contains("mapper") || line.contains("loop"))
+        );
+        assert!(list.contains(&"block-* m".to_owned()), "nodes may be made, and not opened: {list:?}");
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn what_cannot_be_filtered_is_refused_whole_unless_a_profile_names_it() {
             assert_eq!(judge(&open, way.audit, call | bit, [1, 0, 0]), ALLOW, "{way:?} {call}");
         }
         // numbers beside them
-        for call in [0, 1, way.socket + 1, way.socket - 1, 424, 428, 435] {
+        for call in [0, 1, way.socketpair + 1, way.socket - 1, 424, 428, 435] {
             assert_eq!(judge(&strict, way.audit, call | bit, [40, 0, 0]), ALLOW, "{way:?} {call}");
         }
         let vsock = judge(&open, way.audit, way.socket | bit, [40, 1, 0]);
