@@ -8,6 +8,7 @@ mod create;
 mod direct;
 mod docker;
 mod exec;
+mod filter;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod lab;
@@ -44,6 +45,7 @@ const TESTS: &[Test<Lab>] = &[
         direct::network_reaches_the_mirror_and_not_this_machine,
     ),
     ("direct::stop_and_start_keep_what_was_written", direct::stop_and_start_keep_what_was_written),
+    ("filter::it_holds_under_a_supervisor", filter::it_holds_under_a_supervisor),
     ("direct::the_verbs_without_machined", direct::the_verbs_without_machined),
     ("direct::a_killed_supervisor_leaves_it_stopped", direct::a_killed_supervisor_leaves_it_stopped),
     ("snapshot::a_running_machine_is_forked", snapshot::a_running_machine_is_forked),
@@ -96,6 +98,7 @@ const TESTS: &[Test<Lab>] = &[
     ("verbs::names_are_completed", verbs::names_are_completed),
     ("lxc::a_machine_is_a_container", lxc::a_machine_is_a_container),
     ("lxc::it_is_started_and_stopped_by_whom_you_like", lxc::it_is_started_and_stopped_by_whom_you_like),
+    ("filter::it_holds_under_machined_and_lxc", filter::it_holds_under_machined_and_lxc),
     ("lxc::what_cannot_be_is_refused", lxc::what_cannot_be_is_refused),
     ("lxc::agents_move_to_it", lxc::agents_move_to_it),
     ("lxc::docker_works_in_it", lxc::docker_works_in_it),

@@ -89,22 +89,22 @@ fn nothing_is_made_outside() {
         (vec![file("a/../../outside/canary")], 4),
         (vec![file(&format!("{outside}/canary"))], 4),
         // through links, absolute and relative: the tree has no such folders
-        (vec![Entry::symlink("out", &outside), file("out/canary")], 6),
-        (vec![Entry::symlink("out", "../../../../../../../../../../../../../tmp"), file("out/x")], 6),
+        (vec![Entry::symlink("out", &outside), file("out/canary")], 4),
+        (vec![Entry::symlink("out", "../../../../../../../../../../../../../tmp"), file("out/x")], 4),
         (vec![Entry::symlink("out", &format!("{outside}/canary")), file("out")], 0),
-        (vec![Entry::symlink("out", &outside), Entry::hardlink("x", "out/canary")], 6),
+        (vec![Entry::symlink("out", &outside), Entry::hardlink("x", "out/canary")], 4),
         (vec![Entry::hardlink("x", "../../../../../etc/passwd")], 4),
         (vec![Entry::hardlink("x", "/etc/passwd")], 4),
         (vec![Entry::hardlink("x", "x")], 4),
-        (vec![Entry::hardlink("x", "missing")], 6),
+        (vec![Entry::hardlink("x", "missing")], 4),
         (vec![Entry::symlink("./", &outside)], 4),
         (vec![Entry::new("x", 0o600, Kind::Block(8, 0))], 4),
         (vec![Entry::new("x", 0o600, Kind::Character(1, 1))], 4),
         (vec![Entry::new("x", 0o600, Kind::Other(b'V', vec![]))], 4),
-        (vec![Entry::symlink("etc", &outside)], 6),
+        (vec![Entry::symlink("etc", &outside)], 4),
         (vec![Entry::symlink("etc/hostname", &format!("{outside}/canary"))], 0),
         (vec![Entry::symlink("etc/machine-id", &format!("{outside}/canary"))], 0),
-        (vec![Entry::symlink("etc/sandbox", &outside)], 6),
+        (vec![Entry::symlink("etc/sandbox", &outside)], 4),
     ];
     for (at, (mut entries, code)) in cases.into_iter().enumerate() {
         entries.push(init());
@@ -320,7 +320,7 @@ fn an_image_that_is_not_what_it_says_is_refused() {
     fs::write(place.path("elsewhere"), &bytes).unwrap();
     fs::remove_file(&layer).unwrap();
     std::os::unix::fs::symlink(place.path("elsewhere"), &layer).unwrap();
-    place.import(&folder, "a", &[]).ends_with(6);
+    place.import(&folder, "a", &[]).ends_with(4);
     fs::remove_file(&layer).unwrap();
     fs::write(&layer, [&bytes[..bytes.len() - 1], b"x"].concat()).unwrap();
     place.import(&folder, "a", &[]).ends_with(4);

@@ -114,7 +114,7 @@ fn a_control_archive_that_lies_is_refused() {
     let member = |name: &str| evil().member(name, b"x").build();
     refused("a member that climbs", member("../x"), "its control archive has `../x`");
     refused("a member in a folder", member("a/b"), "`a/b`");
-    refused("a member that draws", member("a\x1b[2Jb"), "its control archive has `a\\u{1b}[2Jb`");
+    refused("a member that draws", member("a\x1b[2Jb"), "its control archive has `a\\u001b[2Jb`");
     refused("a second control file", member("control"), "`control` twice");
     for (what, conffiles) in [
         ("a conffile that climbs", &b"/etc/../../x\n"[..]),

@@ -92,3 +92,35 @@ fn every_file_of_these_tests_is_run() {
         assert!(name == "main" || main.contains(&format!("mod {name};")), "{name} is not in main.rs");
     }
 }
+
+/// Where bytes reach stdout or stderr past `ui.rs`, and why.
+const UNESCAPED: &[(&str, &str)] = &[
+    ("ui.rs", "the place that escapes"),
+    ("complete.rs", "what a shell reads"),
+    ("verb/man.rs", "pages of this program"),
+    ("verb/export.rs", "a machine as a file"),
+    ("verb/copy.rs", "a machine's file, and an answer to this program"),
+];
+
+#[test]
+fn ui_alone_prints() {
+    let cli = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sandbox-cli/src");
+    let mut found = Vec::new();
+    files(&cli, &mut found);
+    assert!(found.len() > 40, "the test sees {} files only: it has gone blind", found.len());
+    let mut used = Vec::new();
+    for file in found {
+        let name = file.strip_prefix(&cli).unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let code = code.replace("stdout().is_terminal()", "").replace("stderr().is_terminal()", "");
+        let prints = ["stdout()", "stderr()", "stdout_lock", "println!", "eprintln!"];
+        if prints.iter().any(|way| code.contains(way)) {
+            used.push(name);
+        }
+    }
+    let mut known: Vec<_> = UNESCAPED.iter().map(|(name, _)| (*name).to_owned()).collect();
+    used.sort();
+    known.sort();
+    assert_eq!(used, known, "names that a guest chose must pass through `ui`");
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sandbox_core::{
     Class,
     error::Cause as _,
-    host::transport::{Get, Http, HttpOptions, Transport as _, TransportError, read},
+    host::transport::{Get, Http, HttpOptions, Pace, Transport as _, TransportError, read},
 };
 use tempfile::TempDir;
 
@@ -61,6 +61,21 @@ fn a_silence_ends_in_time() {
     let problem = read(&http, &format!("{}/file", server.url()), 10).unwrap_err();
     assert!(matches!(problem, TransportError::Broken { .. }), "{problem:?}");
     assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn a_drip_ends_in_time_and_is_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), [b'x'; 200]).unwrap();
+    let server = Server::new(folder.path());
+    let pace = Pace { least: 1000, span: Duration::from_millis(500) };
+    let http = Http::new(&HttpOptions { pace, ..HttpOptions::default() }).unwrap();
+    server.fault("/file", Fault::Drip(100), 1);
+    let started = Instant::now();
+    let problem = read(&http, &format!("{}/file", server.url()), 1000).unwrap_err();
+    assert!(matches!(problem, TransportError::Slow { least: 1000, .. }), "{problem:?}");
+    assert_eq!((problem.class(), problem.is_transient()), (Class::Unreachable, false));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[test]

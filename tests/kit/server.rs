@@ -23,6 +23,8 @@ pub enum Fault {
     Short(u64),
     /// Sends so many bytes and then nothing for the given milliseconds.
     Stall(u64, u64),
+    /// Sends one byte after another, the given milliseconds apart.
+    Drip(u64),
     /// Sends so many bytes and resets the connection.
     Reset(u64),
     /// Changes the last byte.
@@ -273,6 +275,10 @@ fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStr
             thread::sleep(Duration::from_millis(pause));
             stream.write_all(&body[part(length).len()..])
         }
+        Some(Fault::Drip(pause)) => body.iter().try_for_each(|byte| {
+            thread::sleep(Duration::from_millis(pause));
+            stream.write_all(&[*byte])
+        }),
         Some(Fault::Reset(length)) => {
             stream.write_all(part(length))?;
             thread::sleep(Duration::from_millis(50));

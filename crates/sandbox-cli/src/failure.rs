@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt::Write as _};
 
 use sandbox_core::{Error, Hint};
 
-use crate::exit::Exit;
+use crate::{exit::Exit, ui};
 
 /// What ends a verb early.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Failure {
         }
     }
 
-    /// Gives the text for a terminal.
+    /// Returns the text for a terminal, as [`ui::notice`] prints it.
     pub fn text(&self) -> String {
         match self {
             Self::Core(error) => chain(error),
@@ -103,9 +103,9 @@ fn causes(error: &dyn StdError) -> Vec<String> {
 }
 
 fn chain(error: &Error) -> String {
-    let mut out = format!("error: {}\n", printable(&error.to_string()));
+    let mut out = format!("error: {}\n", ui::word(&error.to_string()));
     for cause in causes(error) {
-        let mut lines = cause.lines().map(printable);
+        let mut lines = cause.lines();
         let _ = writeln!(out, "  because {}", lines.next().unwrap_or_default());
         for line in lines {
             let _ = writeln!(out, "    {line}");
@@ -115,24 +115,16 @@ fn chain(error: &Error) -> String {
     out
 }
 
-/// Shows what would move a terminal's cursor or change its colours: names and words of packages are in messages.
-fn printable(line: &str) -> String {
-    let shown = |letter: char| match letter {
-        '\t' => " ".to_owned(),
-        letter if letter.is_control() => letter.escape_default().to_string(),
-        letter => letter.to_string(),
-    };
-    line.chars().map(shown).collect()
-}
-
 fn hints(out: &mut String, hints: &[Hint]) {
     if !hints.is_empty() {
         out.push('\n');
     }
     for hint in hints {
         let _ = match hint {
-            Hint::Run { purpose, command } => writeln!(out, "hint: {purpose}:  {command}"),
-            Hint::Note(note) => writeln!(out, "hint: {note}"),
+            Hint::Run { purpose, command } => {
+                writeln!(out, "hint: {}:  {}", ui::word(purpose), ui::word(command))
+            }
+            Hint::Note(note) => writeln!(out, "hint: {}", ui::word(note)),
         };
     }
 }

@@ -12,7 +12,7 @@ mod timings;
 mod ui;
 mod verb;
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             if json && !payload {
                 ui::line(&failure.json().to_string());
             }
-            let _ = std::io::stderr().write_all(failure.text().as_bytes());
+            ui::notice(&failure.text());
             if payload { Exit::OURS.into() } else { failure.exit().into() }
         }
     }

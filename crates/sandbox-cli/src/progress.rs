@@ -1,11 +1,6 @@
 //! Turns events into bars, plain lines or JSON lines.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write as _},
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use sandbox_core::report::{Event, Phase, Reporter, Unit};
@@ -13,6 +8,7 @@ use sandbox_core::report::{Event, Phase, Reporter, Unit};
 use crate::{
     settings::{Display, Settings},
     timings::Timings,
+    ui,
 };
 
 /// A reporter for a terminal, a log or a program.
@@ -53,7 +49,7 @@ impl Progress {
             }
             Event::At { phase, subject } => {
                 if let Some(bar) = open.get(word(*phase)) {
-                    bar.set_message(subject.clone());
+                    bar.set_message(ui::word(subject));
                 }
             }
             Event::Finished { phase, .. } => {
@@ -68,17 +64,15 @@ impl Progress {
     }
 
     fn line(&self, event: &Event) {
-        let text = match event {
+        let (label, text) = match event {
             Event::Finished { phase, elapsed, summary } => {
-                format!("{:>12}  {summary} in {}", word(*phase), seconds(*elapsed))
+                (word(*phase), format!("{summary} in {}", seconds(*elapsed)))
             }
-            Event::Notice { text } => format!("{:>12}  {text}", "note"),
-            Event::Warning { text } => format!("{:>12}  {text}", "warning"),
+            Event::Notice { text } => ("note", text.clone()),
+            Event::Warning { text } => ("warning", text.clone()),
             _ => return,
         };
-        self.bars.suspend(|| {
-            let _ = writeln!(io::stderr(), "{text}");
-        });
+        self.bars.suspend(|| ui::remark(label, &text));
     }
 }
 
@@ -97,7 +91,7 @@ impl Reporter for Progress {
             }
             Display::Json => {
                 if let Ok(line) = serde_json::to_string(&event) {
-                    let _ = writeln!(io::stdout(), "{line}");
+                    ui::line(&line);
                 }
             }
         }
@@ -109,7 +103,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(timings) = &self.timings {
             let table = timings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).table();
-            let _ = write!(io::stderr(), "{table}");
+            ui::notice(&table);
         }
     }
 }

@@ -1,17 +1,76 @@
-//! Results on stdout: tables, JSON, a question.
+//! Everything that people and programs read of this one: lines, tables, JSON, notices, questions.
+//!
+//! Names of machines, files and units, words of packages, of guests and of servers are in what is printed. So all of
+//! it passes through here, and here alone is written to a terminal: control characters, which would move its cursor,
+//! change its title or fill its clipboard, come out as `\u001b`. The test `ui_alone_prints` reads the sources for
+//! other ways. What a payload, a console or a copied file gives is passed on unchanged, and never through here.
 
 use std::io::{self, BufRead as _, Write as _};
 
 use crate::{exit::Exit, failure::Failure, settings::Settings};
 
-/// Prints a line on stdout; a closed pipe is no error.
-pub fn line(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+/// Escapes what would change a terminal rather than be shown on it, but for the ends of lines and tabulators.
+///
+/// Also what turns the direction of text around, so that a name is not shown as another one. The form is that of JSON,
+/// in which the characters occur within strings only, so that JSON stays the same value.
+///
+/// **Source**: ECMA-48; Unicode UAX #9, explicit directional characters.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => shown.push(letter),
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => shown.push_str(&escaped(letter)),
+            letter if letter.is_control() => shown.push_str(&escaped(letter)),
+            letter => shown.push(letter),
+        }
+    }
+    shown
 }
 
-/// Prints a text on stdout as it is.
+/// Escapes also the ends of lines and tabulators: for a word that must stay within its line.
+pub fn word(text: &str) -> String {
+    printable(text).replace('\n', "\\n").replace('\t', " ")
+}
+
+fn escaped(letter: char) -> String {
+    format!("\\u{:04x}", u32::from(letter))
+}
+
+/// Prints a line on stdout; a closed pipe is no error.
+pub fn line(text: &str) {
+    let _ = writeln!(io::stdout(), "{}", printable(text));
+}
+
+/// Passes a line on that another program gave, for as long as it is wanted.
+///
+/// # Errors
+/// Where stdout is closed: then what gives the lines is to end.
+pub fn passed_on(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", printable(text))
+}
+
+/// Prints a text on stdout.
 pub fn text(text: &str) {
-    let _ = write!(io::stdout(), "{text}");
+    let _ = write!(io::stdout(), "{}", printable(text));
+}
+
+/// Prints a text for people on stderr.
+pub fn notice(text: &str) {
+    let _ = write!(io::stderr(), "{}", printable(text));
+}
+
+/// Prints what came of a thing on stderr, the lines of its text below each other, so that none of them passes for
+/// another message.
+pub fn remark(label: &str, text: &str) {
+    let mut lines = text.lines();
+    notice(&format!("{label:>12}  {}\n", lines.next().unwrap_or_default()));
+    lines.for_each(|line| notice(&format!("{:>12}  {line}\n", "")));
+}
+
+/// Clears the terminal that stdout is.
+pub fn clear() {
+    let _ = io::stdout().write_all(b"\x1b[H\x1b[2J");
 }
 
 /// Prints a value as JSON on stdout.
@@ -30,6 +89,7 @@ pub fn done(settings: &Settings, value: &serde_json::Value) {
 
 /// Prints a table with a head, columns as wide as their widest cell.
 pub fn table(head: &[&str], rows: &[Vec<String>]) {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| word(cell)).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain(head.get(column).map(|cell| cell.len())).max().unwrap_or(0)
@@ -40,7 +100,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) {
         line(padded.join("  ").trim_end());
     };
     print(&mut head.iter().copied());
-    for row in rows {
+    for row in &rows {
         print(&mut row.iter().map(String::as_str));
     }
 }
@@ -54,11 +114,35 @@ pub fn confirm(question: &str, interactive: bool, command: &str) -> Result<bool,
         return Err(Failure::said(Exit::USAGE, format!("{question} Nobody can be asked here"))
             .hint("say so beforehand", command));
     }
-    let _ = write!(io::stderr(), "{question} [y/N] ");
+    notice(&format!("{question} [y/N] "));
     let mut answer = String::new();
     io::stdin()
         .lock()
         .read_line(&mut answer)
         .map_err(|error| Failure::said(Exit::USAGE, format!("the answer cannot be read: {error}")))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_moves_a_terminal_is_shown() {
+        let name = "esc\u{1b}]52;c;cHduZWQ=\u{7}\u{7f}\u{9b}2J\u{202e}\r\u{8}";
+        let shown = printable(name);
+        assert!(!shown.chars().any(|letter| letter.is_control() || letter == '\u{202e}'), "{shown}");
+        assert_eq!(printable("a\tb\nc \u{e4}\u{65e5}"), "a\tb\nc \u{e4}\u{65e5}");
+        assert_eq!(word("a\nb\tc"), "a\\nb c");
+    }
+
+    #[test]
+    fn json_stays_the_same_value() {
+        let value = serde_json::json!({"name": "a\u{1b}\u{7f}\u{9b}\u{202e}\n\\", "more": ["\u{85}"]});
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+            let shown = printable(&text);
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+            assert!(!shown.contains(|letter: char| letter.is_control() && letter != '\n'), "{shown}");
+        }
+    }
 }

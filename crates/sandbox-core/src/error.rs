@@ -1,6 +1,6 @@
 //! The error that leaves the crate: a stage, a subject and a cause with a class and hints.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, io};
 
 /// The result of a public verb.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -24,6 +24,30 @@ pub enum Class {
     State,
     /// A bug of ours.
     Bug,
+}
+
+impl Class {
+    /// Returns the class of a refusal by the file system at a path that an archive or a guest's tree decides.
+    ///
+    /// Links in the place of directories, directories in the place of files, names that are too long and paths that
+    /// lead out are what came, and what came is not to be trusted; all else, such as a full disk, is the host's.
+    #[must_use]
+    pub fn of_path(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(
+                libc::EXDEV
+                | libc::ELOOP
+                | libc::ENOTDIR
+                | libc::ENOENT
+                | libc::EEXIST
+                | libc::EISDIR
+                | libc::ENOTEMPTY
+                | libc::ENAMETOOLONG
+                | libc::EINVAL,
+            ) => Self::Untrusted,
+            _ => Self::Host,
+        }
+    }
 }
 
 /// Advice for the user, as data; the command line words it.
@@ -136,5 +160,25 @@ pub trait Context<T> {
 impl<T, E: Cause> Context<T> for std::result::Result<T, E> {
     fn during(self, verb: &'static str, subject: impl Into<String>) -> Result<T> {
         self.map_err(|cause| Error::new(verb, subject, cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_archive_causes_is_not_the_hosts() {
+        for (errno, class) in [
+            (libc::ELOOP, Class::Untrusted),
+            (libc::ENOENT, Class::Untrusted),
+            (libc::EXDEV, Class::Untrusted),
+            (libc::ENOSPC, Class::Host),
+            (libc::EROFS, Class::Host),
+            (libc::EACCES, Class::Host),
+            (libc::EMFILE, Class::Host),
+        ] {
+            assert_eq!(Class::of_path(&io::Error::from_raw_os_error(errno)), class, "{errno}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Verbs that only our own units and processes call.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::Subcommand;
 
@@ -31,6 +31,22 @@ pub enum Internal {
     RecoverMachine { name: String },
     /// Take a machine's snapshot where one is due, and remove those that are not to be kept.
     Snapshot { name: String },
+    /// Run a command below the filter on a machine's system calls.
+    Confined {
+        /// A system call that a profile allows by name.
+        #[arg(long)]
+        allow: Vec<String>,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Read the journal of a guest whose root directory is the input.
+    Journal {
+        /// Go on as lines come.
+        #[arg(long)]
+        follow: bool,
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
     /// Undo what dead makers left, and what is named.
     Recover { paths: Vec<PathBuf> },
 }

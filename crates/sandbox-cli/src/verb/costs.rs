@@ -54,5 +54,5 @@ pub fn show(costs: &[(&Stacked, &str)], settings: &Settings) {
         }
         text += &format!("  - {cost}\n");
     }
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+    ui::notice(&text);
 }

@@ -1,6 +1,7 @@
 //! `sandbox doctor`: what this host can do, check by check.
 
 mod lxc;
+mod shared;
 
 use std::{fs, path::Path};
 
@@ -41,6 +42,10 @@ const CHECKS: &[Check] = &[
     networkd,
     nft,
     forwarding,
+    shared::instances,
+    shared::watches,
+    shared::aio,
+    shared::core_dumps,
     lxc::version,
     lxc::nesting,
 ];
@@ -61,9 +66,9 @@ pub fn run(settings: &Settings) -> Result<Exit, Failure> {
                 Verdict::Lacking => "note",
                 Verdict::Bad => "FAIL",
             };
-            ui::line(&format!("{mark:>4}  {:<16} {}", finding.check, finding.found));
+            ui::line(&format!("{mark:>4}  {:<17} {}", finding.check, finding.found));
             if let Some(command) = finding.command {
-                ui::line(&format!("      {:<16} try:  {command}", ""));
+                ui::line(&format!("      {:<17} try:  {command}", ""));
             }
         }
     }

@@ -96,7 +96,7 @@ fn accept(args: &args::Import, definition: &Definition, settings: &Settings) -> 
     } else {
         let text: String = asked.iter().map(|cost| format!("  - {cost}\n")).collect();
         let text = format!("{} asks for:\n{text}", args.source.display());
-        let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
+        ui::notice(&text);
     }
     if args.costs.accept_costs {
         return Ok(());

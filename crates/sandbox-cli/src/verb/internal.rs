@@ -1,6 +1,7 @@
 //! What units and supervisors call, and what Ctrl-C does.
 
 use std::{
+    ffi::OsString,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     thread,
@@ -14,11 +15,12 @@ use sandbox_core::{
         Kind, direct, frozen, lxc, nspawn,
         record::Records,
         snapshot::{schedule::Ran, timer},
+        seccomp::{Dumps, Filter},
     },
 };
 
 use super::{
-    copy,
+    copy, logs,
     machine::{BOOT, Host, holder, name},
     part,
 };
@@ -43,7 +45,11 @@ const fn longest(verb: &Internal) -> Option<Duration> {
         Internal::RecoverMachine { .. } => Some(part::RECOVERY),
         Internal::Snapshot { .. } => Some(timer::DEADLINE.saturating_mul(2)),
         Internal::Delay { seconds } => Some(Duration::from_secs(seconds.saturating_add(80))),
-        Internal::Supervise { .. } | Internal::Thaw { .. } | Internal::Carry { .. } => None,
+        Internal::Supervise { .. }
+        | Internal::Thaw { .. }
+        | Internal::Carry { .. }
+        | Internal::Confined { .. }
+        | Internal::Journal { .. } => None,
     }
 }
 
@@ -90,6 +96,8 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;
             Ok(Exit::OK)
         }
+        Internal::Confined { allow, command } => Err(confined(&allow, &command)),
+        Internal::Journal { follow, arguments } => logs::read(follow, &arguments),
         Internal::Recover { paths } => recover(&paths, settings),
         Internal::Spare { layer } => spare(&layer, settings),
         Internal::Supervise { name: text } => {
@@ -176,6 +184,19 @@ fn begin(words: &[&str], settings: &Settings) -> bool {
     begun.is_ok()
 }
 
+/// Becomes a command below the filter, or reports why not.
+#[expect(clippy::disallowed_methods, reason = "this process is replaced; there is no output to wait for")]
+fn confined(allow: &[String], command: &[OsString]) -> Failure {
+    let Some((program, arguments)) = command.split_first() else {
+        return Failure::said(Exit::USAGE, "there is no command");
+    };
+    if let Err(error) = Filter::new(allow, Dumps::of_host()).install() {
+        return Failure::said(Exit::HOST, format!("the filter on system calls cannot be installed: {error}"));
+    }
+    let error = std::process::Command::new(program).args(arguments).exec();
+    Failure::said(Exit::HOST, format!("{} cannot be executed: {error}", program.to_string_lossy()))
+}
+
 /// Undoes what makers left that died, and removes what is named.
 fn recover(paths: &[PathBuf], settings: &Settings) -> Result<Exit, Failure> {
     for path in paths {
@@ -221,7 +242,7 @@ pub fn clean_on_interrupt(settings: &Settings, paths: &[PathBuf]) {
 
 #[expect(clippy::disallowed_methods, reason = "this process is replaced; there is no output to wait for")]
 fn become_recovery(program: &Path, state: &Path, cache: &Path, paths: &[PathBuf]) {
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), b"\ninterrupted: cleaning up\n");
+    ui::notice("\ninterrupted: cleaning up\n");
     let error = std::process::Command::new(program)
         .args(["--quiet", "--state-dir"])
         .arg(state)
@@ -230,6 +251,5 @@ fn become_recovery(program: &Path, state: &Path, cache: &Path, paths: &[PathBuf]
         .args(["internal", "recover"])
         .args(paths)
         .exec();
-    let _ =
-        std::io::Write::write_all(&mut std::io::stderr(), format!("cannot clean up: {error}\n").as_bytes());
+    ui::notice(&format!("cannot clean up: {error}\n"));
 }

@@ -29,9 +29,8 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
         return Ok(worst);
     }
     if machines.is_empty() && foreign.is_empty() {
-        let _ = std::io::Write::write_all(
-            &mut std::io::stderr(),
-            b"no machines\n\nhint: make one:  sandbox create agents --release trixie --profile docker,claude,codex\n",
+        ui::notice(
+            "no machines\n\nhint: make one:  sandbox create agents --release trixie --profile docker,claude,codex\n",
         );
         return Ok(worst);
     }

@@ -1,21 +1,21 @@
-//! `sandbox logs`: the guest's journal, read by the guest's own journalctl where it runs, else by the host's; or what
-//! the host says of the machine.
+//! `sandbox logs`: the guest's journal, read from outside by the host's journalctl without rights; or what the host
+//! says of the machine.
 
 use std::{
+    ffi::OsString,
     fs::File,
-    io::{self, Read as _, Seek as _, SeekFrom},
-    os::fd::AsRawFd as _,
+    io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use rustix::fs::OFlags;
 use sandbox_core::{
     error::Context as _,
-    host::root::{Links, Root},
-    machine::HostLog,
-    session,
+    host::tail,
+    machine::{Definition, HostLog, Leader, logs},
 };
 
 use super::machine::{Host, name};
@@ -23,6 +23,10 @@ use crate::{args::Logs, exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// How often a file is looked at for what came.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// The most of a file of the host's that is shown, and of a line that is shown at once.
+const MOST: u64 = 2 << 20;
+const LINE: u64 = 1 << 20;
 
 /// Shows a machine's journal.
 ///
@@ -35,26 +39,111 @@ pub fn run(args: &Logs, settings: &Settings) -> Result<Exit, Failure> {
     let machines = host.machines()?;
     let subject = || format!("the journal of machine `{name}`");
     let (definition, leader) = machines.look_at(&name)?;
-    let argv = argv(args, settings);
     if args.outside {
         let backend = machines.backend(definition.backend).during("read", subject())?;
         return match backend.host_log(&definition) {
-            HostLog::Unit(unit) => journalctl(&argv, &["--unit".to_owned(), unit]),
+            HostLog::Unit(unit) => journalctl(&argv(args, settings), &["--unit".to_owned(), unit]),
             HostLog::Files(files) => files_of_host(&files, args, settings),
         };
     }
-    match leader {
-        Some(leader) => {
-            let request = session::Request { argv, term: settings.term.clone(), ..Default::default() };
-            let ended = session::exec(&leader, &request).during("read", subject())?;
-            Ok(Exit(ended.code()))
-        }
-        None if args.follow => Err(Failure::said(
+    if leader.is_none() && args.follow {
+        return Err(Failure::said(
             Exit::UNAVAILABLE,
             format!("machine `{name}` does not run: nothing more will come"),
         )
-        .hint("see what there is", format!("sandbox logs {name}"))),
-        None => from_disk(&argv, &definition.tree),
+        .hint("see what there is", format!("sandbox logs {name}")));
+    }
+    match (logs::reader(), &leader) {
+        (Some(_), _) => {
+            let guest = root(&definition, leader.as_ref())?;
+            // its number may have become another's before its root was opened
+            if leader.is_some() && machines.look_at(&name)?.1 != leader {
+                return Err(Failure::said(Exit::UNAVAILABLE, format!("machine `{name}` has just ended")));
+            }
+            from_outside(guest, args, settings)
+        }
+        (None, Some(_)) => from_guest(args, settings),
+        (None, None) => Err(Failure::said(
+            Exit::HOST,
+            "this host has no journalctl, which reads the journal of a machine that is stopped",
+        )
+        .hint("have the guest's own read it", format!("sandbox start {name} && sandbox logs {name}"))),
+    }
+}
+
+/// Opens a guest's root directory: as its first process has it, or on disk.
+fn root(definition: &Definition, leader: Option<&Leader>) -> Result<File, Failure> {
+    let path = leader.map_or_else(
+        || definition.tree.clone(),
+        |leader| PathBuf::from(format!("/proc/{}/root", leader.pid)),
+    );
+    File::open(&path)
+        .map_err(|error| Failure::said(Exit::HOST, format!("{} cannot be opened: {error}", path.display())))
+}
+
+/// Has a process of its own read the guest's files, and shows what it finds.
+#[expect(clippy::disallowed_methods, reason = "its output is shown line by line while it comes")]
+fn from_outside(guest: File, args: &Logs, settings: &Settings) -> Result<Exit, Failure> {
+    let mut command = Command::new(&settings.program);
+    command.args(["internal", "journal"]).args(args.follow.then_some("--follow")).arg("--");
+    command.args(&argv(args, settings)[1..]).stdin(guest);
+    shown(&mut command)
+}
+
+/// Has the guest's own journalctl read, where the host has none.
+#[expect(clippy::disallowed_methods, reason = "its output is shown line by line while it comes")]
+fn from_guest(args: &Logs, settings: &Settings) -> Result<Exit, Failure> {
+    let mut command = Command::new(&settings.program);
+    command.arg("--state-dir").arg(&settings.state).args(["exec", &args.name, "--"]);
+    command.args(argv(args, settings)).stdin(Stdio::null());
+    shown(&mut command)
+}
+
+/// Runs a command and shows its lines, escaped, until it ends or they are no longer wanted.
+fn shown(command: &mut Command) -> Result<Exit, Failure> {
+    let failed = |error: io::Error| Failure::said(Exit::HOST, format!("the journal cannot be read: {error}"));
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut output = BufReader::new(
+        child.stdout.take().ok_or(io::ErrorKind::BrokenPipe).map_err(|kind| failed(kind.into()))?,
+    );
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        (&mut output).take(LINE).read_until(b'\n', &mut line).map_err(failed)?;
+        if line.is_empty() {
+            break;
+        }
+        let text = String::from_utf8_lossy(&line);
+        if ui::passed_on(text.strip_suffix('\n').unwrap_or(&text)).is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Ok(Exit::OK);
+        }
+    }
+    let status = child.wait().map_err(failed)?;
+    Ok(Exit(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+/// Reads a guest's journal, its root directory being this process's input: the body of the hidden verb.
+///
+/// # Errors
+/// Where this process cannot be confined, or there is no journal.
+pub fn read(follow: bool, arguments: &[OsString]) -> Result<Exit, Failure> {
+    let failed = |error: io::Error| Failure::said(Exit::HOST, format!("the journal cannot be read: {error}"));
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|errno| failed(errno.into()))?;
+    let guest = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
+    let guest = guest.map_err(|errno| failed(errno.into()))?.into();
+    let arguments: Vec<_> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut left_out = |count| {
+        let text = format!("{count} older files of the journal are left out: they are too many or too large");
+        ui::remark("note", &text);
+    };
+    match logs::read(&guest, &arguments, follow, &mut left_out).map_err(failed)? {
+        logs::Read::Ended(status) => Ok(Exit(u8::try_from(status).unwrap_or(1))),
+        logs::Read::Nothing => {
+            Err(Failure::said(Exit::UNAVAILABLE, "there is no journal: the machine keeps none, or never ran"))
+        }
     }
 }
 
@@ -73,29 +162,10 @@ pub fn argv(args: &Logs, settings: &Settings) -> Vec<String> {
     argv
 }
 
-/// Reads the journal of a machine that is stopped. The guest's links lead nowhere but into its tree.
-fn from_disk(argv: &[String], tree: &Path) -> Result<Exit, Failure> {
-    let journal = Path::new("var/log/journal");
-    let opened = Root::open(tree, Links::InTree)
-        .and_then(|root| root.at(journal, OFlags::RDONLY | OFlags::DIRECTORY, 0));
-    let folder = opened.map_err(|_| {
-        let path = tree.join(journal);
-        Failure::said(
-            Exit::UNAVAILABLE,
-            format!("{} is not there: the machine keeps no journal, or never ran", path.display()),
-        )
-    })?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), folder.as_raw_fd());
-    journalctl(argv, &["--directory".to_owned(), path])
-}
-
-#[expect(clippy::disallowed_methods, reason = "its output is the user's, not ours to read")]
+/// Shows a part of the host's own journal, in which a guest's console is.
+#[expect(clippy::disallowed_methods, reason = "its output is shown line by line while it comes")]
 fn journalctl(argv: &[String], more: &[String]) -> Result<Exit, Failure> {
-    let status = std::process::Command::new("journalctl").args(&argv[1..]).args(more).status();
-    let status = status.map_err(|error| {
-        Failure::said(Exit::HOST, format!("journalctl, which reads it, cannot be run: {error}"))
-    })?;
-    Ok(Exit(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+    shown(Command::new("journalctl").args(&argv[1..]).args(more).stdin(Stdio::null()))
 }
 
 /// Shows files of the host's, each by its name where there are more.
@@ -106,38 +176,52 @@ fn files_of_host(files: &[PathBuf], args: &Logs, settings: &Settings) -> Result<
     };
     let most = args.lines.map_or(usize::MAX, |lines| lines as usize);
     for file in &there {
-        let source = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let text = String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned();
-        let lines: Vec<_> = text.lines().collect();
-        for line in &lines[lines.len().saturating_sub(most)..] {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let source = name.split('.').next().unwrap_or_default();
+        for line in last_lines(file, most) {
             if settings.json() {
                 ui::line(&serde_json::json!({"source": source, "line": line}).to_string());
             } else {
-                ui::line(&format!("{source}: {}", printable(line)));
+                ui::line(&format!("{source}: {line}"));
             }
         }
     }
     if args.follow { follow(last) } else { Ok(Exit::OK) }
 }
 
-/// Goes on with a file as it grows.
+/// Gives the last lines of a file of the host's, in which a guest's words are: no more of it is read than is shown.
+fn last_lines(file: &Path, most: usize) -> Vec<String> {
+    let bytes = tail::tail(file, MOST).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(most)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+/// Goes on with a file as it grows, and with the next one of its name where it was rotated.
 fn follow(path: &Path) -> Result<Exit, Failure> {
     let failed = |error: io::Error| Failure::said(Exit::HOST, format!("{}: {error}", path.display()));
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = tail::open(path).map_err(failed)?;
     file.seek(SeekFrom::End(0)).map_err(failed)?;
     loop {
         let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(failed)?;
+        (&mut file).take(MOST).read_to_end(&mut text).map_err(failed)?;
         for line in String::from_utf8_lossy(&text).lines() {
-            ui::line(&printable(line));
+            if ui::passed_on(line).is_err() {
+                return Ok(Exit::OK);
+            }
         }
-        thread::sleep(PAUSE);
+        if text.is_empty() {
+            match tail::open(path) {
+                Ok(now) if !same(&now, &file).map_err(failed)? => file = now,
+                _ => thread::sleep(PAUSE),
+            }
+        }
     }
 }
 
-/// A guest's words do not move the terminal's cursor.
-fn printable(line: &str) -> String {
-    line.chars().filter(|letter| !letter.is_control() || *letter == '\t').collect()
+fn same(a: &File, b: &File) -> io::Result<bool> {
+    let (a, b) = (a.metadata()?, b.metadata()?);
+    Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
 
 /// Shows the last lines of what a console said; where there are none, none.
@@ -150,11 +234,7 @@ pub fn last_words(log: &HostLog, lines: u32) {
         }
         HostLog::Files(files) => {
             let Some(console) = files.last() else { return };
-            let text = String::from_utf8_lossy(&std::fs::read(console).unwrap_or_default()).into_owned();
-            let all: Vec<_> = text.lines().collect();
-            for line in &all[all.len().saturating_sub(lines as usize)..] {
-                ui::line(&printable(line));
-            }
+            last_lines(console, lines as usize).iter().for_each(|line| ui::line(line));
         }
     }
 }

@@ -136,15 +136,11 @@ pub fn say_state(name: &MachineName, state: &GuestState, settings: &Settings) {
                 .to_string(),
         );
     } else if let GuestState::Degraded { failed } = state {
-        let _ = std::io::Write::write_all(
-            &mut std::io::stderr(),
-            format!(
-                "warning: machine `{name}` is degraded: {} failed\n\nhint: see why:  sandbox exec {name} -- systemctl status {}\n",
-                failed.join(", "),
-                failed.join(" ")
-            )
-            .as_bytes(),
-        );
+        ui::notice(&format!(
+            "warning: machine `{name}` is degraded: {} failed\n\nhint: see why:  sandbox exec {name} -- systemctl status {}\n",
+            ui::word(&failed.join(", ")),
+            ui::word(&failed.join(" "))
+        ));
     }
 }
 

@@ -59,7 +59,7 @@ pub fn run(args: &Top, settings: &Settings) -> Result<Exit, Failure> {
         } else {
             if live {
                 // to the top, and all below it away
-                ui::text("\u{1b}[H\u{1b}[2J");
+                ui::clear();
             }
             show(&rows);
         }

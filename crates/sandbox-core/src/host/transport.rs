@@ -4,6 +4,8 @@
 //! stage that asks. Nothing here reads a proxy, a credential or a certificate path from the environment: a
 //! proxy is a value in [`HttpOptions`].
 
+mod pace;
+
 use std::{
     fs::File,
     io::{self, Read, Seek as _, SeekFrom},
@@ -20,6 +22,8 @@ use reqwest::{
     redirect,
 };
 
+pub use self::pace::Pace;
+use self::pace::{Paced, TooSlow};
 use crate::error::{Cause, Class, Hint};
 
 /// How many redirects are followed.
@@ -177,6 +181,16 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
+    /// The answer comes more slowly than an answer may.
+    #[error("{url} sent less than {least} bytes in {seconds} s")]
+    Slow {
+        /// The address.
+        url: String,
+        /// The fewest bytes that must come in that time.
+        least: u64,
+        /// The time that was waited for them.
+        seconds: u64,
+    },
     /// A `file:` address that cannot be read.
     #[error("{url} cannot be read")]
     File {
@@ -213,13 +227,14 @@ impl Cause for TransportError {
             | Self::Offset { .. }
             | Self::Unreachable { .. }
             | Self::Broken { .. }
+            | Self::Slow { .. }
             | Self::File { .. } => Class::Unreachable,
         }
     }
 
     fn hints(&self) -> Vec<Hint> {
         match self {
-            Self::Unreachable { .. } => {
+            Self::Unreachable { .. } | Self::Slow { .. } => {
                 vec![Hint::Note("check the network, the proxy settings and the mirror's address".into())]
             }
             _ => Vec::new(),
@@ -234,6 +249,8 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// The longest silence, before the answer and within it.
     pub idle_timeout: Duration,
+    /// The slowest answer.
+    pub pace: Pace,
     /// The address of a proxy for `http` addresses.
     pub http_proxy: Option<String>,
     /// The address of a proxy for `https` addresses.
@@ -263,6 +280,7 @@ impl Default for HttpOptions {
         Self {
             connect_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(30),
+            pace: Pace::default(),
             http_proxy: None,
             https_proxy: None,
             no_proxy: None,
@@ -277,6 +295,7 @@ impl Default for HttpOptions {
 #[derive(Clone, Debug)]
 pub struct Http {
     client: Client,
+    pace: Pace,
     elsewhere: Vec<(String, String)>,
     credentials: Credentials,
 }
@@ -326,6 +345,7 @@ impl Http {
                 }
                 built => built.map_err(failed)?,
             },
+            pace: options.pace,
             elsewhere: options.elsewhere.clone(),
             credentials: options.credentials.clone(),
         })
@@ -369,7 +389,7 @@ impl Http {
             StatusCode::OK => (answer.content_length(), 0),
             _ => return Err(refused(request.url, &answer)),
         };
-        limited(request, total, resumed_at, Box::new(answer))
+        limited(request, total, resumed_at, Box::new(Paced::new(answer, self.pace)))
     }
 }
 
@@ -413,7 +433,8 @@ impl Transport for Http {
         let fresh =
             if is_secret || request.post.is_some() { Duration::ZERO } else { fresh(answer.headers()) };
         let total = answer.content_length();
-        let got = limited(&Get { url: &place, offset: 0, limit: request.limit }, total, 0, Box::new(answer))?;
+        let whole = Get { url: &place, offset: 0, limit: request.limit };
+        let got = limited(&whole, total, 0, Box::new(Paced::new(answer, self.pace)))?;
         Ok(Answer { url, fresh, body: got.body })
     }
 }
@@ -494,11 +515,14 @@ pub fn read(transport: &dyn Transport, url: &str, limit: u64) -> Result<Vec<u8>,
 #[must_use]
 pub fn broken(url: &str, limit: u64, source: io::Error) -> TransportError {
     let url = url.to_owned();
-    if source.get_ref().is_some_and(|inner| inner.is::<TooLong>()) {
-        TransportError::Long { url, limit }
-    } else {
-        TransportError::Broken { url, source }
+    let inner = source.get_ref();
+    if inner.is_some_and(|inner| inner.is::<TooLong>()) {
+        return TransportError::Long { url, limit };
     }
+    if let Some(TooSlow(Pace { least, span })) = inner.and_then(|inner| inner.downcast_ref()) {
+        return TransportError::Slow { url, least: *least, seconds: span.as_secs() };
+    }
+    TransportError::Broken { url, source }
 }
 
 /// Takes what stands before the `@` away, for messages.

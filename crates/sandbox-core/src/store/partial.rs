@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -32,7 +32,8 @@ impl Partial {
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .mode(0o644)
+                // what others can open they can lock
+                .mode(0o600)
                 .custom_flags(libc::O_NOFOLLOW)
                 .open(&path)
                 .map_err(failed("open"))?;
@@ -87,6 +88,9 @@ impl Partial {
         if let Some(folder) = name.parent() {
             fs::create_dir_all(folder).map_err(|source| StoreError::disk("make", folder, source))?;
         }
+        self.file
+            .set_permissions(fs::Permissions::from_mode(0o644))
+            .map_err(|source| self.failed("open to all", source))?;
         fs::rename(&self.path, name).map_err(|source| self.failed("rename", source))
     }
 

@@ -139,7 +139,8 @@ impl UnpackError {
 impl Cause for UnpackError {
     fn class(&self) -> Class {
         match self {
-            Self::Read { .. } | Self::Write { .. } | Self::Tree { .. } => Class::Host,
+            Self::Read { .. } | Self::Tree { .. } => Class::Host,
+            Self::Write { source, .. } => Class::of_path(source),
             Self::Reserved { .. } => Class::File,
             _ => Class::Untrusted,
         }

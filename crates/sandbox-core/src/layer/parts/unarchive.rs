@@ -86,7 +86,7 @@ impl Cause for UnarchiveError {
     fn class(&self) -> Class {
         match self {
             Self::Missing { .. } => Class::Unavailable,
-            Self::Write { .. } => Class::Host,
+            Self::Write { source, .. } => Class::of_path(source),
             _ => Class::Untrusted,
         }
     }

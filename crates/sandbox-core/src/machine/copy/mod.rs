@@ -158,6 +158,10 @@ impl Cause for CopyError {
     fn class(&self) -> Class {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::Unavailable,
+            // a link in the place of a directory, or a path that leads out
+            Self::Io { source, .. } if matches!(source.raw_os_error(), Some(libc::ELOOP | libc::EXDEV)) => {
+                Class::of_path(source)
+            }
             Self::Io { .. } | Self::Enter { .. } => Class::Host,
             Self::Stream { .. } | Self::Escape { .. } => Class::Untrusted,
             Self::Owner { .. } | Self::Other { .. } | Self::Auth { .. } => Class::Unavailable,

@@ -17,7 +17,7 @@ use std::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -47,7 +47,7 @@ pub(super) struct Console {
     controlling: File,
     /// Held open, so that the controlling end goes on between two boots.
     terminal: OwnedFd,
-    log: Option<(File, Plain)>,
+    log: Option<Log>,
     clients: Vec<Client>,
     escaped: Option<Instant>,
 }
@@ -99,8 +99,9 @@ impl Console {
     }
 
     /// Writes what is said into another file from now on.
-    pub(super) fn log(&mut self, file: File) {
-        self.log = Some((file, Plain::default()));
+    pub(super) fn log_to(&mut self, path: &Path) -> io::Result<()> {
+        self.log = Some(Log::new(path)?);
+        Ok(())
     }
 
     /// Gives what to wait for.
@@ -133,8 +134,8 @@ impl Console {
         for _ in 0..16 {
             let Ok(count @ 1..) = self.controlling.read(&mut bytes) else { return };
             let said = &bytes[..count];
-            if let Some((log, plain)) = &mut self.log {
-                let _ = log.write_all(&plain.of(said));
+            if let Some(log) = &mut self.log {
+                log.write(said);
             }
             // who does not keep up is let go
             self.clients.retain_mut(|client| !client.attached || client.stream.write_all(said).is_ok());
@@ -199,6 +200,44 @@ impl Console {
     }
 }
 
+/// The size at which a console's log is rotated: a guest writes as much as it likes, and the host keeps no more than
+/// twice this.
+pub const LOG_SIZE: u64 = 1 << 20;
+
+/// What a console said, as far as it is kept: the file, and an older one beside it.
+struct Log {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    plain: Plain,
+}
+
+impl Log {
+    fn new(path: &Path) -> io::Result<Self> {
+        let _ = std::fs::remove_file(older(path));
+        Ok(Self { path: path.to_owned(), file: File::create(path)?, size: 0, plain: Plain::default() })
+    }
+
+    /// Writes what is said; what cannot be written is lost, as on a full disk.
+    fn write(&mut self, said: &[u8]) {
+        let plain = self.plain.of(said);
+        if self.size + plain.len() as u64 > LOG_SIZE {
+            let rotated =
+                std::fs::rename(&self.path, older(&self.path)).and_then(|()| File::create(&self.path));
+            let Ok(file) = rotated else { return };
+            (self.file, self.size) = (file, 0);
+        }
+        self.size += plain.len() as u64;
+        let _ = self.file.write_all(&plain);
+    }
+}
+
+fn older(path: &Path) -> PathBuf {
+    let mut older = path.to_owned();
+    older.as_mut_os_string().push(".1");
+    older
+}
+
 /// Takes a terminal's own language out of what is said, for a file that people read.
 #[derive(Default)]
 struct Plain(Within);
@@ -252,11 +291,27 @@ mod tests {
     }
 
     #[test]
+    fn a_log_is_rotated_before_it_is_large() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("console.log");
+        let mut log = Log::new(&path).unwrap();
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        for _ in 0..5000 {
+            log.write(&line);
+        }
+        log.write(b"the last\n");
+        let sizes = [&path, &older(&path)].map(|path| std::fs::metadata(path).unwrap().len());
+        assert!(sizes.iter().all(|size| (1..=LOG_SIZE).contains(size)), "{sizes:?}");
+        assert!(std::fs::read(&path).unwrap().ends_with(b"the last\n"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
     fn who_attaches_hears_and_types_and_the_log_has_it_too() {
         let folder = tempfile::tempdir().unwrap();
         let mut console = Console::new(folder.path()).unwrap();
         let log = folder.path().join("log");
-        console.log(File::create(&log).unwrap());
+        console.log_to(&log).unwrap();
         let mut guest = File::from(console.terminal().unwrap());
         guest.write_all(b"before\n").unwrap();
         console.serve();

@@ -10,7 +10,7 @@
 //!   host0.network     what the guest's networkd is told, bound into its /etc
 //!   supervisor.log    what the supervisor says
 //!   supervisor.sock   asked for the machine's console
-//!   console.log       what nspawn and the guest's console say
+//!   console.log       what nspawn and the guest's console say, the older part in `console.log.1`
 //! ```
 
 pub mod autostart;
@@ -29,6 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use console::LOG_SIZE;
 pub use supervise::supervise;
 
 use super::{Backend, Console, Definition, HostLog, Kind, Leader, limits, network, processes};
@@ -319,7 +320,8 @@ impl Backend for Direct {
 
     fn host_log(&self, definition: &Definition) -> HostLog {
         let folder = self.folder(&definition.name);
-        HostLog::Files(["supervisor.log", "console.log"].map(|file| folder.join(file)).to_vec())
+        let files = ["supervisor.log", "console.log.1", "console.log"];
+        HostLog::Files(files.map(|file| folder.join(file)).to_vec())
     }
 
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {

@@ -3,14 +3,14 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::fd::AsFd as _,
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::{DirectError, io as failed};
-use crate::machine::Leader;
+use crate::{host::tail, machine::Leader};
 
 /// A run of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,8 +40,8 @@ pub fn began(pid: i32) -> Option<u64> {
 /// Takes the supervisor's lock; none where another holds it.
 pub fn lock(folder: &Path) -> Result<Option<File>, DirectError> {
     let path = folder.join("supervisor.lock");
-    let file =
-        File::options().create(true).append(true).open(&path).map_err(failed("opening the lock", &path))?;
+    let file = File::options().create(true).append(true).mode(0o600).open(&path);
+    let file = file.map_err(failed("opening the lock", &path))?;
     match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -123,7 +123,7 @@ pub fn partial(folder: &Path, name: &str) -> PathBuf {
 pub fn tail(logs: &[&Path]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for log in logs {
-        let text = fs::read(log).unwrap_or_default();
+        let text = tail::tail(log, 64 << 10).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let all: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines.extend(all.iter().skip(all.len().saturating_sub(10)).map(|line| (*line).to_owned()));

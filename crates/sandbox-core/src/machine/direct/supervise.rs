@@ -37,7 +37,11 @@ use crate::{
     Result,
     digest::Sha256,
     error::Context as _,
-    machine::{Definition, Limits, Restart, limits, nesting, network, record::Records},
+    machine::{
+        Definition, Limits, Restart, limits, nesting, network,
+        record::Records,
+        seccomp::{Dumps, Filter},
+    },
     report::{Event, Reporter},
 };
 
@@ -228,11 +232,12 @@ fn spawn(
 ) -> Result<Child, DirectError> {
     let program = command::nspawn()?;
     let log = folder.join("console.log");
-    console.log(fs::File::create(&log).map_err(io("making the log", &log))?);
+    console.log_to(&log).map_err(io("making the log", &log))?;
     let terminal = || console.terminal().map_err(io("opening the console", &log));
     let (input, output, error) = (terminal()?, terminal()?, terminal()?);
     let cgroup = cgroup(folder, definition);
     let limits = definition.chosen.limits;
+    let filter = Filter::new(&definition.needs.system_calls, Dumps::of_host());
     let mut nspawn = std::process::Command::new(&program);
     nspawn
         .args(command::arguments(definition, network_file))
@@ -248,7 +253,8 @@ fn spawn(
             // the console is its own terminal, so that it is told of the window's size
             rustix::process::setsid()?;
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
-            seclude(&cgroup, &limits)
+            seclude(&cgroup, &limits)?;
+            filter.install()
         });
     }
     nspawn.spawn().map_err(io("starting the program", &program))

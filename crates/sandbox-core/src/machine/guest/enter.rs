@@ -22,7 +22,12 @@ use self::child::{Child, EXEC, Prepared, STEPS};
 use super::{label::Label, passing, patience::readable};
 use crate::{
     error::{Cause, Class},
-    machine::{Leader, guest::Account, processes},
+    machine::{
+        Leader,
+        guest::Account,
+        processes,
+        seccomp::{Dumps, Filter},
+    },
 };
 
 /// What runs in the guest.
@@ -211,6 +216,7 @@ impl Entry {
             entry: self,
             cgroup: cgroup(&self.leader),
             label: Label::of(self.leader.pid),
+            filter: Filter::new::<&str>(&[], Dumps::of_host()),
             payload: &prepared,
             terminal,
             errors: errors_in.as_raw_fd(),

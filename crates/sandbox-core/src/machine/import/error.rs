@@ -108,7 +108,12 @@ impl Cause for ImportError {
     fn class(&self) -> Class {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::Usage,
-            Self::Read { .. } | Self::Write { .. } => Class::Host,
+            // a link in the place of a blob
+            Self::Read { source, .. } if matches!(source.raw_os_error(), Some(libc::ELOOP | libc::EXDEV)) => {
+                Class::of_path(source)
+            }
+            Self::Read { .. } => Class::Host,
+            Self::Write { source, .. } => Class::of_path(source),
             Self::Form { .. } | Self::NoInit | Self::Processor { .. } => Class::File,
             Self::Large { .. } => Class::Unavailable,
             Self::Tar { .. }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::idmap;
-use crate::machine::{Definition, Network, limits, network};
+use crate::machine::{Definition, Network, direct::LOG_SIZE, limits, network, seccomp::Dumps};
 
 /// Where liblxc keeps what distributions ship.
 const SHIPPED: &str = "/usr/share/lxc/config";
@@ -20,6 +20,15 @@ const SHIPPED: &str = "/usr/share/lxc/config";
 /// Capabilities that mean nothing in a user namespace: without them the guest's systemd does not try to load
 /// modules or mount debugfs, and is not degraded for it. `userns.conf` takes `common.conf`'s same list back.
 const DROPPED: &str = "mac_admin mac_override sys_time sys_module sys_rawio";
+
+/// The filter on system calls, in the machine's directory.
+pub(super) const POLICY: &str = "seccomp.policy";
+
+/// The program that installs the filter whole, in the machine's directory and in the guest, where the policy has not all
+/// of it.
+pub(super) const STUB: &str = "init";
+pub(super) const INIT: &str = "/dev/.sandbox-init";
+pub(super) const HAS_STUB: bool = cfg!(target_arch = "x86_64");
 
 /// What a configuration is written from.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +41,8 @@ pub struct Facts<'a> {
     pub base: u32,
     /// The major version of the host's AppArmor, where it has one.
     pub apparmor: Option<u32>,
+    /// Whether the machine may leave core dumps.
+    pub dumps: Dumps,
     /// What the host can limit: the controllers of its unified hierarchy.
     pub controllers: &'a [String],
 }
@@ -64,6 +75,11 @@ pub fn config(facts: &Facts<'_>) -> String {
     lines.add("cap.drop", DROPPED);
     // what systemd takes for a power-off; LXC's own SIGPWR is nothing to it
     lines.add("signal.halt", "SIGRTMIN+4");
+    lines.add("seccomp.profile", folder(facts).join(POLICY).display());
+    if facts.dumps == Dumps::Refused {
+        lines.add("prlimit.core", 1);
+    }
+    init(&mut lines, definition);
     confinement(&mut lines, facts);
     net(&mut lines, definition);
     hooks(&mut lines, facts);
@@ -74,6 +90,9 @@ pub fn config(facts: &Facts<'_>) -> String {
     lines.add("log.file", folder.join("lxc.log").display());
     lines.add("log.level", "WARN");
     lines.add("console.logfile", folder.join("console.log").display());
+    // a guest writes as much as it likes: liblxc renames the file to `console.log.1` then
+    lines.add("console.size", LOG_SIZE);
+    lines.add("console.rotate", 1);
     lines.0
 }
 
@@ -107,11 +126,23 @@ fn confinement(lines: &mut Lines, facts: &Facts<'_>) {
     }
 }
 
+/// Names the guest's init. The hook `start-host` mounts the stub over what liblxc binds here.
+fn init(lines: &mut Lines, definition: &Definition) {
+    let program = if HAS_STUB { INIT } else { "/sbin/init" };
+    if HAS_STUB {
+        let target = INIT.trim_start_matches('/');
+        lines.add("mount.entry", format_args!("/dev/null {target} none bind,create=file 0 0"));
+    }
+    let linked = network::has_link(definition.network);
+    let masked = if linked { "" } else { " systemd.mask=systemd-networkd-wait-online.service" };
+    if HAS_STUB || !linked {
+        lines.add("init.cmd", format_args!("{program}{masked}"));
+    }
+}
+
 fn net(lines: &mut Lines, definition: &Definition) {
     if !network::has_link(definition.network) {
         lines.add("net.0.type", "empty");
-        let masked = "systemd.mask=systemd-networkd-wait-online.service";
-        lines.add("init.cmd", format_args!("/sbin/init {masked}"));
         return;
     }
     lines.add("net.0.type", "veth");
@@ -205,7 +236,9 @@ mod tests {
     fn written(definition: &Definition, apparmor: Option<u32>) -> String {
         let state = Path::new("/var/lib/sandbox");
         let controllers = ["cpu", "memory", "pids"].map(str::to_owned);
-        let facts = Facts { definition, state, base: 0x7000_0000, apparmor, controllers: &controllers };
+        let dumps = Dumps::Allowed;
+        let facts =
+            Facts { definition, state, base: 0x7000_0000, apparmor, dumps, controllers: &controllers };
         config(&facts)
     }
 
@@ -248,10 +281,18 @@ mod tests {
         let mut definition = definition();
         definition.chosen.limits.memory = Some(4096);
         let state = Path::new("/s");
-        let facts = Facts { definition: &definition, state, base: 1, apparmor: None, controllers: &[] };
+        let facts = Facts {
+            definition: &definition,
+            state,
+            base: 1,
+            apparmor: None,
+            dumps: Dumps::Refused,
+            controllers: &[],
+        };
         let text = config(&facts);
         assert!(text.contains("# not enforced on this host: memory.max = 4096\n"), "{text}");
         assert!(!text.contains("lxc.cgroup2"), "{text}");
+        assert!(text.contains("lxc.prlimit.core = 1\n"), "{text}");
     }
 
     #[test]

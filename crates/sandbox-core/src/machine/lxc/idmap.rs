@@ -6,16 +6,12 @@
 //! **Source**: subuid(5); `lxc_map_ids` of liblxc; systemd's UIDS-GIDS.md: 0x70000000 to 0x7FFDFFFF is nobody's, and
 //! beyond what nspawn picks from and what shadow hands out.
 
-use std::{
-    fs,
-    ops::Range,
-    path::{Path, PathBuf},
-};
+use std::{fs, ops::Range, path::Path};
 
 use sha2::Digest as _;
 
 use super::error::{LxcError, io};
-use crate::{machine::direct::run, name::MachineName};
+use crate::{host, machine::direct::run, name::MachineName};
 
 /// How many ids a machine has.
 pub const SIZE: u32 = 1 << 16;
@@ -57,14 +53,8 @@ pub(super) fn check(machines: &Path) -> Result<(), LxcError> {
 
 /// Keeps two commands from picking the same ids: the lock falls with what is given back.
 pub(super) fn lock() -> Result<fs::File, LxcError> {
-    let path = PathBuf::from("/run/sandbox/lxc.lock");
-    let failed = |doing| io(doing, path.clone());
-    fs::create_dir_all("/run/sandbox").map_err(failed("making the folder above"))?;
-    let file =
-        fs::File::options().create(true).append(true).open(&path).map_err(failed("opening the lock"))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
-        .map_err(|errno| failed("taking the lock")(errno.into()))?;
-    Ok(file)
+    let name = "lxc.lock";
+    host::lock::take(name).map_err(io("taking the lock", Path::new(host::lock::RUN).join(name)))
 }
 
 /// The ranges that may be used.

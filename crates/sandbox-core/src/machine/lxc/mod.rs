@@ -7,10 +7,11 @@
 //!   idmap.json                the first of the host's ids that are the guest's
 //!   link.json                 the addresses of the link, the same at every start
 //!   host0.network             what the guest's networkd is told, mounted into its /etc
+//!   seccomp.policy, init      the filter on its system calls, and what installs all of it
 //!   stopping, again           who stops it; that its guest rebooted
 //!   run.json                  what runs: this boot of the host, the guest's first process
 //!   lxc.log, start.log        what liblxc and lxc-start say
-//!   console.log               what the guest's console says
+//!   console.log, …log.1       what the guest's console says, rotated by liblxc
 //! ```
 
 pub mod config;
@@ -40,10 +41,12 @@ use super::{
     Backend, Definition, Foreign, HostLog, Kind, Leader,
     direct::{run, supervise},
     limits, network, processes,
+    seccomp::{self, Dumps},
 };
 use crate::{
     Result,
     error::Context as _,
+    host::tail,
     name::MachineName,
     report::{Event, Phase, Reporter},
 };
@@ -123,12 +126,28 @@ impl Lxc {
             state: &self.state,
             base,
             apparmor: tool::apparmor(),
+            dumps: Dumps::of_host(),
             controllers: &limits::controllers(),
         };
+        let policy = seccomp::policy(&definition.needs.system_calls, facts.dumps);
+        run::write(&folder, config::POLICY, policy.as_bytes()).map_err(LxcError::Link)?;
+        if config::HAS_STUB {
+            self.write_stub(definition, facts.dumps)?;
+        }
         let path = config_of(&definition.name);
         ensure(&path, &config::config(&facts))?;
         drop(lock);
         Ok(())
+    }
+
+    /// Writes the guest's first program, which its machine's directory shows to no user of the host.
+    fn write_stub(&self, definition: &Definition, dumps: Dumps) -> Result<(), LxcError> {
+        let folder = self.folder(&definition.name);
+        let filter = seccomp::Filter::new(&definition.needs.system_calls, dumps);
+        let path = folder.join(config::STUB);
+        run::write(&folder, config::STUB, &seccomp::stub(&filter, "/sbin/init")).map_err(LxcError::Link)?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&path, mode).map_err(io("making it executable", path))
     }
 
     fn begin(&self, definition: &Definition, deadline: Duration) -> Result<(), LxcError> {
@@ -267,7 +286,7 @@ impl Lxc {
 
 /// Gives what matters of the logs of a start that failed.
 fn tail(log: &Path, said: &Path) -> String {
-    let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
+    let text = String::from_utf8_lossy(&tail::tail(log, 1 << 20).unwrap_or_default()).into_owned();
     let mut lines: Vec<&str> = Vec::new();
     let mut of_hook = false;
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -360,7 +379,8 @@ impl Backend for Lxc {
 
     fn host_log(&self, definition: &Definition) -> HostLog {
         let folder = self.folder(&definition.name);
-        HostLog::Files(["start.log", "lxc.log", "console.log"].map(|file| folder.join(file)).to_vec())
+        let files = ["start.log", "lxc.log", "console.log.1", "console.log"];
+        HostLog::Files(files.map(|file| folder.join(file)).to_vec())
     }
 
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {

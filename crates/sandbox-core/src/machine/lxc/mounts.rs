@@ -20,7 +20,7 @@ use rustix::{
     mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
 };
 
-use super::error::LxcError;
+use super::{config, error::LxcError};
 use crate::{
     host::root::{Links, Meta, Root},
     machine::{Definition, attach, direct::link, network},
@@ -45,7 +45,8 @@ pub(super) fn of(definition: &Definition, folder: &Path) -> Vec<Mount> {
     let told = network::has_link(definition.network)
         .then(|| mount(&folder.join("host0.network"), Path::new(link::IN_TREE), true));
     let volumes = definition.volumes.iter().map(|volume| mount(&volume.source, &volume.path, false));
-    told.into_iter().chain(volumes).collect()
+    let init = config::HAS_STUB.then(|| mount(&folder.join(config::STUB), Path::new(config::INIT), true));
+    told.into_iter().chain(init).chain(volumes).collect()
 }
 
 /// Makes the folders that a user's own mounts stand on; those of volumes are there from the beginning.
@@ -131,9 +132,15 @@ mod tests {
         }];
         let all = of(&definition, Path::new("/m"));
         let targets: Vec<_> = all.iter().map(|mount| mount.target.to_str().unwrap()).collect();
-        assert_eq!(targets, [link::IN_TREE, "srv/b"]);
-        assert!(all[0].read_only && !all[1].read_only);
+        let init = config::HAS_STUB.then_some("dev/.sandbox-init");
+        let wanted: Vec<_> = [link::IN_TREE].into_iter().chain(init).chain(["srv/b"]).collect();
+        assert_eq!(targets, wanted);
+        assert!(all[0].read_only && !all[all.len() - 1].read_only);
         definition.network = Network::None;
-        assert_eq!(of(&definition, Path::new("/m")).len(), 1, "who has no link is told nothing");
+        assert_eq!(
+            of(&definition, Path::new("/m")).len(),
+            wanted.len() - 1,
+            "who has no link is told nothing"
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::{fmt::Write, path::Path};
 
 use crate::{
     digest::Sha256,
-    machine::{Autostart, Chosen, Definition, Restart, network},
+    machine::{Autostart, Chosen, Definition, Restart, network, seccomp},
     name::MachineName,
 };
 
@@ -42,15 +42,57 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
         let _ =
             writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name} $MAINPID");
     }
-    for device in &definition.needs.devices {
-        let _ = writeln!(text, "DeviceAllow={} rwm", quote(&device.to_string_lossy()));
-    }
+    text.push_str(&command(definition, &program));
+    text.push_str(&devices(definition));
+    text.push_str(LOG_LIMIT);
     if definition.privileged {
         text.push_str(PRIVILEGED);
     }
     text.push_str(&chosen(&definition.chosen));
     text
 }
+
+/// Writes the command of the unit: nspawn below the filter on system calls.
+///
+/// The options are those that the template has in all versions from 252 to 261, so that they are not read from a
+/// file that an upgrade of systemd changes later; all else is in the machine's settings file, which overrides them.
+/// The unit's main process stays the same one, so that `Type=notify` and `$MAINPID` mean nspawn.
+///
+/// **Source**: systemd-nspawn@.service(5) and `units/systemd-nspawn@.service.in` of those versions.
+fn command(definition: &Definition, program: &str) -> String {
+    let mut allow = String::new();
+    for call in seccomp::allowed(&definition.needs.system_calls) {
+        let _ = write!(allow, "--allow {call} ");
+    }
+    let name = &definition.name;
+    format!(
+        "ExecStart=\nExecStart={program} internal confined {allow}-- systemd-nspawn --quiet --keep-unit --boot \
+         --link-journal=try-guest --network-veth -U --settings=override --machine={name}\n\
+         SyslogIdentifier=systemd-nspawn\n"
+    )
+}
+
+/// Writes the devices that the machine may use, in place of the template's list, which has the host's loop and
+/// device-mapper devices too.
+///
+/// `DevicePolicy=closed` of the template adds null, zero, full, random, urandom, tty and ptmx to them.
+///
+/// **Source**: systemd.resource-control(5).
+fn devices(definition: &Definition) -> String {
+    let mut text = String::from("DeviceAllow=\nDeviceAllow=/dev/net/tun rwm\nDeviceAllow=char-pts rw\n");
+    if definition.privileged {
+        text.push_str("DeviceAllow=/dev/fuse rwm\n");
+    }
+    for device in &definition.needs.devices {
+        let _ = writeln!(text, "DeviceAllow={} rwm", quote(&device.to_string_lossy()));
+    }
+    text
+}
+
+/// What the host keeps of a guest is bounded: its console goes to the host's journal.
+///
+/// **Source**: systemd.exec(5), `LogRateLimitIntervalSec=`.
+const LOG_LIMIT: &str = "LogRateLimitIntervalSec=30s\nLogRateLimitBurst=2000\n";
 
 /// Tells whether the machine must be given mounts for containers in it.
 pub(super) fn nests(definition: &Definition) -> bool {
@@ -149,12 +191,11 @@ mod tests {
         definition.needs.nesting = crate::machine::Nesting::CONTAINERS;
         definition.needs.devices = vec!["/dev/fuse".into()];
         let text = drop_in(&definition, Path::new("/var/lib/sandbox"));
-        assert!(text.ends_with(
+        assert!(text.contains(
             "[Service]\n\
              TimeoutStartSec=90\n\
              ExecStartPre=/usr/bin/sandbox --state-dir /var/lib/sandbox internal wall-up my-agents\n\
-             ExecStartPost=/usr/bin/sandbox --state-dir /var/lib/sandbox internal started my-agents $MAINPID\n\
-             DeviceAllow=/dev/fuse rwm\n"
+             ExecStartPost=/usr/bin/sandbox --state-dir /var/lib/sandbox internal started my-agents $MAINPID\n"
         ));
         assert_eq!(name(&definition.name), "systemd-nspawn@my-agents.service");
     }
@@ -164,7 +205,38 @@ mod tests {
         let mut definition = definition("agents");
         definition.network = Network::None;
         let text = drop_in(&definition, Path::new("/var/lib/sandbox"));
-        assert!(!text.contains("Exec"), "{text}");
+        assert!(!text.contains("ExecStartP"), "{text}");
+    }
+
+    #[test]
+    fn nspawn_is_executed_below_the_filter_with_what_profiles_allow() {
+        let mut definition = definition("agents");
+        definition.needs.system_calls = vec!["bpf".into(), "io_uring_setup".into()];
+        let text = drop_in(&definition, Path::new("/s"));
+        assert!(
+            text.contains(
+                "ExecStart=\nExecStart=/usr/bin/sandbox internal confined --allow io_uring_setup -- systemd-nspawn "
+            ) && text.contains(" --settings=override --machine=agents\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_devices_are_the_machines_own() {
+        let mut definition = definition("agents");
+        definition.needs.devices = vec!["/dev/kvm".into()];
+        let list = |definition: &Definition| {
+            let text = drop_in(definition, Path::new("/s"));
+            let lines = text.lines().filter_map(|line| line.strip_prefix("DeviceAllow="));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(list(&definition), ["", "/dev/net/tun rwm", "char-pts rw", "/dev/kvm rwm"]);
+        definition.privileged = true;
+        let list = list(&definition);
+        assert!(
+            list[0].is_empty() && !list.iter().any(|line| line.contains("mapper") || line.contains("loop"))
+        );
+        assert!(list.contains(&"block-* m".to_owned()), "nodes may be made, and not opened: {list:?}");
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{EnterError, Entry, Payload, Standard, Terminal, errno};
-use crate::machine::guest::{label::Label, passing};
+use crate::machine::{
+    guest::{label::Label, passing},
+    seccomp::Filter,
+};
 
 /// The steps that children report, by number.
 pub(super) const STEPS: &[&str] = &[
@@ -86,6 +89,8 @@ pub(super) struct Child<'a> {
     pub(super) cgroup: Option<File>,
     /// How it is confined.
     pub(super) label: Option<Label>,
+    /// The filter of the machine, which a process that joins it does not inherit.
+    pub(super) filter: Filter,
     pub(super) payload: &'a Prepared,
     pub(super) terminal: Terminal,
     /// Where a step that failed is told.
@@ -147,7 +152,7 @@ impl Child<'_> {
             if parent != 0 && parent != outer {
                 libc::_exit(1);
             }
-            if self.label.as_ref().is_some_and(|label| !confine(label)) {
+            if self.label.as_ref().is_some_and(|label| !confine(label)) || self.filter.install().is_err() {
                 self.fail(CONFINE);
             }
             if libc::fchdir(self.entry.root.as_raw_fd()) != 0 || libc::chroot(c".".as_ptr()) != 0 {
