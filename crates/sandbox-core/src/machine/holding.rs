@@ -152,7 +152,7 @@ impl<'a> Wait<'a> {
             return Ok(());
         }
         let Some(holder) = self.machines.records.holder(self.name) else { return Ok(()) };
-        if holder.hold == Hold::Exclusive {
+        if holder.hold == Hold::Exclusive && !holder.inherited {
             return Ok(());
         }
         if let Some((asked, since)) = &self.asked

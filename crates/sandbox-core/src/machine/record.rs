@@ -63,6 +63,9 @@ pub struct Record {
     pub schedule: Option<Schedule>,
 }
 
+/// The machines whose record cannot be read, and why.
+pub type Unreadable = Vec<(MachineName, Error)>;
+
 /// The record's file.
 const RECORD: &str = "machine.json";
 /// The intent's file.
@@ -317,7 +320,7 @@ impl Records {
     ///
     /// # Errors
     /// Where the directory cannot be read.
-    pub fn list_readable(&self) -> Result<(Vec<Record>, Vec<(MachineName, Error)>), Error> {
+    pub fn list_readable(&self) -> Result<(Vec<Record>, Unreadable), Error> {
         let (mut records, mut problems) = (Vec::new(), Vec::new());
         for name in self.names()? {
             match read_json(&self.folder(&name).join(RECORD)) {

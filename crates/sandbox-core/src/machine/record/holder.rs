@@ -158,8 +158,8 @@ pub(super) fn find(folder: &Path) -> Option<Holder> {
     let mut pids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let (pid, handle) = pids.find_map(|pid| Some((pid, held(pid, locked).filter(|_| pid != own)?)))?;
     let inherited = note.is_of_the_dead();
-    let hold = if inherited { note.hold } else { Hold::Exclusive };
-    Some(Holder { pid, words: format!("process {pid} (sandbox)"), hold, inherited, handle })
+    let words = format!("process {pid} (sandbox)");
+    Some(Holder { pid, words, hold: Hold::Exclusive, inherited, handle })
 }
 
 /// Returns a handle of a process if it is one of root's, runs this program, and holds the lock.

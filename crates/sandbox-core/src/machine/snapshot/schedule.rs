@@ -20,6 +20,9 @@ pub struct Schedule {
     pub keep: Keep,
 }
 
+/// The schedules of machines.
+pub type Schedules = Vec<(MachineName, Schedule)>;
+
 /// What a run did for one machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Ran {
@@ -102,7 +105,7 @@ impl Machines<'_> {
     ///
     /// # Errors
     /// Where the records' directory cannot be read.
-    pub fn schedules(&self) -> Result<(Vec<(MachineName, Schedule)>, Option<Class>)> {
+    pub fn schedules(&self) -> Result<(Schedules, Option<Class>)> {
         let (records, worst) = self.readable("list")?;
         let scheduled = |record: Record| Some((record.definition.name, record.schedule?));
         Ok((records.into_iter().filter_map(scheduled).collect(), worst))
