@@ -108,7 +108,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("init");
         let filter = Filter::new::<&str>(&[], Dumps::Allowed);
-        let mut file = std::fs::File::options().create(true).write(true).mode(0o755).open(&path).unwrap();
+        let mut file = std::fs::File::options().create_new(true).write(true).mode(0o755).open(&path).unwrap();
         std::io::Write::write_all(&mut file, &stub(&filter, "/bin/cat")).unwrap();
         drop(file);
         let file = std::ffi::OsStr::from_bytes(b"/proc/self/status");
