@@ -27,6 +27,7 @@ mod kept;
 mod killed;
 mod layers;
 mod limited;
+mod live_trees;
 mod lock;
 mod malformed;
 mod mirror;

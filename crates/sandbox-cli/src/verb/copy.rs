@@ -122,22 +122,31 @@ fn say(carried: &Carried, streamed: bool, host: &Host, settings: &Settings) {
 
 /// Does an errand as one of a machine's processes; the answer is on stderr.
 pub fn carry(leader: i32, began: u64, errand: &str) -> Exit {
-    let done = || -> Result<Carried, String> {
-        let errand = serde_json::from_str(errand).map_err(|error| error.to_string())?;
-        let root = copy::enter(&Leader { pid: leader }, began).map_err(|error| chain(&error))?;
-        let failed = |error: io::Error| error.to_string();
+    let done = || -> Result<Carried, Answer> {
+        let errand = serde_json::from_str(errand);
+        let errand = errand.map_err(|error: serde_json::Error| Answer::Failed(error.to_string()))?;
+        let root = copy::enter(&Leader { pid: leader }, began).map_err(answer)?;
+        let failed = |error: io::Error| Answer::Failed(error.to_string());
         let end = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from).map_err(failed);
         let mut input = end(rustix::stdio::stdin())?;
         let mut output = end(rustix::stdio::stdout())?;
-        copy::run(&errand, &root, Trust::Host, &mut input, &mut output).map_err(|error| chain(&error))
+        copy::run(&errand, &root, Trust::Host, &mut input, &mut output).map_err(answer)
     };
     let (answer, exit) = match done() {
         Ok(carried) => (Answer::Carried(carried), Exit::OK),
-        Err(said) => (Answer::Failed(said), Exit::UNAVAILABLE),
+        Err(answer) => (answer, Exit::UNAVAILABLE),
     };
     let text = serde_json::to_vec(&answer).unwrap_or_default();
     let _ = io::Write::write_all(&mut io::stderr(), &text);
     exit
+}
+
+fn answer(error: copy::CopyError) -> Answer {
+    use sandbox_core::error::{Cause as _, Class};
+    match error.class() {
+        Class::Untrusted => Answer::Refused(chain(&error)),
+        _ => Answer::Failed(chain(&error)),
+    }
 }
 
 /// Words an error with what caused it.

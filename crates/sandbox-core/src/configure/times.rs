@@ -5,18 +5,15 @@
 //!
 //! **Source**: deb-src-rules(5) for SOURCE_DATE_EPOCH; reproducible-builds.org, "Timestamps" (clamping).
 
-use std::{
-    io,
-    os::fd::{AsFd as _, OwnedFd},
-    path::Path,
-};
+use std::{io, os::fd::OwnedFd, path::Path};
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, futimens, openat, statat, utimensat,
-};
+use rustix::fs::{AtFlags, FileType, OFlags, Stat, Timespec, Timestamps, futimens, utimensat};
 
 use super::{ConfigureError, tree};
-use crate::host::root::{Root, entries};
+use crate::host::{
+    live::{Directory, Walker},
+    root::Root,
+};
 
 /// Gives everything in a tree that is younger than the epoch the epoch's time.
 ///
@@ -32,20 +29,22 @@ pub fn clamp(root: &Root, epoch: i64, but: &str) -> Result<(), ConfigureError> {
 }
 
 fn below(folder: &OwnedFd, epoch: i64, but: &str) -> io::Result<()> {
-    for (name, _) in entries(folder)? {
-        if name == Path::new(but) {
-            continue;
-        }
-        let found = statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            below(&openat(folder.as_fd(), &name, flags, Mode::empty())?, epoch, "")?;
-        }
-        if is_younger(&found, epoch) {
-            utimensat(folder, &name, &times(epoch), AtFlags::SYMLINK_NOFOLLOW)?;
+    let mut walker = Walker::new(Directory::of(folder)?, false, false)?;
+    loop {
+        let is_folder = match walker.next().map_err(|(_, error)| error)? {
+            None => return Ok(()),
+            Some(found) if found.path == Path::new(but) => false,
+            Some(found) => {
+                if is_younger(&found.stat, epoch) {
+                    utimensat(found.folder, found.name, &times(epoch), AtFlags::SYMLINK_NOFOLLOW)?;
+                }
+                found.kind() == FileType::Directory
+            }
+        };
+        if is_folder {
+            walker.enter().map_err(|(_, error)| error)?;
         }
     }
-    Ok(())
 }
 
 const fn is_younger(found: &Stat, epoch: i64) -> bool {
@@ -73,8 +72,7 @@ mod tests {
         std::fs::write(folder.path().join("a/b/new"), "").unwrap();
         std::fs::write(folder.path().join("a/old"), "").unwrap();
         symlink(outside.path(), folder.path().join("a/link")).unwrap();
-        let old =
-            openat(rustix::fs::CWD, folder.path().join("a/old"), OFlags::RDONLY, Mode::empty()).unwrap();
+        let old = std::fs::File::open(folder.path().join("a/old")).unwrap();
         futimens(&old, &times(500)).unwrap();
         clamp(&Root::open(folder.path(), Links::InTree).unwrap(), 1000, "beside").unwrap();
         let time = |name: &str| {

@@ -8,21 +8,27 @@
 use std::{
     ffi::OsStr,
     fs::File,
-    io::{self, Read as _},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Component, Path, PathBuf},
 };
 
 use rustix::{
     fs::{
-        AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, Timespec, Timestamps, Uid, chmodat,
-        chownat, fchmod, fchown, futimens, linkat, mkdirat, mknodat, open, openat, openat2, readlinkat,
-        renameat, statat, symlinkat, unlinkat, utimensat,
+        AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, chmodat, chownat,
+        fchmod, fchown, futimens, linkat, mkdirat, mknodat, open, openat, openat2, readlinkat, renameat,
+        statat, symlinkat, unlinkat, utimensat,
     },
     io::Errno,
 };
 
-use super::clonable;
+pub use super::live::remove_tree;
+use super::live::{self, Budget, Directory};
+
+/// The most bytes that are read of a file where nothing else is said.
+pub const LIMIT: u64 = 1 << 20;
+/// The most bytes that are read of one of dpkg's lists, or of a configuration file that is compared.
+pub const LISTS: u64 = 64 << 20;
 
 /// How links are taken that lead out of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,14 +164,21 @@ impl Root {
         self.at(path, OFlags::PATH, 0).is_ok()
     }
 
-    /// Reads a whole file, links followed within the tree.
+    /// Reads a whole regular file of at most [`LIMIT`] bytes, links followed within the tree.
     ///
     /// # Errors
-    /// What open(2) and read(2) say.
+    /// What open(2) and read(2) say; [`live::Excess`] for a larger file, and for what is not a file.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::from(self.at(path, OFlags::RDONLY | OFlags::NONBLOCK, 0)?).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        self.read_up_to(path, LIMIT)
+    }
+
+    /// Reads a whole regular file of at most some bytes, links followed within the tree.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_up_to(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let file = self.at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?;
+        live::read(file.into(), path, limit)
     }
 
     /// Lists a folder's names; none where it is not there.
@@ -173,8 +186,11 @@ impl Root {
     /// # Errors
     /// What open(2) and getdents(2) say.
     pub fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        match self.at(path, OFlags::RDONLY | OFlags::DIRECTORY, 0) {
-            Ok(folder) => Ok(entries(&folder)?.into_iter().map(|(name, _)| name).collect()),
+        match self.at(path, OFlags::PATH | OFlags::DIRECTORY, 0) {
+            Ok(folder) => {
+                let mut names = Directory::of(folder)?.names(&mut Budget::default())?;
+                Ok(std::iter::from_fn(|| names.take()).map(PathBuf::from).collect())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -265,7 +281,7 @@ impl Root {
     /// What unlink(2) says.
     pub fn empty(&self, path: &Path) -> io::Result<()> {
         match self.at(path, OFlags::RDONLY | OFlags::DIRECTORY, 0) {
-            Ok(folder) => empty_folder(folder.as_fd()),
+            Ok(folder) => live::empty(Directory::of(folder)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -368,94 +384,6 @@ fn uid(meta: Meta) -> Uid {
 
 fn gid(meta: Meta) -> Gid {
     Gid::from_raw(meta.gid)
-}
-
-/// Lists what is in a folder, and tells of each whether it is one.
-///
-/// # Errors
-/// What getdents(2) says.
-pub fn entries(folder: &OwnedFd) -> io::Result<Vec<(PathBuf, bool)>> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let mut found = Vec::new();
-    let mut buffer = Vec::with_capacity(32 << 10);
-    let mut raw = RawDir::new(folder, buffer.spare_capacity_mut());
-    while let Some(entry) = raw.next() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            let path = PathBuf::from(OsStr::from_bytes(name));
-            let is_folder = match entry.file_type() {
-                FileType::Unknown => {
-                    let stat = statat(folder, &path, AtFlags::SYMLINK_NOFOLLOW)?;
-                    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-                }
-                kind => kind == FileType::Directory,
-            };
-            found.push((path, is_folder));
-        }
-    }
-    Ok(found)
-}
-
-/// Removes a tree, links not followed and no other file system entered; subvolumes in it go too, whether they can be
-/// written or not.
-///
-/// # Errors
-/// `EXDEV` where something is mounted in it.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = open(path, flags, Mode::empty())?;
-    if clonable::is_open_subvolume(&folder) {
-        clonable::make_writable(&folder)?;
-    }
-    empty_folder(folder.as_fd())?;
-    Ok(unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
-}
-
-/// Empties a folder without recursion on the stack: trees may be deep.
-fn empty_folder(top: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let inner = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-    let mut stack: Vec<(OwnedFd, Vec<PathBuf>)> = Vec::new();
-    let folder = openat(top, ".", flags, Mode::empty())?;
-    let below = remove_files(&folder)?;
-    stack.push((folder, below));
-    while let Some((folder, below)) = stack.last_mut() {
-        let Some(name) = below.last() else {
-            stack.pop();
-            if let Some((above, below)) = stack.last_mut()
-                && let Some(name) = below.pop()
-            {
-                unlinkat(&*above, &name, AtFlags::REMOVEDIR)?;
-            }
-            continue;
-        };
-        let next = openat2(&*folder, name, flags, Mode::empty(), inner)?;
-        if clonable::is_open_subvolume(&next) {
-            if clonable::remove_subvolume_in(&*folder, name).is_ok() {
-                below.pop();
-                continue;
-            }
-            // another is in it; one that nobody can write would be in the way
-            clonable::make_writable(&next)?;
-        }
-        let below = remove_files(&next)?;
-        stack.push((next, below));
-    }
-    Ok(())
-}
-
-/// Removes what is no folder and gives the folders.
-fn remove_files(folder: &OwnedFd) -> io::Result<Vec<PathBuf>> {
-    let mut folders = Vec::new();
-    for (name, is_folder) in entries(folder)? {
-        if is_folder {
-            folders.push(name);
-        } else {
-            unlinkat(folder, &name, AtFlags::empty())?;
-        }
-    }
-    Ok(folders)
 }
 
 #[cfg(test)]

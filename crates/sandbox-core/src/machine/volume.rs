@@ -15,11 +15,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FileType, OFlags, fstat};
+use rustix::fs::{AtFlags, FileType, OFlags, RenameFlags, renameat_with, unlinkat};
 
 use crate::{
     error::{Cause, Class},
-    host::root::{self, Links, Meta, Root},
+    host::{
+        large::{Buffer, Source},
+        live::{self, Cursor, Directory, Found, Walker},
+        root::{self, Links, Meta, Root},
+    },
     name::MachineName,
     spec::{Volume, VolumeKind},
 };
@@ -63,7 +67,7 @@ pub enum VolumeError {
 impl Cause for VolumeError {
     fn class(&self) -> Class {
         match self {
-            Self::Io { .. } => Class::Host,
+            Self::Io { source, .. } => live::class_of(source, Class::Host),
             Self::Owner { .. } => Class::File,
         }
     }
@@ -169,7 +173,9 @@ fn make_one(tree: &Path, volume: &Mounted) -> Result<(), VolumeError> {
     tree.make_folders(&volume.path, meta).map_err(failed)?;
     open_folder(&volume.source).map_err(failed)?;
     let target = Root::open(&volume.source, Links::Refused).map_err(failed)?;
-    copy(&tree, &volume.path, &target, Path::new("")).map_err(failed)?;
+    let folder = |root: &Root, path| Directory::of(root.at(path, OFlags::PATH | OFlags::DIRECTORY, 0)?);
+    let source = folder(&tree, &volume.path).map_err(failed)?;
+    copy(source, folder(&target, Path::new("")).map_err(failed)?).map_err(failed)?;
     let fd = target.at(Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(failed)?;
     root::finish_folder(fd.as_fd(), meta).map_err(failed)
 }
@@ -195,40 +201,55 @@ pub(in crate::machine) fn owner(tree: &Root, name: &str) -> io::Result<Option<(u
 
 /// Copies folders, files and links that the target does not have. What a guest made of an earlier volume is never
 /// followed: a link in place of a folder is left as it is.
-fn copy(from: &Root, at: &Path, to: &Root, into: &Path) -> io::Result<()> {
-    for name in from.list(at)? {
-        let (source, target) = (at.join(&name), into.join(&name));
-        let there = to.kind(&target)?;
-        match (from.kind(&source)?, there) {
-            (Some(FileType::Directory), None | Some(FileType::Directory)) => {
-                let meta = meta(from, &source)?;
-                if there.is_none() {
-                    let (parent, name) = to.parent(&target)?;
-                    root::make_folder(parent.as_fd(), &name, meta)?;
-                }
-                copy(from, &source, to, &target)?;
-            }
-            (Some(FileType::RegularFile), None) => {
-                let fd = from.at(&source, OFlags::RDONLY | OFlags::NOFOLLOW, 0)?;
-                to.write_from(&target, &mut fs::File::from(fd), meta(from, &source)?)?;
-            }
-            (Some(FileType::Symlink), None) => {
-                let (parent, name) = from.parent(&source)?;
-                let says = root::target(parent.as_fd(), &name)?;
-                let (parent, name) = to.parent(&target)?;
-                root::make_link(parent.as_fd(), &name, says.as_os_str(), meta(from, &source)?)?;
-            }
-            _ => {}
+fn copy(from: Directory, target: Directory) -> io::Result<()> {
+    let (mut to, mut buffer) = (Cursor::new(target), Buffer::default());
+    let mut walker = Walker::new(from, false, true)?;
+    loop {
+        let entered = match walker.next().map_err(|(_, error)| error)? {
+            None => return Ok(()),
+            Some(found) => copy_one(&found, &mut to, &mut buffer)?,
+        };
+        if entered {
+            walker.enter().map_err(|(_, error)| error)?;
         }
     }
-    Ok(())
 }
 
-fn meta(root: &Root, path: &Path) -> io::Result<Meta> {
-    let fd = root.at(path, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
-    let stat = fstat(&fd)?;
-    let mtime = stat.st_mtime;
-    Ok(Meta { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, mtime })
+/// Copies one path, and tells whether it is a folder that the target has then too.
+fn copy_one(found: &Found<'_>, to: &mut Cursor, buffer: &mut Buffer) -> io::Result<bool> {
+    let stat = &found.stat;
+    let meta = Meta { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, mtime: stat.st_mtime };
+    let above = to.go(found.path.parent().unwrap_or(Path::new("")))?;
+    let there = match above.stat(found.name.as_os_str()) {
+        Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    match (found.kind(), there) {
+        (FileType::Directory, Some(FileType::Directory)) => return Ok(true),
+        (FileType::Directory, None) => {
+            root::make_folder(above.as_fd(), found.name, meta)?;
+            return Ok(true);
+        }
+        (FileType::RegularFile, None) => copy_file(found, above, meta, buffer)?,
+        (FileType::Symlink, None) => root::make_link(above.as_fd(), found.name, &found.link()?, meta)?,
+        _ => {}
+    }
+    Ok(false)
+}
+
+/// Copies a file under a temporary name, which fits beside a name of any length, and renames it.
+fn copy_file(found: &Found<'_>, above: &Directory, meta: Meta, buffer: &mut Buffer) -> io::Result<()> {
+    let temporary = Path::new(".sandbox-new");
+    match unlinkat(above, temporary, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let source = Source::new(found.open(OFlags::RDONLY)?.into(), None);
+    let new = root::new_file(above.as_fd(), temporary)?;
+    live::copy_data(&source, &found.stat, &new, buffer)?;
+    root::finish_file(&new, meta)?;
+    Ok(renameat_with(above, temporary, above, found.name, RenameFlags::NOREPLACE)?)
 }
 
 /// Removes volumes, and the folders above them that are empty then.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{UnpackError, database, merge::merged};
-use crate::host::root::Root;
+use crate::host::root::{LISTS, Root};
 
 /// Paths of a tree that have an owner. All are as they lie below the tree with /usr merged.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Below {
         for name in root.list(info).map_err(UnpackError::tree(info))? {
             if name.extension().is_some_and(|end| end == "list") {
                 let path = info.join(name);
-                let listed = root.read(&path).map_err(UnpackError::tree(&path))?;
+                let listed = root.read_up_to(&path, LISTS).map_err(UnpackError::tree(&path))?;
                 owned.extend(String::from_utf8_lossy(&listed).lines().map(merged));
             }
         }
@@ -52,7 +52,7 @@ impl Below {
 pub fn special(root: &Root) -> Result<HashSet<PathBuf>, UnpackError> {
     let read = |name: &str| {
         let path = Path::new("var/lib/dpkg").join(name);
-        match root.read(&path) {
+        match root.read_up_to(&path, LISTS) {
             Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
             Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             Err(problem) => Err(UnpackError::tree(&path)(problem)),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     deb::{deb822::Paragraph, status},
-    host::root::{Meta, Root},
+    host::root::{LISTS, Meta, Root},
     lock::LockedPackage,
 };
 
@@ -121,7 +121,7 @@ pub fn asked_for(root: &Root, names: &BTreeSet<&str>, epoch: i64) -> Result<(), 
 }
 
 fn text_of(root: &Root, path: &Path) -> Result<String, UnpackError> {
-    match root.read(path) {
+    match root.read_up_to(path, LISTS) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(problem) => Err(UnpackError::tree(path)(problem)),

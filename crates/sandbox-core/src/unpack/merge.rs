@@ -19,7 +19,7 @@ use super::{
     Halt, UnpackError,
     below::{Below, special},
 };
-use crate::host::root::{Root, target};
+use crate::host::root::{LISTS, Root, target};
 
 /// Names at a tree's top that are links into /usr where it is merged.
 pub const MERGED: [&str; 7] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32"];
@@ -110,7 +110,8 @@ fn replacing(
         return Err(Halt::Entangled);
     }
     if whole.to_str().is_some_and(|text| known.conffiles.contains(format!("/{text}").as_str())) {
-        let same = matches!((root.read(whole), beside.read(whole)), (Ok(there), Ok(new)) if there == new);
+        let read = |root: &Root| root.read_up_to(whole, LISTS);
+        let same = matches!((read(root), read(beside)), (Ok(there), Ok(new)) if there == new);
         return Ok(if same { Step::Drop } else { Step::Beside });
     }
     let package = || known.paths.iter().find(|(path, _)| merged(path) == whole).map_or("", |(_, name)| name);

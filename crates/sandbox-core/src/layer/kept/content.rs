@@ -4,11 +4,11 @@ use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use super::{
     BESIDE, Held, LayerError, Walk,
-    copy::Bytes,
+    copy::{self, Bytes},
     entry::{Entry, Segment},
-    pack::{self, open_folder},
-    walk,
+    pack, walk,
 };
+use crate::host::live::Directory;
 
 /// What a layer adds to those below it, changes and takes away.
 pub struct Content {
@@ -25,14 +25,7 @@ impl Content {
     pub fn open(&self, entry: &Entry) -> io::Result<File> {
         match &self.bytes {
             Bytes::Data { source, .. } => source.file().try_clone(),
-            Bytes::Tree { tree: top, .. } => {
-                let above = entry.path.parent().unwrap_or(std::path::Path::new(""));
-                let name = entry.path.file_name().unwrap_or_default();
-                let folder = open_folder(top, above)?;
-                let flags =
-                    rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
-                Ok(rustix::fs::openat(&folder, name, flags, rustix::fs::Mode::empty())?.into())
-            }
+            Bytes::Tree(top) => copy::open(top, &entry.path),
         }
     }
 }
@@ -75,5 +68,5 @@ fn content(held: &Held, below: Option<&Held>) -> io::Result<Content> {
     let now = Walk::of(&tree, BESIDE)?;
     let changes: Vec<walk::Change<'_>> = now.since(&before);
     let entries: Vec<Entry> = pack::entries(&tree, &changes, None)?;
-    Ok(Content { entries, bytes: Bytes::Tree { tree: File::open(tree)?, shared: false } })
+    Ok(Content { entries, bytes: Bytes::Tree(Directory::top(&tree)?) })
 }

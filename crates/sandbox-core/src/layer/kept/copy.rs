@@ -4,9 +4,9 @@
 //! paths, everything is made relative to it, nothing is read but bytes of files, and nothing is synced here.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
-    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -16,20 +16,23 @@ use std::{
 };
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
-    fchown, futimens, linkat, mkdirat, mknodat, openat, symlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown, futimens,
+    linkat, mkdirat, mknodat, symlinkat, utimensat,
 };
 
 use super::{
     entry::{Entry, Kind, Meta, Segment},
-    pack::open_folder,
     plan::Plan,
-    whole::has_gone,
 };
 use crate::host::{
     clonable::{self, BLOCK, share},
     large::{self, Buffer, LARGE, Source},
+    live::{Cursor, Directory},
+    root,
 };
+
+/// How many threads work at once at most: each holds handles.
+const THREADS: usize = 16;
 
 /// Where the bytes of a layer's files are.
 #[derive(Debug)]
@@ -41,13 +44,8 @@ pub enum Bytes {
         /// It can share extents with the tree's files.
         shared: bool,
     },
-    /// In the files of a tree.
-    Tree {
-        /// The tree.
-        tree: File,
-        /// Files can share extents with its files.
-        shared: bool,
-    },
+    /// In the files of a tree at rest.
+    Tree(Directory),
 }
 
 impl Bytes {
@@ -55,7 +53,7 @@ impl Bytes {
     pub fn shares_with(&self, folder: &Path) -> bool {
         match self {
             Self::Data { source, shared } => *shared && clonable::shares_with(source.file(), folder),
-            Self::Tree { .. } => false,
+            Self::Tree(_) => false,
         }
     }
 
@@ -72,118 +70,153 @@ impl Bytes {
 /// # Errors
 /// Of the first path that cannot be made, with the path.
 pub fn make(plan: &Plan<'_>, sources: &[Bytes], tree: &Path) -> Result<(), (PathBuf, io::Error)> {
-    make_over(plan, sources, tree, None)
-}
-
-/// Makes the paths of a plan in a folder that has some: folders that are there stay. With a list, what has gone from
-/// its source in the meantime is written there and passed over.
-///
-/// # Errors
-/// Of the first path that cannot be made, with the path.
-pub fn make_over(
-    plan: &Plan<'_>,
-    sources: &[Bytes],
-    tree: &Path,
-    gone: Option<&Mutex<Vec<PathBuf>>>,
-) -> Result<(), (PathBuf, io::Error)> {
-    let passed = |path: &Path, error: io::Error| match gone {
-        Some(gone) if has_gone(&error) => {
-            gone.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
-            Ok(())
-        }
-        _ => Err((path.to_owned(), error)),
-    };
-    let top = openat(CWD, tree, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| (tree.to_owned(), errno.into()))?;
-    let top = top.as_fd();
-    let at = |entry: &Entry| {
-        let path = entry.path.clone();
-        |error: io::Error| (path, error)
-    };
+    let top = || Directory::top(tree).map_err(|error| (tree.to_owned(), error));
+    let mut cursor = Cursor::new(top()?);
     for entry in plan.folders.iter().filter(|entry| !entry.path.as_os_str().is_empty()) {
-        match mkdirat(top, &entry.path, Mode::from_raw_mode(0o700)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(errno) => return Err(at(entry)(errno.into())),
-        }
+        make_folder(&mut cursor, &entry.path).map_err(at(&entry.path))?;
     }
-    let next = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let first: Mutex<Option<(PathBuf, io::Error)>> = Mutex::new(None);
-    let work = || {
-        let mut piece = Buffer::default();
-        while !failed.load(Ordering::Relaxed) {
-            let Some(range) = plan.work.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-            if let Err(problem) = paths(&plan.others[range.clone()], sources, top, (&mut piece, &passed)) {
-                failed.store(true, Ordering::Relaxed);
-                first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    if let Some(problem) = first.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(problem);
-    }
+    let place = top()?;
+    in_threads(
+        plan.work.len(),
+        &|| Ok((Cursor::new(place.again()?), Buffer::default())),
+        &|piece, state| {
+            let (cursor, buffer) = state;
+            plan.work
+                .get(piece)
+                .map_or(Ok(()), |range| paths(&plan.others[range.clone()], sources, cursor, buffer))
+        },
+    )?;
+    let mut first_names = Cursor::new(top()?);
     for (path, first) in &plan.links {
-        match linkat(top, *first, top, *path, AtFlags::empty()) {
-            Ok(()) => {}
-            Err(errno) => passed(path, errno.into())?,
-        }
+        link((&mut first_names, first), (&mut cursor, path)).map_err(at(path))?;
     }
     // last of all, and the innermost first: what is made in a folder changes its time
     for entry in plan.folders.iter().rev() {
-        open_folder(&top, &entry.path).and_then(|folder| finish(&folder, entry)).map_err(at(entry))?;
+        let finished =
+            cursor.go(&entry.path).and_then(|folder| finish(folder, entry.meta, &entry.attributes));
+        finished.map_err(at(&entry.path))?;
     }
     Ok(())
 }
 
-/// What is done about a path that cannot be made.
-type Passed<'a> = dyn Fn(&Path, io::Error) -> Result<(), (PathBuf, io::Error)> + Sync + 'a;
+fn at(path: &Path) -> impl FnOnce(io::Error) -> (PathBuf, io::Error) {
+    let path = path.to_owned();
+    |error| (path, error)
+}
+
+/// Makes a folder; one that is there stays.
+pub(super) fn make_folder(cursor: &mut Cursor, path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default();
+    match mkdirat(cursor.go(above(path))?, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Makes a second name of what was made.
+pub(super) fn link(first: (&mut Cursor, &Path), second: (&mut Cursor, &Path)) -> io::Result<()> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+    let (from, to) = (first.0.go(above(first.1))?, second.0.go(above(second.1))?);
+    Ok(linkat(from, name(first.1), to, name(second.1), AtFlags::empty())?)
+}
+
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// Does pieces of work in as many threads as there are processors, each with a state of its own. The first error ends
+/// all.
+///
+/// # Errors
+/// The first one, with its path.
+pub(super) fn in_threads<S>(
+    pieces: usize,
+    begin: &(dyn Fn() -> io::Result<S> + Sync),
+    piece: &(dyn Fn(usize, &mut S) -> Result<(), (PathBuf, io::Error)> + Sync),
+) -> Result<(), (PathBuf, io::Error)> {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let first: Mutex<Option<(PathBuf, io::Error)>> = Mutex::new(None);
+    let all = || -> Result<(), (PathBuf, io::Error)> {
+        let mut state = begin().map_err(at(Path::new("")))?;
+        while !failed.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= pieces {
+                break;
+            }
+            piece(number, &mut state)?;
+        }
+        Ok(())
+    };
+    let work = || {
+        if let Err(problem) = all() {
+            failed.store(true, Ordering::Relaxed);
+            first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);
+        }
+    };
+    let threads = thread::available_parallelism().map_or(2, usize::from).min(THREADS).min(pieces);
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
 
 /// Makes paths of one folder.
 fn paths(
     others: &[(usize, &Entry)],
     sources: &[Bytes],
-    top: BorrowedFd<'_>,
-    (piece, passed): (&mut Buffer, &Passed<'_>),
+    cursor: &mut Cursor,
+    buffer: &mut Buffer,
 ) -> Result<(), (PathBuf, io::Error)> {
     let Some((_, first)) = others.first() else { return Ok(()) };
-    let above = first.path.parent().unwrap_or(Path::new(""));
-    let folder = open_folder(&top, above).map_err(|error| (above.to_owned(), error))?;
+    let above = above(&first.path);
+    let folder = cursor.go(above).map_err(at(above))?;
     for (layer, entry) in others {
-        if let Err(error) = one(entry, &sources[*layer], &folder, piece) {
-            passed(&entry.path, error)?;
-        }
+        one(entry, &sources[*layer], folder, buffer).map_err(at(&entry.path))?;
     }
     Ok(())
 }
 
-fn one(entry: &Entry, source: &Bytes, folder: &File, piece: &mut Buffer) -> io::Result<()> {
+fn one(entry: &Entry, source: &Bytes, folder: &Directory, buffer: &mut Buffer) -> io::Result<()> {
     let Some(name) = entry.path.file_name() else { return Ok(()) };
     match &entry.kind {
         Kind::File { size, segments } => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file: File = openat(folder, name, flags, Mode::from_raw_mode(0o600))?.into();
-            fill(&file, *size, segments, entry, source, piece)?;
-            finish(&file, entry)?;
+            let file = new_file(folder, name)?;
+            fill(&file, *size, segments, (entry, source), buffer)?;
+            finish(&file, entry.meta, &entry.attributes)?;
         }
-        Kind::Link { target } => {
-            symlinkat(target, folder, name)?;
-            by_name(folder, name.as_ref(), entry.meta)?;
-        }
-        Kind::Node { kind, device } => {
-            let kind = FileType::from_raw_mode(*kind);
-            mknodat(folder, name, kind, Mode::from_raw_mode(0o600), *device)?;
-            by_name(folder, name.as_ref(), entry.meta)?;
-            rustix::fs::chmodat(folder, name, Mode::from_raw_mode(entry.meta.mode), AtFlags::empty())?;
-        }
+        Kind::Link { target } => new_link(folder, name, target, entry.meta)?,
+        Kind::Node { kind, device } => new_node(folder, name, (*kind, *device), entry.meta)?,
         Kind::Folder | Kind::Removed => {}
     }
     Ok(())
+}
+
+/// Makes a file that was not there.
+pub(super) fn new_file(folder: &Directory, name: &OsStr) -> io::Result<File> {
+    root::new_file(std::os::fd::AsFd::as_fd(folder), Path::new(name))
+}
+
+/// Makes a symbolic link.
+pub(super) fn new_link(folder: &Directory, name: &OsStr, target: &OsStr, meta: Meta) -> io::Result<()> {
+    symlinkat(target, folder, name)?;
+    by_name(folder, name, meta)
+}
+
+/// Makes a device, a FIFO or a socket.
+pub(super) fn new_node(
+    folder: &Directory,
+    name: &OsStr,
+    (kind, device): (u32, u64),
+    meta: Meta,
+) -> io::Result<()> {
+    let kind = FileType::from_raw_mode(kind);
+    mknodat(folder, name, kind, Mode::from_raw_mode(0o600), device)?;
+    by_name(folder, name, meta)?;
+    Ok(rustix::fs::chmodat(folder, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())?)
 }
 
 /// Gives a new file its bytes: shared where the file system can and they are many, else copied; holes stay holes. To
@@ -192,21 +225,14 @@ fn fill(
     file: &File,
     size: u64,
     segments: &[Segment],
-    entry: &Entry,
-    source: &Bytes,
+    (entry, source): (&Entry, &Bytes),
     piece: &mut Buffer,
 ) -> io::Result<()> {
     let own;
     let (from, shared) = match source {
         Bytes::Data { source, shared } => (source, *shared),
-        Bytes::Tree { tree, shared } => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file_of_tree: File = openat(tree, &entry.path, flags, Mode::empty())?.into();
-            // all of it, holes too
-            if *shared && size >= LARGE && share(&file_of_tree, 0, 0, file, 0).is_ok() {
-                return Ok(());
-            }
-            own = Source::new(file_of_tree, None);
+        Bytes::Tree(top) => {
+            own = Source::new(open(top, &entry.path)?, None);
             (&own, false)
         }
     };
@@ -228,21 +254,32 @@ fn fill(
     if end == size { Ok(()) } else { file.set_len(size) }
 }
 
+/// Opens a file of a tree at rest.
+pub(super) fn open(top: &Directory, path: &Path) -> io::Result<File> {
+    let mut cursor = Cursor::new(top.again()?);
+    let folder = cursor.go(above(path))?;
+    Ok(folder.regular(path.file_name().unwrap_or_default())?.0)
+}
+
 /// Gives an open file or folder its owner, then its permissions (a change of owner clears set-id bits and
 /// capabilities), its attributes, its time.
-fn finish(file: &File, entry: &Entry) -> io::Result<()> {
-    let Meta { mode, uid, gid, .. } = entry.meta;
+pub(super) fn finish(
+    file: &impl std::os::fd::AsFd,
+    meta: Meta,
+    attributes: &[(std::ffi::OsString, Vec<u8>)],
+) -> io::Result<()> {
+    let Meta { mode, uid, gid, .. } = meta;
     if (uid, gid) != (0, 0) {
         fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     }
     fchmod(file, Mode::from_raw_mode(mode))?;
-    for (name, value) in &entry.attributes {
+    for (name, value) in attributes {
         rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())?;
     }
-    Ok(futimens(file, &times(entry.meta))?)
+    Ok(futimens(file, &times(meta))?)
 }
 
-fn by_name(folder: &File, name: &Path, meta: Meta) -> io::Result<()> {
+fn by_name(folder: &Directory, name: &OsStr, meta: Meta) -> io::Result<()> {
     if (meta.uid, meta.gid) != (0, 0) {
         let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
         chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::{Cause, Class, Hint};
+use crate::{
+    error::{Cause, Class, Hint},
+    host::live,
+};
 
 /// Why a layer cannot be kept, found, laid out or removed.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,7 @@ impl LayerError {
 impl Cause for LayerError {
     fn class(&self) -> Class {
         match self {
-            Self::Io { .. } => Class::Host,
+            Self::Io { source, .. } => live::class_of(source, Class::Host),
             Self::Damaged { .. } => Class::State,
             Self::Ambiguous { .. } => Class::Usage,
             Self::Missing { .. } | Self::Needed { .. } => Class::Unavailable,

@@ -41,13 +41,13 @@ use std::{
 pub use claim::Claim;
 pub use error::LayerError;
 pub use list::{Listed, Needs, Uses};
-pub(crate) use pack::{attributes, segments};
+pub(crate) use pack::segments;
 use rustix::fs::{FlockOperation, flock};
-pub use walk::Walk;
+pub use walk::{Facts, Seen, Walk};
 
 use crate::{
     digest::Sha256,
-    host::{clonable, large::Source, root},
+    host::{clonable, large::Source, live, root},
 };
 
 /// A layer's name: the digest of what made it.
@@ -425,7 +425,7 @@ fn read(held: &Held) -> io::Result<(Vec<entry::Entry>, copy::Bytes)> {
     if tree.exists() {
         let now = Walk::of(&tree, BESIDE)?;
         let entries = pack::entries(&tree, &now.since(&Walk::default()), None)?;
-        return Ok((entries, copy::Bytes::Tree { tree: File::open(tree)?, shared: false }));
+        return Ok((entries, copy::Bytes::Tree(live::Directory::top(&tree)?)));
     }
     let path = held.folder.join("data");
     let entries = entry::read(&fs::read(held.folder.join("manifest"))?)?;

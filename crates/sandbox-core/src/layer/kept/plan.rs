@@ -62,24 +62,30 @@ impl<'a> Plan<'a> {
     }
 
     fn cut(&mut self) {
-        let mut pieces: Vec<(u64, Range<usize>)> = Vec::new();
-        let mut folder: Option<&Path> = None;
-        for (at, (_, entry)) in self.others.iter().enumerate() {
-            let size = bytes(entry);
-            match pieces.last_mut() {
-                Some((sum, range))
-                    if folder == entry.path.parent() && *sum + size <= PIECE && range.len() < PATHS =>
-                {
-                    *sum += size;
-                    range.end = at + 1;
-                }
-                _ => pieces.push((size, at..at + 1)),
-            }
-            folder = entry.path.parent();
-        }
-        pieces.sort_by_key(|(sum, _)| std::cmp::Reverse(*sum));
-        self.work = pieces.into_iter().map(|(_, range)| range).collect();
+        let items = self.others.iter();
+        self.work = cut(items.map(|(_, entry)| (entry.path.parent().unwrap_or(Path::new("")), bytes(entry))));
     }
+}
+
+/// Cuts paths, given as their folder and how many bytes of each are copied, into pieces of work of one folder each:
+/// those that copy most come first.
+pub(super) fn cut<'a>(items: impl Iterator<Item = (&'a Path, u64)>) -> Vec<Range<usize>> {
+    let mut pieces: Vec<(u64, Range<usize>)> = Vec::new();
+    let mut last: Option<&Path> = None;
+    for (at, (folder, size)) in items.enumerate() {
+        match pieces.last_mut() {
+            Some((sum, range))
+                if last == Some(folder) && sum.saturating_add(size) <= PIECE && range.len() < PATHS =>
+            {
+                *sum += size;
+                range.end = at + 1;
+            }
+            _ => pieces.push((size, at..at + 1)),
+        }
+        last = Some(folder);
+    }
+    pieces.sort_by_key(|(sum, _)| std::cmp::Reverse(*sum));
+    pieces.into_iter().map(|(_, range)| range).collect()
 }
 
 fn bytes(entry: &Entry) -> u64 {

@@ -2,43 +2,136 @@
 
 use std::{
     cmp::Ordering,
+    ffi::OsStr,
     io,
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
-    path::{Path, PathBuf},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::fs::{FileType, Stat};
 
-use crate::host::{clonable, root::entries};
+use crate::host::{
+    clonable,
+    live::{Directory, Identity, Walker},
+};
 
 /// The coarsest step in which a kernel tells the time of a change (a jiffy at 100 Hz), doubled.
 const TICK: Duration = Duration::from_millis(20);
 
+/// What the kernel says of a path, as far as it is needed: there may be millions.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    device: u64,
+    inode: u64,
+    /// A file's size, a device's number.
+    size: u64,
+    changed: i64,
+    modified: i64,
+    changed_nanoseconds: u32,
+    modified_nanoseconds: u32,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    links: u32,
+    /// Where its path is.
+    at: u32,
+    length: u16,
+}
+
+impl Facts {
+    fn of(stat: &Stat, at: u32, length: u16) -> Self {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let is_device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
+        let nanoseconds = |of| u32::try_from(of).unwrap_or(0);
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: if is_device { stat.st_rdev } else { stat.st_size.cast_unsigned() },
+            changed: stat.st_ctime,
+            modified: stat.st_mtime,
+            changed_nanoseconds: nanoseconds(stat.st_ctime_nsec),
+            modified_nanoseconds: nanoseconds(stat.st_mtime_nsec),
+            mode: stat.st_mode,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
+            at,
+            length,
+        }
+    }
+
+    /// Returns what it is.
+    pub const fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.mode)
+    }
+
+    /// Returns which object it is.
+    pub const fn identity(&self) -> Identity {
+        Identity { device: self.device, inode: self.inode, kind: self.kind() }
+    }
+
+    /// Returns how large a file is; the number of a device.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Reports whether it has other names, by which it would be found again.
+    pub fn has_others(&self) -> bool {
+        self.links > 1 && self.kind() != FileType::Directory
+    }
+
+    /// Returns when it was written to: seconds since 1970 and nanoseconds.
+    pub const fn modified(&self) -> (i64, u32) {
+        (self.modified, self.modified_nanoseconds)
+    }
+
+    /// Returns the permission bits, the owner and the group.
+    pub const fn owned(&self) -> (u32, u32, u32) {
+        (self.mode & 0o7777, self.uid, self.gid)
+    }
+
+    fn is_unchanged_since(&self, before: &Self) -> bool {
+        // a subvolume and a snapshot of it are different devices
+        let facts = |of: &Self| (of.inode, of.mode, of.size, of.changed, of.changed_nanoseconds);
+        facts(self) == facts(before)
+    }
+}
+
 /// What is at a path.
-#[derive(Clone, Debug)]
-pub struct Seen {
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
     /// The path, relative; that of the tree itself is empty.
-    pub path: PathBuf,
+    pub path: &'a Path,
     /// What the kernel says of it.
-    pub stat: Stat,
+    pub facts: &'a Facts,
+}
+
+impl<'a> Seen<'a> {
+    /// Returns the path of the directory that it is in.
+    pub fn above(self) -> &'a Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Returns its name there.
+    pub fn name(self) -> &'a OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
 }
 
 /// A tree as it was, in the order of its paths' bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Walk {
-    seen: Vec<Seen>,
+    text: Vec<u8>,
+    facts: Vec<Facts>,
 }
 
 /// What became of a path.
 #[derive(Clone, Copy, Debug)]
 pub enum Change<'a> {
     /// It is new or another than before.
-    Made(&'a Seen),
+    Made(Seen<'a>),
     /// It is gone.
     Removed(&'a Path),
 }
@@ -47,9 +140,7 @@ impl Change<'_> {
     /// Tells how many bytes a file has that is new or another.
     pub fn bytes(&self) -> u64 {
         match self {
-            Self::Made(seen) if FileType::from_raw_mode(seen.stat.st_mode) == FileType::RegularFile => {
-                seen.stat.st_size.cast_unsigned()
-            }
+            Self::Made(seen) if seen.facts.kind() == FileType::RegularFile => seen.facts.size(),
             _ => 0,
         }
     }
@@ -60,7 +151,7 @@ impl Walk {
     /// than all that was seen.
     ///
     /// # Errors
-    /// What stat(2) and getdents(2) say.
+    /// What stat(2) and getdents(2) say; an excess of [`crate::host::live`].
     pub fn of(tree: &Path, but: &str) -> io::Result<Self> {
         Self::of_all(tree, but, false)
     }
@@ -68,43 +159,82 @@ impl Walk {
     /// Looks at a whole tree in which others are at work: what goes while it is looked at is not seen.
     ///
     /// # Errors
-    /// What stat(2) and getdents(2) say otherwise.
+    /// As [`Self::of`].
     pub fn of_live(tree: &Path) -> io::Result<Self> {
         Self::of_all(tree, "", true)
     }
 
     /// Lists what is seen, in the order of the paths' bytes.
-    #[must_use]
-    pub fn seen(&self) -> &[Seen] {
-        &self.seen
+    pub fn seen(&self) -> impl ExactSizeIterator<Item = Seen<'_>> {
+        self.facts.iter().map(|facts| self.seen_of(facts))
+    }
+
+    /// Returns what is seen at a place of the list.
+    pub fn get(&self, at: usize) -> Option<Seen<'_>> {
+        self.facts.get(at).map(|facts| self.seen_of(facts))
+    }
+
+    /// Returns how long the list is.
+    pub const fn len(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Finds a path in the list.
+    pub fn find(&self, path: &Path) -> Option<usize> {
+        self.facts.binary_search_by(|facts| order(self.seen_of(facts).path, path)).ok()
+    }
+
+    fn seen_of<'a>(&'a self, facts: &'a Facts) -> Seen<'a> {
+        Seen { path: path(&self.text, facts), facts }
     }
 
     fn of_all(tree: &Path, but: &str, live: bool) -> io::Result<Self> {
         let begun = Instant::now();
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let top = openat(CWD, tree, flags, Mode::empty())?;
-        let mut seen = vec![Seen { path: PathBuf::new(), stat: statat(&top, ".", AtFlags::empty())? }];
-        below(&top, Path::new(""), (but, live), &mut seen)?;
-        seen.sort_unstable_by(|a, b| order(&a.path, &b.path));
+        let top = Directory::top(tree)?;
+        let mut walk = Self::default();
+        walk.push(Path::new(""), &top.own()?);
+        let but = Path::new(but);
+        let mut walker = Walker::new(top, live, false)?;
+        loop {
+            let is_directory = match walker.next() {
+                Ok(None) => break,
+                Ok(Some(found)) if found.path == but => false,
+                Ok(Some(found)) => {
+                    walk.push(found.path, &found.stat);
+                    found.kind() == FileType::Directory
+                }
+                Err((_, error)) => return Err(error),
+            };
+            if is_directory {
+                walker.enter().map_err(|(_, error)| error)?;
+            }
+        }
+        let Self { text, facts } = &mut walk;
+        facts.sort_unstable_by(|a, b| order(path(text, a), path(text, b)));
         thread::sleep(TICK.saturating_sub(begun.elapsed()));
-        Ok(Self { seen })
+        Ok(walk)
+    }
+
+    fn push(&mut self, path: &Path, stat: &Stat) {
+        // both are within the limits of the walker
+        let at = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        let bytes = path.as_os_str().as_bytes();
+        self.text.extend_from_slice(bytes);
+        self.facts.push(Facts::of(stat, at, u16::try_from(bytes.len()).unwrap_or(u16::MAX)));
     }
 
     /// Tells whether folders in the tree look like subvolumes of their own, which no snapshot of it would have.
     pub fn has_subvolumes(&self) -> bool {
-        let below = self.seen.iter().filter(|seen| !seen.path.as_os_str().is_empty());
-        below.map(|seen| &seen.stat).any(|stat| {
-            stat.st_ino == clonable::SUBVOLUME_ROOT
-                && FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+        let mut below = self.seen().filter(|seen| !seen.path.as_os_str().is_empty());
+        below.any(|seen| {
+            seen.facts.inode == clonable::SUBVOLUME_ROOT && seen.facts.kind() == FileType::Directory
         })
     }
 
     /// Lists the files that are new or other than at an earlier walk.
     pub fn files_since<'a>(&'a self, before: &'a Self) -> Vec<&'a Path> {
         let file = |change: Change<'a>| match change {
-            Change::Made(seen) if FileType::from_raw_mode(seen.stat.st_mode) == FileType::RegularFile => {
-                Some(seen.path.as_path())
-            }
+            Change::Made(seen) if seen.facts.kind() == FileType::RegularFile => Some(seen.path),
             _ => None,
         };
         self.since(before).into_iter().filter_map(file).collect()
@@ -113,20 +243,20 @@ impl Walk {
     /// Tells what became of this tree since an earlier walk.
     pub fn since<'a>(&'a self, before: &'a Self) -> Vec<Change<'a>> {
         let mut changes = Vec::new();
-        let (mut then, mut now) = (before.seen.iter().peekable(), self.seen.iter().peekable());
+        let (mut then, mut now) = (before.seen().peekable(), self.seen().peekable());
         loop {
             let ordering = match (then.peek(), now.peek()) {
                 (None, None) => return changes,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(old), Some(new)) => order(&old.path, &new.path),
+                (Some(old), Some(new)) => order(old.path, new.path),
             };
             match ordering {
-                Ordering::Less => changes.extend(then.next().map(|old| Change::Removed(&old.path))),
+                Ordering::Less => changes.extend(then.next().map(|old| Change::Removed(old.path))),
                 Ordering::Greater => changes.extend(now.next().map(Change::Made)),
                 Ordering::Equal => {
                     let (Some(old), Some(new)) = (then.next(), now.next()) else { return changes };
-                    if !same(&old.stat, &new.stat) {
+                    if !new.facts.is_unchanged_since(old.facts) {
                         changes.push(Change::Made(new));
                     }
                 }
@@ -135,44 +265,14 @@ impl Walk {
     }
 }
 
+fn path<'a>(text: &'a [u8], facts: &Facts) -> &'a Path {
+    let at = facts.at as usize;
+    Path::new(OsStr::from_bytes(text.get(at..at + usize::from(facts.length)).unwrap_or_default()))
+}
+
 /// The order of a layer's paths: that of their bytes, so that a folder comes before what is in it.
 pub fn order(a: &Path, b: &Path) -> Ordering {
     a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes())
-}
-
-fn changed(stat: &Stat) -> i128 {
-    i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
-}
-
-fn same(a: &Stat, b: &Stat) -> bool {
-    (a.st_ino, a.st_mode, a.st_size, changed(a)) == (b.st_ino, b.st_mode, b.st_size, changed(b))
-}
-
-fn below(folder: &OwnedFd, path: &Path, (but, live): (&str, bool), seen: &mut Vec<Seen>) -> io::Result<()> {
-    let names = match entries(folder) {
-        Err(error) if live && super::whole::has_gone(&error) => return Ok(()),
-        names => names?,
-    };
-    for (name, _) in names {
-        if name == Path::new(but) && path == Path::new("") {
-            continue;
-        }
-        let stat = match statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(rustix::io::Errno::NOENT) if live => continue,
-            stat => stat?,
-        };
-        let path = path.join(&name);
-        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        seen.push(Seen { path: path.clone(), stat });
-        if is_folder {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match openat(folder.as_fd(), &name, flags, Mode::empty()) {
-                Err(errno) if live && super::whole::has_gone(&errno.into()) => {}
-                inner => below(&inner?, &path, (but, live), seen)?,
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

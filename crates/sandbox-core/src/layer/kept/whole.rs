@@ -3,24 +3,22 @@
 //! In two passes where somebody is at work in it: all of it first, while it changes, then what was changed since, once
 //! it is at rest. Only the second pass has to be waited for.
 
+mod copier;
+
 use std::{
     collections::BTreeSet,
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::Mutex,
 };
 
+use copier::Copier;
 use rustix::fs::{AtFlags, FileType, syncfs, unlinkat};
 
-use super::{
-    copy::{self, Bytes},
-    pack,
-    plan::Plan,
-    walk::{Change, Seen, Walk},
-};
+use super::walk::{Change, Seen, Walk};
 use crate::host::{
     clonable,
+    live::vanished,
     root::{Links, Root},
 };
 
@@ -29,17 +27,10 @@ use crate::host::{
 pub struct Copying {
     from: PathBuf,
     to: PathBuf,
-    before: Option<(Walk, Vec<PathBuf>)>,
+    /// What the first pass saw, and the places in it of what vanished before it was copied.
+    before: Option<(Walk, Vec<usize>)>,
     /// It is a subvolume, the copy is to be on its file system, and no other subvolume is in it.
     subvolume: bool,
-}
-
-/// Tells whether an error says that something has gone, or become something else, since it was seen.
-pub fn has_gone(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ESTALE | libc::ENXIO)
-    ) || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// Copies a tree at rest to a place where nothing is, and has the copy on disk.
@@ -75,12 +66,7 @@ impl Copying {
             return Ok(Self { subvolume: true, ..copying });
         }
         clonable::make_tree(to).map_err(|error| (to.to_owned(), error))?;
-        let mut gone = Vec::new();
-        let entries = pack::entries_of_live(from, &walk.since(&Walk::default()), &mut gone).map_err(at)?;
-        let passed = Mutex::new(gone);
-        let layers = [entries];
-        copy::make_over(&Plan::of(&layers), &[bytes(from, to).map_err(at)?], to, Some(&passed))?;
-        let gone = passed.into_inner().unwrap_or_default();
+        let gone = Copier::new(&walk, from, to, true)?.copy(&all(&walk))?;
         Ok(Self { before: Some((walk, gone)), ..copying })
     }
 
@@ -96,16 +82,14 @@ impl Copying {
         };
         let now = Walk::of(from, "").map_err(at)?;
         let (removed, made) = differences(before, gone, &now);
-        let target = Root::open(to, Links::Refused).map_err(|error| (to.clone(), error))?;
+        let target = Root::open(to, Links::Never).map_err(|error| (to.clone(), error))?;
         for path in removed {
             take_away(&target, path).map_err(|error| (to.join(path), error))?;
         }
-        for seen in &made {
-            make_room(&target, seen).map_err(|error| (to.join(&seen.path), error))?;
+        for seen in made.iter().filter_map(|place| now.get(*place)) {
+            make_room(&target, seen).map_err(|error| (to.join(seen.path), error))?;
         }
-        let changes: Vec<_> = made.into_iter().map(Change::Made).collect();
-        let layers = [pack::entries(from, &changes, None).map_err(at)?];
-        copy::make_over(&Plan::of(&layers), &[bytes(from, to).map_err(at)?], to, None)
+        Copier::new(&now, from, to, false)?.copy(&made).map(drop)
     }
 
     fn at_once(&self) -> Result<(), (PathBuf, io::Error)> {
@@ -128,8 +112,7 @@ impl Copying {
             Some(walk) => walk,
             None => Walk::of(from, "").map_err(at)?,
         };
-        let layers = [pack::entries(from, &walk.since(&Walk::default()), None).map_err(at)?];
-        copy::make(&Plan::of(&layers), &[bytes(from, to).map_err(at)?], to)
+        Copier::new(&walk, from, to, false)?.copy(&all(&walk)).map(drop)
     }
 }
 
@@ -142,22 +125,25 @@ fn is_one_subvolume(tree: &Path, walk: &Walk) -> bool {
     clonable::is_subvolume(tree) && !walk.has_subvolumes()
 }
 
-fn bytes(from: &Path, to: &Path) -> io::Result<Bytes> {
-    let shared = clonable::shares_extents(to) && {
-        let probe = tempfile::tempfile_in(from);
-        probe.is_ok_and(|probe| clonable::shares_with(&probe, to))
-    };
-    Ok(Bytes::Tree { tree: File::open(from)?, shared })
+fn all(walk: &Walk) -> Vec<usize> {
+    (0..walk.len()).collect()
 }
 
-/// Tells what is to be removed from a copy and what is to be made in it; folders of what is made or removed are made
-/// too, since their times change with it.
-fn differences<'a>(before: &'a Walk, gone: &'a [PathBuf], now: &'a Walk) -> (Vec<&'a Path>, Vec<&'a Seen>) {
+/// Tells whether files of a copy can share extents with those of a tree, by trying.
+fn shares(from: &Path, to: &Path) -> bool {
+    clonable::shares_extents(to)
+        && tempfile::tempfile_in(from).is_ok_and(|probe| clonable::shares_with(&probe, to))
+}
+
+/// Tells what is to be removed from a copy and the places of what is to be made in it; folders of what is made or
+/// removed are made too, since their times change with it.
+fn differences<'a>(before: &'a Walk, gone: &[usize], now: &'a Walk) -> (Vec<&'a Path>, Vec<usize>) {
     let mut removed = Vec::new();
-    let mut paths: BTreeSet<&Path> = gone.iter().map(PathBuf::as_path).collect();
+    let gone = gone.iter().filter_map(|place| before.get(*place));
+    let mut paths: BTreeSet<&Path> = gone.map(|seen| seen.path).collect();
     for change in now.since(before) {
         match change {
-            Change::Made(seen) => drop(paths.insert(&seen.path)),
+            Change::Made(seen) => drop(paths.insert(seen.path)),
             Change::Removed(path) => {
                 removed.push(path);
                 paths.insert(path);
@@ -166,26 +152,27 @@ fn differences<'a>(before: &'a Walk, gone: &'a [PathBuf], now: &'a Walk) -> (Vec
     }
     let folders: Vec<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
     paths.extend(folders);
-    (removed, now.seen().iter().filter(|seen| paths.contains(&*seen.path)).collect())
+    let mut made: Vec<usize> = paths.iter().filter_map(|path| now.find(path)).collect();
+    made.sort_unstable();
+    (removed, made)
 }
 
 /// Makes room for what a path becomes: a folder that stays one stays.
-fn make_room(target: &Root, seen: &Seen) -> io::Result<()> {
+fn make_room(target: &Root, seen: Seen<'_>) -> io::Result<()> {
     if seen.path.as_os_str().is_empty() {
         return Ok(());
     }
-    let becomes = FileType::from_raw_mode(seen.stat.st_mode);
-    match target.kind(&seen.path)? {
+    match target.kind(seen.path)? {
         None => Ok(()),
-        Some(FileType::Directory) if becomes == FileType::Directory => Ok(()),
-        Some(_) => take_away(target, &seen.path),
+        Some(FileType::Directory) if seen.facts.kind() == FileType::Directory => Ok(()),
+        Some(_) => take_away(target, seen.path),
     }
 }
 
 fn take_away(target: &Root, path: &Path) -> io::Result<()> {
     match target.kind(path) {
         Ok(None) => Ok(()),
-        Err(error) if has_gone(&error) => Ok(()),
+        Err(error) if vanished(&error) => Ok(()),
         Err(error) => Err(error),
         Ok(Some(FileType::Directory)) => {
             target.empty(path)?;
@@ -205,8 +192,8 @@ mod tests {
     /// What of a tree must be the same in its copy.
     fn facts(tree: &Path) -> BTreeMap<PathBuf, String> {
         let walk = Walk::of(tree, "").unwrap();
-        let of = |seen: &Seen| {
-            let at = tree.join(&seen.path);
+        let of = |seen: Seen<'_>| {
+            let at = tree.join(seen.path);
             let found = fs::symlink_metadata(&at).unwrap();
             let bytes = if found.is_file() { fs::read(&at).unwrap() } else { Vec::new() };
             let says = fs::read_link(&at).unwrap_or_default();
@@ -214,7 +201,7 @@ mod tests {
             let time = (found.mtime(), found.mtime_nsec());
             format!("{:o} {} {} {links} {time:?} {says:?} {bytes:?}", found.mode(), found.uid(), found.gid())
         };
-        walk.seen().iter().map(|seen| (seen.path.clone(), of(seen))).collect()
+        walk.seen().map(|seen| (seen.path.to_owned(), of(seen))).collect()
     }
 
     #[test]
@@ -290,5 +277,121 @@ mod tests {
         .finish()
         .unwrap();
         assert_eq!(facts(&from), facts(&to));
+    }
+
+    /// Has two names exchange what they stand for.
+    fn exchange(one: &Path, other: &Path) {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }
+
+    #[test]
+    fn a_folder_swapped_for_a_link_between_the_walk_and_the_copy_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let host = folder.path().join("host");
+        fs::create_dir_all(host.join("etc")).unwrap();
+        fs::write(host.join("etc/shadow"), "secret").unwrap();
+        fs::create_dir_all(from.join("x/etc")).unwrap();
+        fs::write(from.join("x/etc/shadow"), "gggggg").unwrap();
+        fs::write(from.join("file"), "gggggg").unwrap();
+        std::os::unix::fs::symlink(&host, from.join("y")).unwrap();
+        std::os::unix::fs::symlink(host.join("etc/shadow"), from.join("z")).unwrap();
+        sleep(Duration::from_millis(40));
+        let walk = Walk::of_live(&from).unwrap();
+        exchange(&from.join("x"), &from.join("y"));
+        exchange(&from.join("file"), &from.join("z"));
+        fs::create_dir(&to).unwrap();
+        let gone = Copier::new(&walk, &from, &to, true).unwrap().copy(&all(&walk)).unwrap();
+        let gone_paths: Vec<_> = gone.iter().map(|at| walk.get(*at).unwrap().path.to_owned()).collect();
+        for path in ["x/etc/shadow", "file", "y", "z"] {
+            assert!(gone_paths.contains(&PathBuf::from(path)), "{path} of {gone_paths:?}");
+        }
+        assert!(!to.join("x/etc/shadow").exists() && !to.join("file").exists());
+        // the second pass, in which nothing changes, takes what is there then
+        let (from_again, to_again) = (from.clone(), to.clone());
+        Copying { from: from_again, to: to_again, before: Some((walk, gone)), subvolume: false }
+            .finish()
+            .unwrap();
+        assert_eq!(facts(&from), facts(&to));
+        assert_eq!(fs::read_link(to.join("x")).unwrap(), host);
+        assert_eq!(fs::read(to.join("y/etc/shadow")).unwrap(), b"gggggg");
+    }
+
+    #[test]
+    fn a_tree_at_rest_in_which_something_is_swapped_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir_all(from.join("x")).unwrap();
+        fs::write(from.join("x/file"), "g").unwrap();
+        fs::write(from.join("x/other"), "other").unwrap();
+        let walk = Walk::of(&from, "").unwrap();
+        exchange(&from.join("x/file"), &from.join("x/other"));
+        fs::create_dir(&to).unwrap();
+        let (path, error) = Copier::new(&walk, &from, &to, false).unwrap().copy(&all(&walk)).unwrap_err();
+        assert!(path.starts_with("x") && vanished(&error), "{path:?} {error}");
+    }
+
+    #[test]
+    fn a_pipe_in_a_files_place_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir(&from).unwrap();
+        fs::write(from.join("file"), "g").unwrap();
+        nix::unistd::mkfifo(&from.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let walk = Walk::of_live(&from).unwrap();
+        exchange(&from.join("file"), &from.join("pipe"));
+        fs::create_dir(&to).unwrap();
+        let gone = Copier::new(&walk, &from, &to, true).unwrap().copy(&all(&walk)).unwrap();
+        assert_eq!(gone.len(), 2);
+        assert!(fs::read_dir(&to).unwrap().all(|entry| entry.unwrap().metadata().unwrap().len() == 0));
+    }
+
+    #[test]
+    fn folders_and_links_that_change_places_all_the_time_do_not_fail_the_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir_all(from.join("x/etc")).unwrap();
+        fs::write(from.join("x/etc/passwd"), "of the guest").unwrap();
+        std::os::unix::fs::symlink("/", from.join("y")).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    exchange(&from.join("x"), &from.join("y"));
+                }
+            });
+            let begun: Vec<_> =
+                (0..20).map(|round| Copying::begin(&from, &to.with_extension(round.to_string()))).collect();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            begun
+        })
+        .into_iter()
+        .for_each(|begun| {
+            let copying = begun.unwrap();
+            let to = copying.to.clone();
+            copying.finish().unwrap();
+            assert_eq!(facts(&from), facts(&to));
+        });
+    }
+
+    #[test]
+    fn a_tree_that_is_too_deep_is_refused_as_untrusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        fs::create_dir(&from).unwrap();
+        let top = rustix::fs::OFlags::PATH;
+        let mut at = rustix::fs::openat(rustix::fs::CWD, &from, top, rustix::fs::Mode::empty()).unwrap();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&at, "d", rustix::fs::Mode::RWXU).unwrap();
+            at = rustix::fs::openat(&at, "d", top, rustix::fs::Mode::empty()).unwrap();
+        }
+        for (_, error) in [
+            copy(&from, &folder.path().join("to")).unwrap_err(),
+            Copying::begin(&from, &folder.path().join("to")).unwrap_err(),
+        ] {
+            assert!(crate::host::live::is_excess(&error), "{error}");
+        }
+        crate::host::root::remove_tree(&from).unwrap();
     }
 }

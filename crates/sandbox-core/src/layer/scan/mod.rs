@@ -22,7 +22,10 @@ use std::{
 
 use crate::{
     error::{Cause, Class, Hint},
-    host::root::{Links, Root},
+    host::{
+        live::{self, vanished},
+        root::{Links, Root},
+    },
 };
 
 /// The most bytes that a text may have that is looked at.
@@ -82,7 +85,7 @@ impl Cause for ScanError {
     fn class(&self) -> Class {
         match self {
             Self::Found { .. } => Class::Untrusted,
-            Self::Read { .. } => Class::Host,
+            Self::Read { source, .. } => live::class_of(source, Class::Host),
         }
     }
 
@@ -102,6 +105,18 @@ impl Cause for ScanError {
 /// # Errors
 /// [`ScanError::Found`] with all that was found, by path.
 pub fn scan(tree: &Path, files: &[&Path], public: &[PathBuf]) -> Result<(), ScanError> {
+    scan_all(tree, files, public, false)
+}
+
+/// Looks for logins in files of a tree that another process may change: what has vanished is passed over.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_live(tree: &Path, files: &[&Path]) -> Result<(), ScanError> {
+    scan_all(tree, files, &[], true)
+}
+
+fn scan_all(tree: &Path, files: &[&Path], public: &[PathBuf], live: bool) -> Result<(), ScanError> {
     let failed = |path: &Path, source| ScanError::Read { path: path.to_owned(), source };
     let root = Root::open(tree, Links::InTree).map_err(|source| failed(Path::new(""), source))?;
     let shapes = shapes::Shapes::new();
@@ -114,6 +129,7 @@ pub fn scan(tree: &Path, files: &[&Path], public: &[PathBuf]) -> Result<(), Scan
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             match (&mut *found, looked) {
                 (Ok(all), Ok(some)) => all.extend(some),
+                (Ok(_), Err(source)) if live && vanished(&source) => {}
                 (Ok(_), Err(source)) => *found = Err(failed(path, source)),
                 (Err(_), _) => return,
             }
@@ -151,7 +167,8 @@ fn one(
     if named.is_none() && is_public {
         return Ok(Vec::new());
     }
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    use rustix::fs::OFlags;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = File::from(root.at(path, flags, 0)?);
     let size = file.metadata()?.len();
     if size == 0 || size > LIMIT {

@@ -11,6 +11,7 @@
 mod enter;
 mod pack;
 mod side;
+mod sparse;
 mod unpack;
 
 use std::{
@@ -23,7 +24,10 @@ pub use side::{Answer, Side, into, into_from, make_folder, out, out_to};
 
 use crate::{
     error::{Cause, Class, Hint},
-    host::root::{Links, Meta, Root},
+    host::{
+        live,
+        root::{Links, Meta, Root},
+    },
 };
 
 /// What one side has to do. The other end of the stream is a pipe.
@@ -138,6 +142,12 @@ pub enum CopyError {
         /// What it said.
         said: String,
     },
+    /// The machine's side refused what the machine has.
+    #[error("{said}")]
+    Refused {
+        /// What it said.
+        said: String,
+    },
     /// The machine's side could not be started or entered.
     #[error("the machine cannot be entered: {step} failed")]
     Enter {
@@ -162,8 +172,9 @@ impl Cause for CopyError {
             Self::Io { source, .. } if matches!(source.raw_os_error(), Some(libc::ELOOP | libc::EXDEV)) => {
                 Class::of_path(source)
             }
-            Self::Io { .. } | Self::Enter { .. } => Class::Host,
-            Self::Stream { .. } | Self::Escape { .. } => Class::Untrusted,
+            Self::Io { source, .. } => live::class_of(source, Class::Host),
+            Self::Enter { .. } => Class::Host,
+            Self::Stream { .. } | Self::Escape { .. } | Self::Refused { .. } => Class::Untrusted,
             Self::Owner { .. } | Self::Other { .. } | Self::Auth { .. } => Class::Unavailable,
         }
     }

@@ -2,23 +2,20 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
+    ffi::OsString,
     fs::File,
     io::{self, Read, Write},
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
+    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, openat2, statat},
-    io::Errno,
-};
+use rustix::fs::{FileType, OFlags, Stat};
 
-use super::{Carried, CopyError, failed};
-use crate::host::root::{self, Root};
+use super::{Carried, CopyError, failed, sparse};
+use crate::host::{
+    live::{self, Directory, Found, Identity, Walker},
+    root::Root,
+};
 
 /// Extended attributes that are kept: a user's own, and what a program may do.
 const ATTRIBUTES: [&str; 2] = ["user.", "security.capability"];
@@ -34,18 +31,22 @@ pub fn pack(root: &Root, path: &Path, output: &mut dyn Write) -> Result<Carried,
     let wrong = || failed(path, "reading");
     match root.parent(path) {
         Ok((folder, name)) if !slash => {
-            let packed = packer.entry(&folder, &name, &name, ResolveFlags::empty());
-            packed.map_err(|error| match error {
-                // what the user typed, where it is that which is not there
-                CopyError::Io { path: at, doing, source } if at == name => {
-                    CopyError::Io { path: path.to_owned(), doing, source }
-                }
-                other => other,
-            })?;
+            let folder = Directory::of(folder).map_err(wrong())?;
+            let stat = folder.stat(name.as_os_str()).map_err(wrong())?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                // what the user names may itself be mounted
+                let top = root.at(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0);
+                let top = top.and_then(Directory::of).map_err(wrong())?;
+                packer.folder(top, &name)?;
+            } else {
+                let found = Found { path: &name, stat, folder: folder.as_fd(), name: &name };
+                packer.entry(&found, &name).map_err(wrong())?;
+            }
         }
         // `/`, or what a link leads to
         _ => {
-            let top = root.at(path, OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(wrong())?;
+            let top = root.at(path, OFlags::PATH | OFlags::DIRECTORY, 0);
+            let top = top.and_then(Directory::of).map_err(wrong())?;
             let name = path.file_name().map_or_else(|| PathBuf::from(ROOT), PathBuf::from);
             packer.folder(top, &name)?;
         }
@@ -64,8 +65,22 @@ pub fn read(root: &Root, path: &Path, output: &mut dyn Write) -> Result<Carried,
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => pack(root, path, output),
         FileType::RegularFile => {
-            let mut file = File::from(root.at(path, OFlags::RDONLY | OFlags::NONBLOCK, 0).map_err(wrong())?);
-            let bytes = io::copy(&mut file, output).and_then(|bytes| output.flush().map(|()| bytes));
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+            let mut file = File::from(root.at(path, flags, 0).map_err(wrong())?);
+            let now = rustix::fs::fstat(&file).map_err(|errno| wrong()(errno.into()))?;
+            let size = now.st_size.cast_unsigned();
+            let stored = now.st_blocks.cast_unsigned().saturating_mul(512);
+            if Identity::from(&now) != Identity::from(&stat) || size.saturating_sub(stored) > live::ZEROS {
+                let excess = live::Excess::Zeros.into();
+                let gone = io::Error::from(rustix::io::Errno::STALE);
+                return Err(wrong()(if Identity::from(&now) == Identity::from(&stat) {
+                    excess
+                } else {
+                    gone
+                }));
+            }
+            let bytes = io::copy(&mut (&mut file).take(size), output);
+            let bytes = bytes.and_then(|bytes| output.flush().map(|()| bytes));
             Ok(Carried { entries: 1, bytes: bytes.map_err(wrong())?, left_out: Vec::new() })
         }
         _ => Err(wrong()(io::Error::other("it is neither a file nor a folder"))),
@@ -79,51 +94,44 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// Packs a folder that is open, and all below it: a stack of our own, for trees may be deep.
-    fn folder(&mut self, top: OwnedFd, name: &Path) -> Result<(), CopyError> {
-        let mut stack = vec![(name.to_owned(), self.begin(top, name)?)];
-        while let Some((path, (folder, names))) = stack.last_mut() {
-            let Some(name) = names.pop() else {
-                stack.pop();
+    /// Packs a folder that is open, and all below it.
+    fn folder(&mut self, top: Directory, name: &Path) -> Result<(), CopyError> {
+        let begin = || failed(name, "reading the folder");
+        let stat = top.own().map_err(begin())?;
+        self.folder_entry(&stat, name).map_err(begin())?;
+        let above = |(path, error): (PathBuf, io::Error)| failed(&name.join(path), "reading")(error);
+        let mut walker = Walker::new(top, true, true).map_err(begin())?;
+        while let Some(found) = walker.next().map_err(above)? {
+            let (path, stat) = (name.join(found.path), found.stat);
+            if found.kind() != FileType::Directory {
+                match self.entry(&found, &path) {
+                    // it went while we looked
+                    Err(error) if !is_output(&error) && live::vanished(&error) => {}
+                    other => other.map_err(failed(&path, "reading"))?,
+                }
                 continue;
-            };
-            let inner = path.join(&name);
-            let folder = folder.try_clone().map_err(failed(&inner, "opening the folder"))?;
-            // what is mounted in the tree is another tree
-            match open(&folder, &name, OFlags::RDONLY | OFlags::DIRECTORY, ResolveFlags::NO_XDEV) {
-                Ok(below) => {
-                    let begun = self.begin(below, &inner)?;
-                    stack.push((inner, begun));
+            }
+            match walker.enter().map_err(above)? {
+                None => self.folder_entry(&stat, &path).map_err(failed(&path, "packing"))?,
+                // what is mounted in the tree is another tree
+                Some(why) if why.raw_os_error() == Some(libc::EXDEV) => {
+                    self.done.leave_out(&path, "mounted there");
                 }
-                Err(Errno::NOTDIR | Errno::LOOP) => {
-                    self.entry(&folder, &name, &inner, ResolveFlags::NO_XDEV)?;
-                }
-                Err(Errno::XDEV) => self.done.leave_out(&inner, "mounted there"),
-                // it went while we looked
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed(&inner, "opening the folder")(errno.into())),
+                Some(_) => {}
             }
         }
         Ok(())
     }
 
-    /// Packs a folder's own entry and lists its names, the last first.
-    fn begin(&mut self, folder: OwnedFd, path: &Path) -> Result<(OwnedFd, Vec<PathBuf>), CopyError> {
-        let read = |source| failed(path, "reading the folder")(source);
-        let stat = rustix::fs::fstat(&folder).map_err(|errno| read(errno.into()))?;
-        let mut names: Vec<_> =
-            root::entries(&folder).map_err(read)?.into_iter().map(|(name, _)| name).collect();
-        names.sort_by(|a, b| b.cmp(a));
+    fn folder_entry(&mut self, stat: &Stat, path: &Path) -> io::Result<()> {
         let mut name = path.as_os_str().to_owned();
         name.push("/");
-        let mut header = header(&stat, tar::EntryType::Directory);
-        self.append(&mut header, Path::new(&name), io::empty())?;
-        Ok((folder, names))
+        self.append(&mut header(stat, tar::EntryType::Directory), Path::new(&name), io::empty())
     }
 
-    fn append(&mut self, header: &mut tar::Header, name: &Path, data: impl Read) -> Result<(), CopyError> {
+    fn append(&mut self, header: &mut tar::Header, name: &Path, data: impl Read) -> io::Result<()> {
         self.done.entries += 1;
-        self.builder.append_data(header, name, data).map_err(failed(name, "packing"))
+        self.builder.append_data(header, name, data).map_err(output)
     }
 
     fn append_link(
@@ -131,28 +139,15 @@ impl Packer<'_> {
         header: &mut tar::Header,
         name: &Path,
         target: impl AsRef<Path>,
-    ) -> Result<(), CopyError> {
+    ) -> io::Result<()> {
         self.done.entries += 1;
-        self.builder.append_link(header, name, target).map_err(failed(name, "packing"))
+        self.builder.append_link(header, name, target).map_err(output)
     }
 
-    /// Packs what has a name in a folder.
-    fn entry(
-        &mut self,
-        folder: &OwnedFd,
-        name: &Path,
-        path: &Path,
-        within: ResolveFlags,
-    ) -> Result<(), CopyError> {
-        let wrong = || failed(path, "reading");
-        let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| wrong()(errno.into()))?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::Directory {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            let below = open(folder, name, flags, within).map_err(|errno| wrong()(errno.into()))?;
-            return self.folder(below, path);
-        }
-        let entry_type = match kind {
+    /// Packs what has a name in a folder, and is no folder.
+    fn entry(&mut self, found: &Found<'_>, path: &Path) -> io::Result<()> {
+        let stat = &found.stat;
+        let kind = match found.kind() {
             FileType::RegularFile => tar::EntryType::Regular,
             FileType::Symlink => tar::EntryType::Symlink,
             FileType::Fifo => tar::EntryType::Fifo,
@@ -165,65 +160,78 @@ impl Packer<'_> {
                 return Ok(());
             }
         };
-        let mut header = header(&stat, entry_type);
-        if stat.st_nlink > 1 {
-            let identity = (stat.st_dev, stat.st_ino);
-            if let Some(first) = self.links.get(&identity).cloned() {
-                header.set_entry_type(tar::EntryType::Link);
-                return self.append_link(&mut header, path, first);
-            }
-            self.links.insert(identity, path.to_owned());
+        let mut header = header(stat, kind);
+        if stat.st_nlink > 1
+            && let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)).cloned()
+        {
+            header.set_entry_type(tar::EntryType::Link);
+            return self.append_link(&mut header, path, first);
         }
-        match kind {
-            FileType::RegularFile => {
-                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-                match open(folder, name, flags, within) {
-                    Ok(file) => self.file(file.into(), path),
-                    Err(Errno::XDEV) => {
-                        self.done.leave_out(path, "mounted there");
-                        Ok(())
-                    }
-                    Err(Errno::NOENT) => Ok(()),
-                    Err(errno) => Err(wrong()(errno.into())),
+        match found.kind() {
+            FileType::RegularFile => match found.open(OFlags::RDONLY) {
+                Ok(file) => self.file(&file.into(), path)?,
+                Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
+                    self.done.leave_out(path, "mounted there");
+                    return Ok(());
                 }
-            }
+                Err(error) => return Err(error),
+            },
             FileType::Symlink => {
-                let target = root::target(folder.as_fd(), name).map_err(wrong())?;
-                self.append_link(&mut header, path, target)
+                let target = found.link()?;
+                self.append_link(&mut header, path, target)?;
             }
-            _ => self.append(&mut header, path, io::empty()),
+            _ => self.append(&mut header, path, io::empty())?,
         }
+        // known once it is in the stream: a later name must not refer to what vanished
+        if stat.st_nlink > 1 {
+            self.links.insert((stat.st_dev, stat.st_ino), path.to_owned());
+        }
+        Ok(())
     }
 
-    fn file(&mut self, file: File, path: &Path) -> Result<(), CopyError> {
-        let wrong = || failed(path, "reading the file");
-        let stat = rustix::fs::fstat(&file).map_err(|errno| wrong()(errno.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Ok(());
+    fn file(&mut self, file: &File, path: &Path) -> io::Result<()> {
+        let stat = &rustix::fs::fstat(file)?;
+        let size = stat.st_size.cast_unsigned();
+        let parts = live::data_parts(file, stat)?;
+        let stored = sparse::stored(&parts);
+        let mut records = Vec::new();
+        for (key, value) in live::attributes(file)? {
+            if let Some(key) = kept(&key) {
+                records.push((format!("SCHILY.xattr.{key}"), value));
+            }
         }
-        let attributes = attributes(&file).map_err(wrong())?;
-        if !attributes.is_empty() {
-            let records: Vec<(String, &[u8])> = attributes
-                .iter()
-                .map(|(key, value)| (format!("SCHILY.xattr.{key}"), value.as_slice()))
-                .collect();
-            let records = records.iter().map(|(key, value)| (key.as_str(), *value));
-            self.builder.append_pax_extensions(records).map_err(wrong())?;
+        let map = if stored < size {
+            records.extend(sparse::records(path, size));
+            sparse::map(&parts, size)
+        } else {
+            Vec::new()
+        };
+        if !records.is_empty() {
+            let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+            self.builder.append_pax_extensions(records).map_err(output)?;
         }
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let mut header = header(&stat, tar::EntryType::Regular);
-        header.set_size(size);
-        // one that is written to meanwhile has the length that it had, as with tar(1)
-        let data = file.take(size).chain(io::repeat(0)).take(size);
-        self.done.bytes += size;
-        self.append(&mut header, path, data)
+        let mut header = header(stat, tar::EntryType::Regular);
+        header.set_size(map.len() as u64 + stored);
+        self.done.bytes += stored;
+        self.append(&mut header, path, map.as_slice().chain(sparse::Reader::new(file, &parts)))
     }
 }
 
-/// Opens a name in a folder, no link followed.
-fn open(folder: &OwnedFd, name: &Path, flags: OFlags, within: ResolveFlags) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | within;
-    openat2(folder, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), resolve)
+/// An error of the stream's, which is not mistaken for one of the tree's.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream cannot be written")]
+struct Output(#[source] io::Error);
+
+fn output(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Output(error))
+}
+
+fn is_output(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Output>())
+}
+
+fn kept(key: &OsString) -> Option<&str> {
+    key.to_str().filter(|key| ATTRIBUTES.iter().any(|kept| key.starts_with(kept)))
 }
 
 fn header(stat: &Stat, kind: tar::EntryType) -> tar::Header {
@@ -235,27 +243,4 @@ fn header(stat: &Stat, kind: tar::EntryType) -> tar::Header {
     header.set_size(0);
     header.set_entry_type(kind);
     header
-}
-
-fn attributes(file: &File) -> io::Result<Vec<(String, Vec<u8>)>> {
-    let mut names = vec![0; 64 << 10];
-    let length = match rustix::fs::flistxattr(file, names.as_mut_slice()) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        Err(errno) => return Err(errno.into()),
-    };
-    let mut found = Vec::new();
-    for name in names[..length].split(|byte| *byte == 0) {
-        let Ok(text) = std::str::from_utf8(name) else { continue };
-        if ATTRIBUTES.iter().any(|kept| text.starts_with(kept)) {
-            let mut value = vec![0; 64 << 10];
-            match rustix::fs::fgetxattr(file, OsStr::from_bytes(name), value.as_mut_slice()) {
-                Ok(length) => value.truncate(length),
-                Err(Errno::NODATA) => continue,
-                Err(errno) => return Err(errno.into()),
-            }
-            found.push((text.to_owned(), value));
-        }
-    }
-    Ok(found)
 }

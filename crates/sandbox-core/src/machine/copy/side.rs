@@ -36,6 +36,8 @@ pub enum Answer {
     Carried(Carried),
     /// It failed, and why.
     Failed(String),
+    /// What the machine has is over a limit, and which.
+    Refused(String),
 }
 
 enum Begun {
@@ -117,6 +119,7 @@ impl Begun {
                 match serde_json::from_slice(&said) {
                     Ok(Answer::Carried(carried)) => Ok(carried),
                     Ok(Answer::Failed(said)) => Err(CopyError::Other { said }),
+                    Ok(Answer::Refused(said)) => Err(CopyError::Refused { said }),
                     Err(_) => {
                         let said = String::from_utf8_lossy(&said).trim().to_owned();
                         let said = if said.is_empty() { "it was killed".to_owned() } else { said };
@@ -206,7 +209,7 @@ pub fn into(side: &Side, path: &Path, target: &Path, owner: Option<String>) -> R
     let there = begun.finish();
     match (here, there) {
         // our own pipe broke because the other side gave up
-        (Err(_), Err(there @ CopyError::Other { .. })) => Err(there),
+        (Err(_), Err(there @ (CopyError::Other { .. } | CopyError::Refused { .. }))) => Err(there),
         (here, there) => both(there, here),
     }
 }

@@ -175,3 +175,88 @@ fn streams_of_the_users_own() {
     run(&Errand::Read { path: "/srv/raw".into() }, &a, Trust::Host, &mut io::empty(), &mut out).unwrap();
     assert_eq!(out, b"bytes");
 }
+
+#[test]
+fn holes_arrive_as_holes_and_other_tars_can_read_them() {
+    use std::os::unix::fs::FileExt as _;
+    let (_place, a, b) = trees();
+    fs::create_dir(a.path().join("t")).unwrap();
+    let long = "x".repeat(150);
+    for name in ["holes", long.as_str()] {
+        let file = fs::File::create(a.path().join("t").join(name)).unwrap();
+        file.set_len(8 << 40).unwrap();
+        file.write_all_at(&[7; 5000], 1 << 30).unwrap();
+    }
+    fs::File::create(a.path().join("t/empty")).unwrap().set_len(1 << 40).unwrap();
+    let end = fs::File::create(a.path().join("t/end")).unwrap();
+    end.write_all_at(b"end", 1 << 20).unwrap();
+    let carried = carry(&a, "/t", &b, "/", Trust::Guest).unwrap();
+    assert!(carried.bytes < 1 << 20, "{carried:?}");
+    for name in ["holes", long.as_str(), "empty", "end"] {
+        let (from, to) = (a.path().join("t").join(name), b.path().join("t").join(name));
+        let (from, to) = (fs::File::open(from).unwrap(), fs::File::open(to).unwrap());
+        let (was, is) = (from.metadata().unwrap(), to.metadata().unwrap());
+        assert_eq!(was.len(), is.len(), "{name}");
+        assert!(is.blocks() * 512 < 1 << 20, "{name}: {}", is.blocks());
+        let (mut one, mut other) = (vec![0; 8192], vec![0; 8192]);
+        let at = if name == "end" { 0 } else { (1 << 30) - 100 };
+        assert_eq!(from.read_at(&mut one, at).unwrap(), to.read_at(&mut other, at).unwrap());
+        assert_eq!(one, other, "{name}");
+    }
+}
+
+#[test]
+fn maps_of_holes_that_make_no_sense_are_refused() {
+    let member = |size: u64, map: &str| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let records = sparse::records(Path::new("n"), size);
+        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+        builder.append_pax_extensions(records).unwrap();
+        let mut data = map.as_bytes().to_vec();
+        data.resize(512, 0);
+        data.extend([1; 10]);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+        builder.append_data(&mut header, "n", &data[..]).unwrap();
+        builder.into_inner().unwrap()
+    };
+    let (_place, _, b) = trees();
+    let unpack = |stream: &[u8]| {
+        let errand = Errand::Unpack { target: "/n".into(), name: "n".into(), owner: None };
+        run(&errand, &b, Trust::Guest, &mut &stream[..], &mut io::sink())
+    };
+    unpack(&member(100, "1\n50\n10\n")).unwrap();
+    assert_eq!(fs::metadata(b.path().join("n")).unwrap().len(), 100);
+    let wrong = [
+        member(100, "1\n95\n10\n"),
+        member(100, "2\n50\n5\n40\n5\n"),
+        member(100, "99999999999999999999999\n"),
+        member(100, "9999999\n"),
+        member(100, "x\n"),
+        member(100, "1\n\n"),
+        member(1 << 40, "1\n0\n4096\n"),
+        member(u64::MAX, "0\n"),
+    ];
+    for (number, stream) in wrong.iter().enumerate() {
+        assert!(unpack(stream).is_err(), "{number}");
+    }
+}
+
+#[test]
+fn a_tree_that_is_too_deep_is_refused() {
+    let (_place, a, _) = trees();
+    fs::create_dir(a.path().join("t")).unwrap();
+    let flags = rustix::fs::OFlags::PATH;
+    let mut at =
+        rustix::fs::openat(rustix::fs::CWD, a.path().join("t"), flags, rustix::fs::Mode::empty()).unwrap();
+    for _ in 0..3000 {
+        rustix::fs::mkdirat(&at, "d", rustix::fs::Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, "d", flags, rustix::fs::Mode::empty()).unwrap();
+    }
+    let pack = Errand::Pack { path: "/t".into() };
+    let error = run(&pack, &a, Trust::Host, &mut io::empty(), &mut io::sink()).unwrap_err();
+    assert_eq!(error.class(), Class::Untrusted, "{error}");
+    crate::host::root::remove_tree(&a.path().join("t")).unwrap();
+}

@@ -18,9 +18,13 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Carried, CopyError, Trust, failed};
+use super::{Carried, CopyError, Trust, failed, sparse};
 use crate::{
-    host::root::{self, Links, Meta, Root},
+    host::{
+        live,
+        root::{self, Links, Meta, Root},
+        space::{self, Meter},
+    },
     machine::volume,
 };
 
@@ -156,11 +160,24 @@ fn stream(
     let broken = |source| CopyError::Stream { source };
     let tree =
         folder.within(Path::new(""), rules.links()).map_err(failed(folder.path(), "opening the folder"))?;
-    let mut unpacker = Unpacker { tree, rules, folders: Vec::new(), done: Carried::default() };
+    let mut unpacker = Unpacker {
+        tree,
+        rules,
+        folders: Vec::new(),
+        holes: None,
+        meter: Meter::default(),
+        done: Carried::default(),
+    };
     let mut archive = tar::Archive::new(input);
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
-        let path = placed(&entry.path().map_err(broken)?, name)?;
+        let holes = sparse::Header::of(&mut entry).map_err(broken)?;
+        let named = match holes.as_ref().and_then(|holes| holes.name.clone()) {
+            Some(named) => named,
+            None => entry.path().map_err(broken)?.into_owned(),
+        };
+        let path = placed(&named, name)?;
+        unpacker.holes = holes;
         unpacker.entry(&mut entry, &path, name)?;
     }
     unpacker.finish()
@@ -193,6 +210,9 @@ struct Unpacker {
     rules: Rules,
     /// Folders that were made, for their times and permissions once all is in them.
     folders: Vec<(PathBuf, Meta)>,
+    /// What the member that is under way says of its holes.
+    holes: Option<sparse::Header>,
+    meter: Meter,
     done: Carried,
 }
 
@@ -275,10 +295,10 @@ impl Unpacker {
         name: &Path,
         meta: Meta,
     ) -> io::Result<()> {
-        let (file, temporary) = temporary(above, name)?;
+        let (mut file, temporary) = temporary(above, name)?;
         let mut write = || -> io::Result<u64> {
             let attributes = attributes(entry)?;
-            let written = io::copy(entry, &mut &file)?;
+            let written = self.bytes(entry, &mut file)?;
             root::finish_file(&file, meta)?;
             for (key, value) in attributes.iter().filter(|(key, _)| self.rules.keeps(key)) {
                 match fsetxattr(&file, key.as_str(), value, XattrFlags::empty()) {
@@ -292,6 +312,25 @@ impl Unpacker {
         let written = write().inspect_err(|_| forget(above, &temporary))?;
         self.done.bytes += written;
         Ok(())
+    }
+
+    /// Writes a file's bytes, its holes as holes; what a guest sends leaves a reserve on the host's file system.
+    fn bytes(&mut self, entry: &mut tar::Entry<'_, impl Read>, file: &mut File) -> io::Result<u64> {
+        if let Some(holes) = self.holes.take() {
+            return holes.write(entry, file, &mut self.meter);
+        }
+        let stored = entry.header().entry_size()?;
+        if entry.header().entry_type() == tar::EntryType::GNUSparse {
+            // its holes come as zeros, and no side of ours sends one
+            if self.rules.trust == Trust::Guest || entry.size().saturating_sub(stored) > live::ZEROS {
+                return Err(live::Excess::Zeros.into());
+            }
+            return space::copy(entry, file);
+        }
+        if self.rules.trust == Trust::Guest {
+            self.meter.add(&*file, stored)?;
+        }
+        io::copy(entry, file)
     }
 
     /// Gives the folders that were made their owners, permissions and times, the inner ones first.

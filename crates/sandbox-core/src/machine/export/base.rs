@@ -8,14 +8,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FileType, OFlags, readlinkat};
+use rustix::fs::{FileType, OFlags};
 
 use super::walk::Found;
-use crate::layer::kept::{
-    Held, LayerError, attributes,
-    content::{Content, contents, read_at},
-    entry::{Entry, Kind, Segment},
-    segments,
+use crate::{
+    host::live::attributes,
+    layer::kept::{
+        Held, LayerError,
+        content::{Content, contents, read_at},
+        entry::{Entry, Kind, Segment},
+        segments,
+    },
 };
 
 /// The layers that a tree was made of.
@@ -91,12 +94,9 @@ impl Base {
                 let own = File::from(found.open(OFlags::RDONLY | OFlags::DIRECTORY)?);
                 Ok(attributes(&own)? == entry.attributes)
             }
-            Kind::Link { target } => {
-                let says = readlinkat(found.folder, found.name, Vec::new())?;
-                Ok(says.to_bytes() == target.as_encoded_bytes())
-            }
+            Kind::Link { target } => Ok(found.link()? == *target),
             Kind::File { segments: theirs, .. } => {
-                let own = File::from(found.open(OFlags::RDONLY | OFlags::NONBLOCK)?);
+                let own = File::from(found.open(OFlags::RDONLY)?);
                 if attributes(&own)? != entry.attributes {
                     return Ok(false);
                 }

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     error::{Cause, Class, Hint},
+    host::live,
     layer::{
         kept::LayerError,
         scan::{Finding, ScanError},
@@ -78,7 +79,8 @@ impl Cause for ExportError {
             }
             Self::Logins { .. } => Class::Untrusted,
             Self::Layer { .. } => Class::State,
-            Self::Read { .. } | Self::Write { .. } => Class::Host,
+            Self::Read { source, .. } => live::class_of(source, Class::Host),
+            Self::Write { .. } => Class::Host,
         }
     }
 

@@ -292,24 +292,18 @@ impl Order<'_> {
     }
 
     fn scan_one(&self, folder: &Path, at: &Path, paths: &[&Path]) -> Result<Vec<Finding>, ExportError> {
-        let mut inside: Vec<&Path> = paths.iter().filter_map(|path| path.strip_prefix(at).ok()).collect();
-        loop {
-            return match scan::scan(folder, &inside, &[]) {
-                Ok(()) => Ok(Vec::new()),
-                Err(ScanError::Found { found }) => {
-                    Ok(found.into_iter().map(|one| Finding { path: at.join(&one.path), ..one }).collect())
-                }
-                // a running machine took it away
-                Err(ScanError::Read { path, .. })
-                    if self.consistency != Consistency::Clean && inside.contains(&path.as_path()) =>
-                {
-                    inside.retain(|other| *other != path);
-                    continue;
-                }
-                Err(ScanError::Read { path, source }) => {
-                    Err(ExportError::Read { path: at.join(path), source })
-                }
-            };
+        let inside: Vec<&Path> = paths.iter().filter_map(|path| path.strip_prefix(at).ok()).collect();
+        let scanned = match self.consistency {
+            Consistency::Clean => scan::scan(folder, &inside, &[]),
+            // a running machine may take something away
+            Consistency::CrashConsistent => scan::scan_live(folder, &inside),
+        };
+        match scanned {
+            Ok(()) => Ok(Vec::new()),
+            Err(ScanError::Found { found }) => {
+                Ok(found.into_iter().map(|one| Finding { path: at.join(&one.path), ..one }).collect())
+            }
+            Err(ScanError::Read { path, source }) => Err(ExportError::Read { path: at.join(path), source }),
         }
     }
 

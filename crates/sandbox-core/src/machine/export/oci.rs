@@ -221,7 +221,7 @@ fn changed<W: Write>(tree: &Tree, base: &Base, packer: &mut Packer<'_, W>) -> Re
         there.insert(found.path.to_owned(), found.kind() == rustix::fs::FileType::Directory);
         let same = match base.is_same(found) {
             Ok(same) => same,
-            Err(error) if error.raw_os_error().is_some_and(|code| tree.is_gone_code(code)) => false,
+            Err(error) if tree.is_gone(&error) => false,
             Err(error) => return Err(unread(found.path, error)),
         };
         if !same {

@@ -6,12 +6,12 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Write},
-    os::unix::{ffi::OsStringExt as _, fs::FileExt as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
-use rustix::fs::{FileType, OFlags, readlinkat};
+use rustix::fs::{FileType, OFlags};
 
 use super::{
     error::ExportError,
@@ -20,7 +20,8 @@ use super::{
     walk::{Found, Tree},
 };
 use crate::{
-    layer::kept::{attributes, segments},
+    host::live::attributes,
+    layer::kept::segments,
     report::{Event, Phase, Reporter},
 };
 
@@ -68,9 +69,7 @@ impl<'a, W: Write> Packer<'a, W> {
     pub fn add(&mut self, tree: &Tree, found: &Found<'_>) -> Result<(), ExportError> {
         let outcome = self.one(found);
         match outcome {
-            Err(error)
-                if !self.broken.get() && error.raw_os_error().is_some_and(|code| tree.is_gone_code(code)) => {
-            }
+            Err(error) if !self.broken.get() && tree.is_gone(&error) => {}
             other => other.map_err(|error| self.failed(found.path, error))?,
         }
         if found.kind() == FileType::RegularFile {
@@ -143,7 +142,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 return self.tar.add(&member, &mut Nothing);
             }
             FileType::RegularFile => {
-                let file = File::from(found.open(OFlags::RDONLY | OFlags::NONBLOCK)?);
+                let file = File::from(found.open(OFlags::RDONLY)?);
                 let attributes = carried(attributes(&file)?);
                 let all = segments(&file, stat)?;
                 let all: Vec<Segment> =
@@ -153,7 +152,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 self.tar.add(&member, &mut Opened { file, buffer: vec![0; 256 << 10] })?;
             }
             FileType::Symlink => {
-                let says = OsString::from_vec(readlinkat(found.folder, found.name, Vec::new())?.into_bytes());
+                let says = found.link()?;
                 member.what = What::Link(&says);
                 self.tar.add(&member, &mut Nothing)?;
             }

@@ -12,6 +12,8 @@ use std::{
 
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
+use crate::host::live;
+
 use super::member::{Bytes, Member, Segment, What};
 
 /// How a tar file is written.
@@ -139,6 +141,10 @@ impl<W: Write> Tar<W> {
         segments: &[Segment],
         bytes: &mut dyn Bytes,
     ) -> io::Result<()> {
+        let stored: u64 = segments.iter().map(|segment| segment.length).sum();
+        if size.saturating_sub(stored) > live::ZEROS {
+            return Err(live::Excess::Zeros.into());
+        }
         self.head(header)?;
         let mut at = 0;
         for segment in segments {

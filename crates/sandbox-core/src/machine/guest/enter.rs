@@ -121,7 +121,7 @@ pub enum EnterError {
 impl Cause for EnterError {
     fn class(&self) -> Class {
         match self {
-            Self::Step { .. } => Class::Host,
+            Self::Step { source, .. } => crate::host::live::class_of(source, Class::Host),
             Self::Nul { .. } => Class::Usage,
             _ => Class::Unavailable,
         }

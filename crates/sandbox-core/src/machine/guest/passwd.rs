@@ -1,14 +1,14 @@
 //! Users of the guest, read from its own files, which are never followed out of its tree.
 
-use std::{fs::File, io::Read as _, os::fd::OwnedFd};
+use std::{os::fd::OwnedFd, path::Path};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::enter::EnterError;
-use crate::machine::Leader;
-
-/// The most bytes that are read of a guest's file.
-const LIMIT: u64 = 1 << 20;
+use crate::{
+    host::{live, root::LIMIT},
+    machine::Leader,
+};
 
 /// A user of the guest.
 ///
@@ -42,7 +42,7 @@ pub fn account(leader: &Leader, user: &str) -> Result<Option<Account>, EnterErro
         let file: OwnedFd = match openat2(
             &root,
             path,
-            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         ) {
@@ -50,10 +50,7 @@ pub fn account(leader: &Leader, user: &str) -> Result<Option<Account>, EnterErro
             Err(rustix::io::Errno::NOENT) => return Ok(String::new()),
             Err(errno) => return Err(io("reading the guest's users")(errno)),
         };
-        let mut bytes = Vec::new();
-        File::from(file)
-            .take(LIMIT)
-            .read_to_end(&mut bytes)
+        let bytes = live::read(file.into(), Path::new(path), LIMIT)
             .map_err(|source| EnterError::Step { step: "reading the guest's users", source })?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };

@@ -1,10 +1,10 @@
 //! Variables that the guest sets for everybody: its environment.d(5), which a login's units have too.
 
-use std::{fs::File, io::Read as _};
+use std::path::Path;
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, openat, openat2};
 
-use crate::machine::Leader;
+use crate::{host::live, machine::Leader};
 
 /// Where they stand.
 const FOLDER: &str = "etc/environment.d";
@@ -32,10 +32,9 @@ fn texts(leader: &Leader) -> rustix::io::Result<Vec<String>> {
         .collect();
     names.sort();
     let read = |name: &String| {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = openat2(&root, format!("{FOLDER}/{name}"), flags, Mode::empty(), within).ok()?;
-        let mut bytes = Vec::new();
-        File::from(file).take(LIMIT).read_to_end(&mut bytes).ok()?;
+        let bytes = live::read(file.into(), Path::new(name), LIMIT).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
     Ok(names.iter().filter_map(read).collect())

@@ -214,7 +214,8 @@ fn check(path: &Path, tree: &Tree) -> Result<Imported, ImportError> {
     if let Some(found) = other_processor(root, init) {
         return Err(ImportError::Processor { found, own: NATIVE });
     }
-    let status = root.read(Path::new("var/lib/dpkg/status")).unwrap_or_default();
+    let status =
+        root.read_up_to(Path::new("var/lib/dpkg/status"), crate::host::root::LISTS).unwrap_or_default();
     let packages = memchr::memmem::find_iter(&status, b"\nStatus: install ok installed\n").count();
     Ok(Imported { packages, left: tree.left })
 }

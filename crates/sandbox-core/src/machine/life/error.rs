@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     error::{Cause, Class, Hint},
+    host::live,
     machine::Kind,
     name::MachineName,
 };
@@ -82,7 +83,8 @@ impl Cause for LifeError {
             Self::Running | Self::There { .. } | Self::Stopped { .. } | Self::Slow { .. } => {
                 Class::Unavailable
             }
-            Self::Io { .. } | Self::Backend { .. } | Self::Moving { .. } => Class::Host,
+            Self::Io { source, .. } => live::class_of(source, Class::Host),
+            Self::Backend { .. } | Self::Moving { .. } => Class::Host,
             Self::Lost { .. } => Class::State,
             Self::Left { source, .. } => source.class(),
         }

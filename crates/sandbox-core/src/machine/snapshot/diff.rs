@@ -3,17 +3,18 @@
 use std::{
     cmp::Ordering,
     fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, openat, readlinkat};
+use rustix::fs::FileType;
 
 use super::{SnapshotError, place};
 use crate::{
     Result,
     error::Context as _,
-    layer::kept::Walk,
+    host::live::{Cursor, Directory, data, vanished},
+    layer::kept::{Seen, Walk},
     machine::{life::Machines, record::Record, volume},
     name::MachineName,
 };
@@ -94,23 +95,21 @@ impl Machines<'_> {
 }
 
 fn compare(before: &Path, after: &Path, at: &Path, all: &mut Vec<Difference>) -> io::Result<()> {
+    let mut trees = (Cursor::new(Directory::top(before)?), Cursor::new(Directory::top(after)?));
     let (old, new) = (Walk::of_live(before)?, Walk::of_live(after)?);
-    let (mut old, mut new) = (old.seen().iter().peekable(), new.seen().iter().peekable());
+    let (mut old, mut new) = (old.seen().peekable(), new.seen().peekable());
     loop {
         let ordering = match (old.peek(), new.peek()) {
             (None, None) => return Ok(()),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(one), Some(other)) => one.path.cmp_bytes(&other.path),
+            (Some(one), Some(other)) => by_bytes(one.path, other.path),
         };
         let found = match ordering {
-            Ordering::Less => old.next().map(|seen| (What::Removed, &seen.path)),
-            Ordering::Greater => new.next().map(|seen| (What::Added, &seen.path)),
+            Ordering::Less => old.next().map(|seen| (What::Removed, seen.path)),
+            Ordering::Greater => new.next().map(|seen| (What::Added, seen.path)),
             Ordering::Equal => match (old.next(), new.next()) {
-                (Some(one), Some(other)) => {
-                    let paths = (before.join(&one.path), after.join(&other.path));
-                    differs(&one.stat, &other.stat, &paths)?.map(|what| (what, &other.path))
-                }
+                (Some(one), Some(other)) => differs(one, other, &mut trees)?.map(|what| (what, other.path)),
                 _ => None,
             },
         };
@@ -120,59 +119,72 @@ fn compare(before: &Path, after: &Path, at: &Path, all: &mut Vec<Difference>) ->
     }
 }
 
-trait ByBytes {
-    fn cmp_bytes(&self, other: &Self) -> Ordering;
+fn by_bytes(one: &Path, other: &Path) -> Ordering {
+    use std::os::unix::ffi::OsStrExt as _;
+    one.as_os_str().as_bytes().cmp(other.as_os_str().as_bytes())
 }
 
-impl ByBytes for PathBuf {
-    fn cmp_bytes(&self, other: &Self) -> Ordering {
-        use std::os::unix::ffi::OsStrExt as _;
-        self.as_os_str().as_bytes().cmp(other.as_os_str().as_bytes())
-    }
-}
-
-fn differs(
-    one: &rustix::fs::Stat,
-    other: &rustix::fs::Stat,
-    (before, after): &(PathBuf, PathBuf),
-) -> io::Result<Option<What>> {
-    let kinds = [one, other].map(|stat| FileType::from_raw_mode(stat.st_mode));
-    let same = kinds[0] == kinds[1]
-        && match kinds[0] {
+fn differs(one: Seen<'_>, other: Seen<'_>, trees: &mut (Cursor, Cursor)) -> io::Result<Option<What>> {
+    let (a, b) = (one.facts, other.facts);
+    let same = a.kind() == b.kind()
+        && match a.kind() {
             FileType::RegularFile => {
-                let time = |stat: &rustix::fs::Stat| (stat.st_mtime, stat.st_mtime_nsec);
-                one.st_size == other.st_size && (time(one) == time(other) || same_bytes(before, after)?)
+                a.size() == b.size() && (a.modified() == b.modified() || same_bytes(one, other, trees)?)
             }
-            FileType::Symlink => readlinkat(CWD, before, Vec::new())? == readlinkat(CWD, after, Vec::new())?,
+            FileType::Symlink => same_targets(one, other, trees)?,
             FileType::Directory => true,
-            _ => one.st_rdev == other.st_rdev,
+            _ => a.size() == b.size(),
         };
-    let owned = |stat: &rustix::fs::Stat| (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
-    Ok(match (same, owned(one) == owned(other)) {
+    Ok(match (same, a.owned() == b.owned()) {
         (false, _) => Some(What::Changed),
         (true, false) => Some(What::Attributes),
         (true, true) => None,
     })
 }
 
-fn same_bytes(before: &Path, after: &Path) -> io::Result<bool> {
-    let open = |path: &Path| -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        Ok(openat(CWD, path, flags, Mode::empty())?.into())
+/// Gives what was read, or false where it vanished: a path that a running machine changes differs.
+fn unless_gone(read: io::Result<bool>) -> io::Result<bool> {
+    match read {
+        Err(error) if vanished(&error) => Ok(false),
+        read => read,
+    }
+}
+
+fn same_targets(one: Seen<'_>, other: Seen<'_>, (before, after): &mut (Cursor, Cursor)) -> io::Result<bool> {
+    let mut read = || -> io::Result<bool> {
+        let target = before.go(one.above())?.link(one.name())?;
+        Ok(target == after.go(other.above())?.link(other.name())?)
     };
-    let (mut one, mut other) = match (open(before), open(after)) {
-        (Ok(one), Ok(other)) => (io::BufReader::new(one), io::BufReader::new(other)),
-        _ => return Ok(false),
+    unless_gone(read())
+}
+
+fn same_bytes(one: Seen<'_>, other: Seen<'_>, (before, after): &mut (Cursor, Cursor)) -> io::Result<bool> {
+    let mut open = || -> io::Result<bool> {
+        let (a, _) = before.go(one.above())?.file(one.name(), one.facts.identity())?;
+        let (b, _) = after.go(other.above())?.file(other.name(), other.facts.identity())?;
+        same_contents(&a, &b, one.facts.size())
     };
-    let (mut a, mut b) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    unless_gone(open())
+}
+
+/// Tells whether two files of one size have the same bytes. What is a hole of both is not read.
+fn same_contents(one: &File, other: &File, size: u64) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt as _;
+    let (mut a, mut b) = (vec![0; 128 << 10], vec![0; 128 << 10]);
+    let mut at = 0;
     loop {
-        let count = one.read(&mut a)?;
-        if count == 0 {
-            return Ok(other.read(&mut b)? == 0);
+        let begin = |file| -> io::Result<u64> { Ok(data(file, at, size)?.map_or(size, |(begin, _)| begin)) };
+        at = begin(one)?.min(begin(other)?);
+        if at >= size {
+            return Ok(true);
         }
-        if other.read_exact(&mut b[..count]).is_err() || a[..count] != b[..count] {
+        let count = usize::try_from(size - at).map_or(a.len(), |left| left.min(a.len()));
+        one.read_exact_at(&mut a[..count], at)?;
+        other.read_exact_at(&mut b[..count], at)?;
+        if a[..count] != b[..count] {
             return Ok(false);
         }
+        at += count as u64;
     }
 }
 

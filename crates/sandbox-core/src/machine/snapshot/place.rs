@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     error::{Cause, Class, Hint},
+    host::live,
     machine::{
         Definition,
         life::{LifeError, remove_whole},
@@ -156,7 +157,7 @@ impl Cause for SnapshotError {
             }
             Self::Damaged { .. } => Class::State,
             Self::Keep { .. } | Self::Interval { .. } => Class::Usage,
-            Self::Io { .. } => Class::Host,
+            Self::Io { source, .. } => live::class_of(source, Class::Host),
         }
     }
 

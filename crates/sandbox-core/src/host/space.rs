@@ -1,0 +1,141 @@
+//! Room on a file system: what a guest decides the size of does not fill the host's.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write as _},
+    os::fd::AsFd,
+};
+
+use rustix::fs::fstatvfs;
+
+/// The most bytes that are left free, and the part of the whole that they are at most.
+const RESERVE: u64 = 512 << 20;
+const PART: u64 = 50;
+/// Fewer bytes are not looked at each.
+const SMALL: u64 = 1 << 20;
+/// After how many bytes it is looked again.
+const STEP: u64 = 64 << 20;
+
+/// Why no more is written.
+#[derive(Debug, thiserror::Error)]
+#[error("less than {} MB would be left free on the file system", reserve >> 20)]
+struct Full {
+    reserve: u64,
+}
+
+/// Checks that so many more bytes leave a reserve on the file system of an open file.
+///
+/// # Errors
+/// `StorageFull`.
+pub fn check(file: impl AsFd, bytes: u64) -> io::Result<()> {
+    if bytes < SMALL {
+        return Ok(());
+    }
+    let found = fstatvfs(file)?;
+    let total = found.f_blocks.saturating_mul(found.f_frsize);
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let reserve = RESERVE.min(total / PART);
+    if total > 0 && free < bytes.saturating_add(reserve) {
+        return Err(io::Error::new(io::ErrorKind::StorageFull, Full { reserve }));
+    }
+    Ok(())
+}
+
+/// Counts what is written in many pieces, and looks at the room now and then.
+#[derive(Debug, Default)]
+pub struct Meter(u64);
+
+impl Meter {
+    /// Checks the room for so many more bytes in an open file, where they are many or many were written since.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn add(&mut self, file: impl AsFd, bytes: u64) -> io::Result<()> {
+        self.0 = self.0.saturating_add(bytes);
+        if bytes < SMALL && self.0 < STEP {
+            return Ok(());
+        }
+        self.0 = 0;
+        check(file, bytes.max(SMALL))
+    }
+
+    /// Does the same for a file whose room is checked by itself where it is large.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn add_small(&mut self, file: impl AsFd, bytes: u64) -> io::Result<()> {
+        if bytes < SMALL { self.add(file, bytes) } else { Ok(()) }
+    }
+}
+
+/// Copies all that a reader has into a file, as long as a reserve is left; blocks of zeros become holes. The file's
+/// length is what was copied.
+///
+/// # Errors
+/// `StorageFull`, what the reader and write(2) say.
+pub fn copy(from: &mut impl Read, file: &mut File) -> io::Result<u64> {
+    use io::{Seek as _, SeekFrom};
+    let mut buffer = vec![0_u8; 128 << 10];
+    let (mut all, mut since) = (0_u64, STEP);
+    loop {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match from.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if filled == 0 {
+            file.set_len(all)?;
+            return Ok(all);
+        }
+        let piece = &buffer[..filled];
+        if is_zero(piece) {
+            file.seek(SeekFrom::Current(i64::try_from(filled).unwrap_or(0)))?;
+        } else {
+            if since >= STEP {
+                check(&*file, STEP)?;
+                since = 0;
+            }
+            file.write_all(piece)?;
+            since += filled as u64;
+        }
+        all += filled as u64;
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    *first == 0 && bytes[..rest.len()] == *rest
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_reserve_is_kept() {
+        let file = tempfile::tempfile().unwrap();
+        check(&file, 0).unwrap();
+        let error = check(&file, u64::MAX / 2).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn zeros_become_holes_and_the_bytes_are_the_same() {
+        let mut bytes = vec![0_u8; 1 << 20];
+        bytes[700_000] = 7;
+        bytes.extend(vec![0; 300_001]);
+        let mut file = tempfile::tempfile().unwrap();
+        assert_eq!(copy(&mut &bytes[..], &mut file).unwrap(), bytes.len() as u64);
+        let mut back = vec![0; bytes.len()];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut back, 0).unwrap();
+        let found = file.metadata().unwrap();
+        assert!(back == bytes && found.len() == bytes.len() as u64);
+        assert!(found.blocks() * 512 < bytes.len() as u64, "{}", found.blocks());
+    }
+}
