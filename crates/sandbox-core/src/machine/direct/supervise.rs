@@ -37,7 +37,7 @@ use crate::{
     Result,
     digest::Sha256,
     error::Context as _,
-    machine::{Definition, Limits, Restart, limits, nesting, network, record::Records},
+    machine::{Definition, Leader, Limits, Restart, limits, mounts, nesting, network, record::Records},
     report::{Event, Reporter},
 };
 
@@ -162,6 +162,7 @@ fn once(
         return Err(DirectError::LinkTaken { link: network::interface(&definition.name) });
     }
     wall(definition)?;
+    mounts::prepare(definition)?;
     let network_file = link.map(|link| told(definition, folder, link)).transpose()?;
     let mut nspawn = spawn(definition, folder, network_file.as_deref(), console)?;
     let began = Instant::now();
@@ -197,6 +198,11 @@ fn once(
             path: folder.to_owned(),
             source: stdio::Error::other(error),
         });
+    }
+    if let Err(error) = mounts::start(&Leader { pid: leader }, definition) {
+        let _ = nspawn.kill();
+        let _ = nspawn.wait();
+        return Err(error.into());
     }
     record.leader = Some(leader);
     record.began = run::began(leader);

@@ -22,7 +22,6 @@ use rustix::{
 
 use super::error::LxcError;
 use crate::{
-    host::root::{Links, Meta, Root},
     machine::{Definition, attach, direct::link, network},
 };
 
@@ -46,17 +45,6 @@ pub(super) fn of(definition: &Definition, folder: &Path) -> Vec<Mount> {
         .then(|| mount(&folder.join("host0.network"), Path::new(link::IN_TREE), true));
     let volumes = definition.volumes.iter().map(|volume| mount(&volume.source, &volume.path, false));
     told.into_iter().chain(volumes).collect()
-}
-
-/// Makes the folders that a user's own mounts stand on; those of volumes are there from the beginning.
-pub(super) fn prepare(definition: &Definition) -> Result<(), LxcError> {
-    for mount in &definition.chosen.mounts {
-        let path = mount.path.strip_prefix("/").unwrap_or(&mount.path);
-        let made = Root::open(&definition.tree, Links::InTree)
-            .and_then(|root| root.make_folders(path, Meta::of_root(0o755, 0)));
-        made.map_err(super::error::io("making the mount point", &mount.path))?;
-    }
-    Ok(())
 }
 
 /// Makes the mounts in the namespaces of a container's first process.

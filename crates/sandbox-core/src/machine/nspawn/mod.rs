@@ -28,7 +28,7 @@ pub(in crate::machine) use self::{
     uplink::{leave_alone, manage_again},
 };
 use super::{
-    Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, guest, nesting, network, processes,
+    Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, guest, mounts, nesting, network, processes,
 };
 use crate::{
     Result,
@@ -82,7 +82,11 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
         }
         uplink::serve(&uplink::resolvers()?)
     };
-    prepared().during("prepare the network of machine", definition.name.to_string())
+    prepared().during("prepare the network of machine", definition.name.to_string())?;
+    // a file of an earlier version has nspawn itself follow the paths of mounts
+    files::ensure(&files::settings(&definition.name), &settings::settings(definition))
+        .during("prepare machine", definition.name.to_string())?;
+    mounts::prepare(definition).during("prepare machine", definition.name.to_string())
 }
 
 /// Gives a machine that has begun what it lacks: mounts for containers in it, and its link a carrier.
@@ -110,7 +114,7 @@ pub fn started(definition: &Definition, state: &Path, main: Option<i32>) -> Resu
     if unit::nests(definition) {
         nesting::cure(leader.pid).during("prepare", format!("machine `{name}`"))?;
     }
-    Ok(())
+    mounts::start(&leader, definition).during("start", format!("machine `{name}`"))
 }
 
 impl Backend for Nspawn {

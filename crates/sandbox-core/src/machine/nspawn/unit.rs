@@ -30,10 +30,11 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
     let state = quote(&state.to_string_lossy());
     let name = &definition.name;
     let link = network::has_link(definition.network);
-    if link {
+    let mounts = !definition.chosen.mounts.is_empty();
+    if link || mounts {
         let _ = writeln!(text, "ExecStartPre={program} --state-dir {state} internal wall-up {name}");
     }
-    if link || nests(definition) {
+    if link || mounts || nests(definition) {
         let _ =
             writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name} $MAINPID");
     }
