@@ -29,10 +29,10 @@ pub fn mount(args: &Mount, settings: &Settings) -> Result<Exit, Failure> {
     let wrong = |error| {
         Failure::said(Exit::UNAVAILABLE, format!("{} cannot be mounted: {error}", args.source.display()))
     };
-    let source = args.source.canonicalize().map_err(wrong)?;
-    if !source.is_dir() {
-        return Err(Failure::said(Exit::USAGE, format!("{} is not a folder", source.display())));
+    if !args.source.metadata().map_err(wrong)?.is_dir() {
+        return Err(Failure::said(Exit::USAGE, format!("{} is not a directory", args.source.display())));
     }
+    let source = std::path::absolute(&args.source).map_err(wrong)?;
     let owners = match &args.owner {
         _ if args.same_ids => Wanted::Same,
         Some(user) => Wanted::User(user.clone()),

@@ -152,14 +152,21 @@ impl Doors {
 
 /// Mounts directories of the host in a running machine: the first one, and in it those that are below it.
 ///
-/// Each must be the recorded one, where there is a record; `commands` are what its user can do where it is not.
+/// Each must be the recorded one, where there is a record; `commands` are what its user can do where it is not. Volumes
+/// of the machine that are below the first one stay visible.
 ///
 /// # Errors
 /// [`AttachError`]; then nothing is mounted.
-pub fn attach(leader: &Leader, group: &[HostFolder], commands: &[Commands]) -> Result<(), AttachError> {
+pub fn attach(
+    leader: &Leader,
+    group: &[HostFolder],
+    commands: &[Commands],
+    volumes: &[PathBuf],
+) -> Result<(), AttachError> {
     let Some(first) = group.first() else { return Ok(()) };
     let doors = Doors::open(leader)?;
-    let mount = prepared(&doors, leader, group, commands)?;
+    let volumes: Vec<_> = volumes.iter().filter(|path| path.starts_with(&first.path)).cloned().collect();
+    let mount = prepared(&doors, leader, group, (commands, &volumes))?;
     let path = first.path.clone();
     let inside = move || {
         doors.enter(&path)?;
@@ -167,10 +174,24 @@ pub fn attach(leader: &Leader, group: &[HostFolder], commands: &[Commands]) -> R
         if is_mount(&target, OsStr::new(""), &path)? {
             return Err(AttachError::Taken { path });
         }
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(&mount, "", &target, "", flags).map_err(refused("attach the mount", &path))
+        let hidden = volumes.iter().filter_map(|path| Some((path, copied(&doors.folder(path).ok()?, path)?)));
+        let hidden: Vec<_> = hidden.collect();
+        let move_to = |mount: &OwnedFd, target: &OwnedFd, path: &Path| {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            move_mount(mount, "", target, "", flags).map_err(refused("attach the mount", path))
+        };
+        move_to(&mount, &target, &path)?;
+        hidden.iter().try_for_each(|(path, volume)| move_to(volume, &doors.folder(path)?, path))
     };
     thread::spawn(inside).join().map_err(|_| AttachError::Thread)?
+}
+
+/// Returns a copy of a mount of the machine, none where the directory is not the top of one.
+fn copied(folder: &OwnedFd, path: &Path) -> Option<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let is_mount = is_mount(folder, OsStr::new(""), path).unwrap_or(false);
+    is_mount.then(|| open_tree(folder, "", flags).ok()).flatten()
 }
 
 /// What became of a mount.
@@ -235,7 +256,7 @@ fn prepared(
     doors: &Doors,
     leader: &Leader,
     group: &[HostFolder],
-    commands: &[Commands],
+    (commands, volumes): (&[Commands], &[PathBuf]),
 ) -> Result<OwnedFd, AttachError> {
     let commands = commands.iter().chain(std::iter::repeat(const { &Commands::NONE }));
     let opened = group.iter().zip(commands).map(|(folder, commands)| {
@@ -245,16 +266,13 @@ fn prepared(
     let mut opened = opened.collect::<Result<Vec<_>, AttachError>>()?;
     let mut nested = Vec::new();
     for (at, (folder, mount, _)) in opened.iter().enumerate().skip(1) {
-        let above = opened[..at].iter().rev().find(|(above, ..)| folder.path.starts_with(&above.path));
-        if let Some((above, _, source)) = above {
-            let point = folder.path.strip_prefix(&above.path).unwrap_or(&folder.path);
-            make_point(source, point).map_err(refused("make the mount point", &folder.path))?;
-        }
+        make_point(&opened[..at], &folder.path)?;
         let relative = folder.path.strip_prefix(&group[0].path).unwrap_or(&folder.path);
         let name = CString::new(relative.as_os_str().as_bytes());
         let name = name.map_err(|_| refused("name the mount point", &folder.path)(Errno::INVAL))?;
         nested.push(Nested { path: name, mount: mount.as_raw_fd() });
     }
+    volumes.iter().try_for_each(|path| make_point(&opened, path))?;
     if doors.users.is_none() && nested.is_empty() {
         // the guest's root is the host's, which no lock stops
         return Ok(opened.swap_remove(0).1);
@@ -299,10 +317,18 @@ fn namespace(leader: &Leader, user: &owners::User, source: &Source) -> io::Resul
     owners::namespace(&users, &owners::map(&ids("gid_map")?, group))
 }
 
-/// Makes the directories of a source that another mount is on, for the source's owner, where they are missing.
+/// Makes the directory that a mount below others is on, in the source of the innermost of those.
+fn make_point(above: &[(&HostFolder, OwnedFd, Source)], path: &Path) -> Result<(), AttachError> {
+    let innermost = above.iter().rev().find(|(above, ..)| path.starts_with(&above.path));
+    let Some((folder, _, source)) = innermost else { return Ok(()) };
+    let relative = path.strip_prefix(&folder.path).unwrap_or(path);
+    make_folders(source, relative).map_err(refused("make the mount point", path))
+}
+
+/// Makes directories of a source, for its owner, where they are missing.
 ///
 /// A guest may be changing the source: every step is one name below an open directory.
-fn make_point(source: &Source, relative: &Path) -> Result<(), Errno> {
+fn make_folders(source: &Source, relative: &Path) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let mut above = source.fd.try_clone().map_err(|_| Errno::MFILE)?;

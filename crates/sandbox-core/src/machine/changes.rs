@@ -70,7 +70,7 @@ impl Cause for ChangeError {
 /// A directory of the host that is to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedMount {
-    /// The directory, by its canonical path.
+    /// The directory, by its absolute path; links on the way are followed.
     pub source: PathBuf,
     /// Where the guest has it.
     pub path: PathBuf,
@@ -339,8 +339,11 @@ impl Machines<'_> {
         program: &Path,
         holder: &str,
     ) -> Result<(HostFolder, Took)> {
-        let during = |error: MountError| Err(error).during("mount in", subject(name));
         let (definition, leader) = self.look_at(name)?;
+        let records = self.records.list().during("mount in", subject(name))?;
+        let resolved = mounts::source::resolve(&wanted.source).during("mount in", subject(name))?;
+        mounts::overlap::check_path(&resolved, &records).during("mount in", subject(name))?;
+        let wanted = &WantedMount { source: resolved.path, ..wanted.clone() };
         let replaces = |known: &HostFolder| {
             leader.is_none() && wanted.permanent && known.source == wanted.source && known.path == wanted.path
         };
@@ -349,21 +352,17 @@ impl Machines<'_> {
         if taken {
             return Err(ChangeError::Mounted { path: wanted.path.clone() }).during("mount in", subject(name));
         }
-        let folder = match self.recognized(&definition, wanted) {
-            Ok(folder) => folder,
-            Err(error) => return during(error),
-        };
+        let folder = self.recognized(&definition, wanted).during("mount in", subject(name))?;
         if leader.is_none() && !wanted.permanent {
             let command = mounts::commands(name, &folder).accept;
             return Err(ChangeError::Stopped { command }).during("mount in", subject(name));
         }
-        let records = self.records.list().during("mount in", subject(name))?;
         mounts::overlap::check(&folder, &records).during("mount in", subject(name))?;
         let held = self.hold(name, program, holder)?;
         copy::make_folder(&held.side, &folder.path).during("mount in", subject(name))?;
         drop(held);
         if let Some(leader) = &leader {
-            attach::attach(leader, std::slice::from_ref(&folder), &[]).during("mount in", subject(name))?;
+            attach::attach(leader, std::slice::from_ref(&folder), &[], &[]).during("mount in", subject(name))?;
         }
         if wanted.permanent {
             self.choose(name, holder, false, |chosen| {

@@ -126,16 +126,17 @@ pub fn start(leader: &Leader, definition: &Definition) -> Result<(), MountError>
     for folder in &mut mounts {
         complete_one(definition, folder)?;
     }
+    let volumes: Vec<_> = definition.volumes.iter().map(|volume| volume.path.clone()).collect();
     for group in groups(&mounts) {
         let path = &group[0].path;
         let commands: Vec<_> = group.iter().map(|folder| commands(&definition.name, folder)).collect();
-        match attach::attach(leader, group, &commands) {
+        match attach::attach(leader, group, &commands, &volumes) {
             // the guest has a file system of its own there, which hides the tree's
             Err(AttachError::Refused { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let side = Side::Running { leader: *leader, program: definition.program.clone() };
                 copy::make_folder(&side, path)
                     .map_err(|source| MountError::Inside { path: path.clone(), source })?;
-                attach::attach(leader, group, &commands)?;
+                attach::attach(leader, group, &commands, &volumes)?;
             }
             other => other?,
         }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::{Cause, Class, Hint},
-    machine::{HostFolder, record::Record},
+    machine::{Definition, HostFolder, mounts::source::Resolved, record::Record},
     name::MachineName,
 };
 
@@ -56,6 +56,36 @@ impl Cause for OverlapError {
     }
 }
 
+/// Checks that no guest decides where a path leads that a user typed.
+///
+/// # Errors
+/// [`OverlapError::Below`].
+pub fn check_path(resolved: &Resolved, records: &[Record]) -> Result<(), OverlapError> {
+    for record in records {
+        let definition = &record.definition;
+        for above in writable(definition) {
+            let inside = |place: &&PathBuf| {
+                place.starts_with(above) || inode(above).is_some_and(|top| Above::of(place).is_in(top))
+            };
+            if let Some(place) = resolved.looked_in.iter().find(inside) {
+                let owner = definition.name.clone();
+                return Err(OverlapError::Below { path: place.clone(), above: above.clone(), owner });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lists what a machine can write to: mounts, its tree and its volumes.
+fn writable(definition: &Definition) -> impl Iterator<Item = &PathBuf> {
+    let mounts = definition.chosen.mounts.iter().filter(|mount| !mount.read_only);
+    mounts.map(|mount| &mount.source).chain(own(definition))
+}
+
+fn own(definition: &Definition) -> impl Iterator<Item = &PathBuf> {
+    definition.volumes.iter().map(|volume| &volume.source).chain([&definition.tree])
+}
+
 /// Checks that no guest can replace the source of a mount, neither of this one nor, through it, of another.
 ///
 /// Two mounts may have the same source: a guest cannot replace the top of what it has.
@@ -68,9 +98,7 @@ pub fn check(new: &HostFolder, records: &[Record]) -> Result<(), OverlapError> {
         let definition = &record.definition;
         let owner = || definition.name.clone();
         let mounts = &definition.chosen.mounts;
-        let own = definition.volumes.iter().map(|volume| &volume.source).chain([&definition.tree]);
-        let writable = mounts.iter().filter(|mount| !mount.read_only).map(|mount| &mount.source);
-        for above in writable.chain(own.clone()) {
+        for above in writable(definition) {
             if above_new.has(above) {
                 return Err(OverlapError::Below { path: new.source.clone(), above: above.clone(), owner: owner() });
             }
@@ -79,7 +107,7 @@ pub fn check(new: &HostFolder, records: &[Record]) -> Result<(), OverlapError> {
             continue;
         }
         let sources = mounts.iter().map(|mount| (&mount.source, Some(mount.path.clone())));
-        for (below, mounted) in sources.chain(own.map(|path| (path, None))) {
+        for (below, mounted) in sources.chain(own(definition).map(|path| (path, None))) {
             if Above::of(below).has(&new.source) {
                 return Err(OverlapError::Above { below: below.clone(), owner: owner(), mounted });
             }
@@ -97,6 +125,11 @@ struct Above<'a> {
 impl<'a> Above<'a> {
     fn of(path: &'a Path) -> Self {
         Self { path, inodes: path.ancestors().skip(1).filter_map(inode).collect() }
+    }
+
+    /// Tells whether this directory, or one above it, is an inode.
+    fn is_in(&self, top: (u64, u64)) -> bool {
+        inode(self.path) == Some(top) || self.inodes.contains(&top)
     }
 
     fn has(&self, other: &Path) -> bool {
@@ -148,6 +181,20 @@ mod tests {
         assert_eq!(error.class(), Class::Untrusted);
         assert!(error.to_string().contains("/x/project/sub"), "{error}");
         assert!(check(&folder("/x/project/sub/below", false), &reader).is_ok(), "no guest writes above it");
+    }
+
+    #[test]
+    fn no_guest_decides_where_a_typed_path_leads() {
+        let resolved = |looked_in: &[&str]| Resolved {
+            path: "/root".into(),
+            looked_in: looked_in.iter().map(PathBuf::from).collect(),
+        };
+        let writable = [record("/x/project", false)];
+        assert!(check_path(&resolved(&["/", "/x"]), &writable).is_ok());
+        for place in ["/x/project", "/x/project/sub"] {
+            assert!(check_path(&resolved(&["/", "/x", place, "/"]), &writable).is_err(), "{place}");
+        }
+        assert!(check_path(&resolved(&["/", "/x", "/x/project"]), &[record("/x/project", true)]).is_ok());
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! never followed twice: the directory is recognized by what the file system says of it.
 
 use std::{
-    io,
+    fs, io,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use rustix::{
@@ -135,13 +135,64 @@ impl Cause for SourceError {
 
     fn hints(&self) -> Vec<Hint> {
         match self {
-            Self::Replaced { commands, .. } | Self::Link { commands, .. } if !commands.accept.is_empty() => vec![
+            Self::Replaced { commands, .. } if !commands.accept.is_empty() => vec![
                 Hint::run("mount the directory that is there now", commands.accept.clone()),
                 Hint::run("remove the mount", commands.forget.clone()),
+            ],
+            Self::Link { commands, .. } if !commands.accept.is_empty() => vec![
+                Hint::run("remove the mount", commands.forget.clone()),
+                Hint::run("then mount what the link leads to", commands.accept.clone()),
             ],
             _ => Vec::new(),
         }
     }
+}
+
+/// A path without links, and how it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The path.
+    pub path: PathBuf,
+    /// Every directory in which a name of it, or of a link on the way, was looked up.
+    pub looked_in: Vec<PathBuf>,
+}
+
+/// As many links as the kernel follows (path_resolution(7)).
+const LINKS: usize = 40;
+
+/// Resolves an absolute path as its user typed it.
+///
+/// A directory in which a guest writes is on the way of such a path where a link leads through it, too.
+///
+/// # Errors
+/// [`SourceError::Io`].
+pub fn resolve(typed: &Path) -> Result<Resolved, SourceError> {
+    let failed = |source| SourceError::Io { path: typed.to_owned(), source };
+    let mut rest: Vec<_> = typed.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+    let mut found = Resolved { path: PathBuf::from("/"), looked_in: Vec::new() };
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        match Path::new(&part).components().next() {
+            Some(Component::RootDir) => found.path = PathBuf::from("/"),
+            Some(Component::ParentDir) => drop(found.path.pop()),
+            Some(Component::Normal(name)) => {
+                found.looked_in.push(found.path.clone());
+                let next = found.path.join(name);
+                if !fs::symlink_metadata(&next).map_err(failed)?.is_symlink() {
+                    found.path = next;
+                    continue;
+                }
+                links += 1;
+                if links > LINKS {
+                    return Err(failed(Errno::LOOP.into()));
+                }
+                let target = fs::read_link(&next).map_err(failed)?;
+                rest.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
+            }
+            Some(Component::CurDir | Component::Prefix(_)) | None => {}
+        }
+    }
+    Ok(found)
 }
 
 /// Opens a source by its canonical path.
@@ -200,7 +251,7 @@ fn kind(fd: &OwnedFd) -> io::Result<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -236,6 +287,27 @@ mod tests {
                 assert!(!recorded.is(&other), "another subvolume has the same inode number");
             }
         }
+    }
+
+    #[test]
+    fn every_directory_on_the_way_of_a_path_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(top.join("project/sub")).unwrap();
+        fs::create_dir_all(top.join("secret/deep")).unwrap();
+        symlink("../secret", top.join("project/link")).unwrap();
+        symlink(top.join("project/link/deep"), top.join("mine")).unwrap();
+        symlink("circle", top.join("circle")).unwrap();
+        let plain = resolve(&top.join("project/./sub")).unwrap();
+        assert_eq!((&plain.path, plain.looked_in.last()), (&top.join("project/sub"), Some(&top.join("project"))));
+        for typed in ["project/link/deep", "mine", "project/sub/../link/deep"] {
+            let found = resolve(&top.join(typed)).unwrap();
+            assert_eq!(found.path, top.join("secret/deep"), "{typed}");
+            assert_eq!(found.path, top.join(typed).canonicalize().unwrap());
+            assert!(found.looked_in.contains(&top.join("project")), "{typed}: {found:?}");
+        }
+        assert_eq!(resolve(&top.join("circle")).unwrap_err().class(), Class::Host);
+        assert_eq!(resolve(&top.join("nothing")).unwrap_err().class(), Class::Unavailable);
     }
 
     #[test]
