@@ -49,7 +49,8 @@ pub fn kept_at_starts(host: &Host<'_>) {
 pub fn owners_are_mapped(host: &Host<'_>) {
     let agents = host.agents();
     host.sh("mkdir -p /srv/mine && chown 1234:1234 /srv/mine").ok();
-    let make = "cp /bin/true /mnt/mine/tool && chmod 6755 /mnt/mine/tool; stat -c %u /mnt/mine /mnt/mine/tool";
+    let make =
+        "cp /bin/true /mnt/mine/tool && chmod 6755 /mnt/mine/tool; stat -c %u /mnt/mine /mnt/mine/tool";
     let owner_of = |options: &[&str], user: &str| {
         host.sandbox(&[&["mount", agents, "/srv/mine", "/mnt/mine"][..], options].concat()).ok();
         let inside = host.exec(agents, &["setpriv", "--reuid", user, "--clear-groups", "sh", "-c", make]);

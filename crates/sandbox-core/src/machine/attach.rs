@@ -26,9 +26,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::{
-    fs::{
-        AtFlags, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid, chownat, mkdirat, open, openat2, statx,
-    },
+    fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid, chownat, mkdirat, open, openat2, statx},
     io::Errno,
     mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount},
     process::{Pid, PidfdFlags, pidfd_open},

@@ -347,8 +347,9 @@ impl Machines<'_> {
         let replaces = |known: &HostFolder| {
             leader.is_none() && wanted.permanent && known.source == wanted.source && known.path == wanted.path
         };
-        let taken = definition.chosen.mounts.iter().any(|known| known.path == wanted.path && !replaces(known))
-            || definition.volumes.iter().any(|volume| volume.path == wanted.path);
+        let taken =
+            definition.chosen.mounts.iter().any(|known| known.path == wanted.path && !replaces(known))
+                || definition.volumes.iter().any(|volume| volume.path == wanted.path);
         if taken {
             return Err(ChangeError::Mounted { path: wanted.path.clone() }).during("mount in", subject(name));
         }
@@ -362,7 +363,9 @@ impl Machines<'_> {
         copy::make_folder(&held.side, &folder.path).during("mount in", subject(name))?;
         drop(held);
         if let Some(leader) = &leader {
-            attach::attach(leader, std::slice::from_ref(&folder), &[], &[]).during("mount in", subject(name))?;
+            let volumes: Vec<_> = definition.volumes.iter().map(|volume| volume.path.clone()).collect();
+            let group = std::slice::from_ref(&folder);
+            attach::attach(leader, group, &[], &volumes).during("mount in", subject(name))?;
         }
         if wanted.permanent {
             self.choose(name, holder, false, |chosen| {

@@ -217,7 +217,7 @@ impl Machines<'_> {
         }
         let name = &definition.name;
         // asked before the backend is, whose own error would be that of a unit
-        mounts::check(definition).during("start", format!("machine `{name}`"))?;
+        mounts::prepare(definition).during("start", format!("machine `{name}`"))?;
         backend.start(definition, deadline, self.reporter)?;
         let subject = || format!("machine `{name}`");
         let Some(leader) = backend.leader(name)? else {

@@ -81,7 +81,7 @@ pub enum DirectError {
         source: network::Error,
     },
     /// A directory of the host is not mounted in it.
-    #[error("a directory of the host cannot be mounted in it")]
+    #[error(transparent)]
     Mount(#[from] mounts::MountError),
     /// The supervisor ended before the machine ran.
     #[error("it ended while it started; the end of {log}:\n{tail}", log = log.display())]

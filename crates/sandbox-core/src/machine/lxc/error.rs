@@ -92,8 +92,8 @@ pub enum LxcError {
     #[error("the machine's link or run could not be looked after")]
     Link(#[source] DirectError),
     /// A directory of the host cannot be mounted in it.
-    #[error("a directory of the host cannot be mounted in it")]
-    Mount(#[source] MountError),
+    #[error(transparent)]
+    Mount(MountError),
     /// networkd would take the link's address away.
     #[error("systemd-networkd could not be told to leave the machine's link alone")]
     Networkd(#[source] nspawn::Error),

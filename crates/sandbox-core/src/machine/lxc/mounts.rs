@@ -21,9 +21,7 @@ use rustix::{
 };
 
 use super::error::LxcError;
-use crate::{
-    machine::{Definition, attach, direct::link, network},
-};
+use crate::machine::{Definition, attach, direct::link, network};
 
 /// A folder or file of the host and where the guest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

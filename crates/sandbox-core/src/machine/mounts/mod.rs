@@ -4,6 +4,7 @@
 //! No path is given to nspawn or liblxc, which would follow it again. The mount never has a place in the host's own
 //! namespace: nothing is left of a start that was killed.
 
+mod api;
 pub mod overlap;
 pub mod owners;
 pub mod source;
@@ -13,6 +14,8 @@ use std::{
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use self::{
     owners::{Owners, User},
@@ -38,6 +41,9 @@ pub const AGENT: &str = "agent";
 /// Why a directory of the host is not mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
+    /// A directory of the tree is a link, which the backend would follow.
+    #[error(transparent)]
+    Api(#[from] api::ApiError),
     /// Its source is not what it was.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -49,6 +55,14 @@ pub enum MountError {
     Point {
         /// Where the guest has it.
         path: PathBuf,
+        /// The command that gives the mount up.
+        forget: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The machine's users cannot be read.
+    #[error("the users of the machine cannot be read")]
+    Users {
         /// Why.
         source: io::Error,
     },
@@ -71,22 +85,31 @@ pub enum MountError {
 impl Cause for MountError {
     fn class(&self) -> Class {
         match self {
+            Self::Api(source) => source.class(),
             Self::Source(source) => source.class(),
             Self::Attach(source) => source.class(),
             Self::Inside { source, .. } => source.class(),
-            Self::Point { .. } => Class::Host,
+            // what is there is the guest's doing
+            Self::Point { source, .. } if is_no_directory(source) => Class::Unavailable,
+            Self::Point { .. } | Self::Users { .. } => Class::Host,
             Self::User { .. } => Class::Unavailable,
         }
     }
 
     fn hints(&self) -> Vec<Hint> {
         match self {
+            Self::Api(source) => source.hints(),
             Self::Source(source) => source.hints(),
             Self::Attach(source) => source.hints(),
             Self::Inside { source, .. } => source.hints(),
-            Self::Point { .. } | Self::User { .. } => Vec::new(),
+            Self::Point { forget, .. } => vec![Hint::run("remove the mount", forget.clone())],
+            Self::Users { .. } | Self::User { .. } => Vec::new(),
         }
     }
+}
+
+fn is_no_directory(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP))
 }
 
 /// Checks the sources of a machine's mounts.
@@ -100,16 +123,27 @@ pub fn check(definition: &Definition) -> Result<(), MountError> {
     Ok(())
 }
 
-/// Checks the sources of a stopped machine's mounts and makes the directories of its tree that they are mounted on.
+/// Checks, before each start of a machine, that its tree has no link where the backend would follow it, and the sources
+/// of its mounts; makes the directories of its tree that they are mounted on.
 ///
 /// # Errors
-/// [`MountError::Source`], [`MountError::Point`].
+/// [`MountError::Api`], [`MountError::Source`], [`MountError::Point`].
 pub fn prepare(definition: &Definition) -> Result<(), MountError> {
+    api::check(&definition.tree)?;
     check(definition)?;
-    for HostFolder { path, .. } in &definition.chosen.mounts {
-        let made = Root::open(&definition.tree, Links::InTree)
-            .and_then(|root| root.make_folders(path, Meta::of_root(0o755, 0)));
-        made.map_err(|source| MountError::Point { path: path.clone(), source })?;
+    for folder in &definition.chosen.mounts {
+        let path = &folder.path;
+        let made = || {
+            let root = Root::open(&definition.tree, Links::InTree)?;
+            root.make_folders(path, Meta::of_root(0o755, 0))?;
+            match root.at(path, OFlags::PATH | OFlags::DIRECTORY, 0) {
+                // a link to what the machine has only while it runs
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        };
+        let forget = commands(&definition.name, folder).forget;
+        made().map_err(|source| MountError::Point { path: path.clone(), forget, source })?;
     }
     Ok(())
 }
@@ -162,7 +196,11 @@ fn groups(mounts: &[HostFolder]) -> Vec<&[HostFolder]> {
 pub fn commands(name: &MachineName, folder: &HostFolder) -> Commands {
     let path = word(&folder.path);
     Commands {
-        accept: format!("sandbox mount {name} {} {path} --permanent{}", word(&folder.source), options(folder)),
+        accept: format!(
+            "sandbox mount {name} {} {path} --permanent{}",
+            word(&folder.source),
+            options(folder)
+        ),
         forget: format!("sandbox unmount {name} {path}"),
     }
 }
@@ -204,7 +242,7 @@ pub enum Wanted {
 /// Finds whose the files of a directory with an owner are in a machine.
 ///
 /// # Errors
-/// [`MountError::User`] where the machine has no such user, [`MountError::Point`] where its users cannot be read.
+/// [`MountError::User`] where the machine has no such user, [`MountError::Users`] where they cannot be read.
 pub fn owners(definition: &Definition, wanted: &Wanted, uid: u32) -> Result<Owners, MountError> {
     if definition.privileged {
         // there is no other user namespace, and its root is the host's
@@ -212,7 +250,7 @@ pub fn owners(definition: &Definition, wanted: &Wanted, uid: u32) -> Result<Owne
     }
     let find = |name: &str| {
         let found = Root::open(&definition.tree, Links::InTree).and_then(|tree| volume::owner(&tree, name));
-        let found = found.map_err(|source| MountError::Point { path: "/etc/passwd".into(), source })?;
+        let found = found.map_err(|source| MountError::Users { source })?;
         Ok::<_, MountError>(found.map(|(uid, gid, _)| User { name: name.to_owned(), uid, gid }))
     };
     match wanted {
@@ -294,7 +332,13 @@ mod tests {
     use crate::machine::example;
 
     fn folder(source: &Path, path: &str) -> HostFolder {
-        HostFolder { source: source.into(), path: path.into(), read_only: false, identity: None, owners: None }
+        HostFolder {
+            source: source.into(),
+            path: path.into(),
+            read_only: false,
+            identity: None,
+            owners: None,
+        }
     }
 
     #[test]
@@ -313,7 +357,10 @@ mod tests {
         folder.read_only = true;
         folder.owners = Some(Owners::Same);
         let commands = commands(&MachineName::new("a").unwrap(), &folder);
-        assert_eq!(commands.accept, r"sandbox mount a '/srv/it'\''s' /mnt --permanent --read-only --same-ids");
+        assert_eq!(
+            commands.accept,
+            r"sandbox mount a '/srv/it'\''s' /mnt --permanent --read-only --same-ids"
+        );
         assert_eq!(commands.forget, "sandbox unmount a /mnt");
     }
 
@@ -336,6 +383,27 @@ mod tests {
         assert_eq!(missing.class(), Class::Unavailable);
         definition.privileged = true;
         assert_eq!(owners(&definition, &Wanted::Default, 1000).unwrap(), Owners::Same);
+    }
+
+    #[test]
+    fn a_mount_point_that_the_guest_made_something_else_is_refused() {
+        let (tree, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut definition = example::definition("a");
+        definition.tree = tree.path().to_owned();
+        definition.chosen.mounts.push(folder(&source.path().canonicalize().unwrap(), "/mnt/a"));
+        std::fs::create_dir(tree.path().join("mnt")).unwrap();
+        let point = tree.path().join("mnt/a");
+        std::os::unix::fs::symlink("a", &point).unwrap();
+        let error = prepare(&definition).unwrap_err();
+        assert_eq!((error.class(), error.hints().len()), (Class::Unavailable, 1), "{error}");
+        std::fs::remove_file(&point).unwrap();
+        std::fs::write(&point, "").unwrap();
+        assert_eq!(prepare(&definition).unwrap_err().class(), Class::Unavailable);
+        std::fs::remove_file(&point).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            prepare(&definition).unwrap();
+            assert!(point.is_dir());
+        }
     }
 
     #[test]

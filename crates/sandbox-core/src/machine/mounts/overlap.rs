@@ -25,6 +25,16 @@ pub enum OverlapError {
         /// The machine that can write there.
         owner: MachineName,
     },
+    /// A guest decides where the path leads that its user typed.
+    #[error("{typed} leads through {above}, which machine `{owner}` can write to", typed = typed.display(), above = above.display())]
+    Through {
+        /// The path, as it was typed.
+        typed: PathBuf,
+        /// What is on its way.
+        above: PathBuf,
+        /// The machine that can write there.
+        owner: MachineName,
+    },
     /// A guest could put other directories in the place of another mount's source.
     #[error("{below} in it is mounted in machine `{owner}`", below = below.display())]
     Above {
@@ -49,8 +59,10 @@ impl Cause for OverlapError {
                 Hint::run("remove the other mount", format!("sandbox unmount {owner} {}", path.display())),
             ],
             Self::Above { .. } => vec![Hint::Note("mount it with --read-only".to_owned())],
-            Self::Below { .. } => {
-                vec![Hint::Note("mount a directory that no machine can replace, or the one above it alone".to_owned())]
+            Self::Below { .. } | Self::Through { .. } => {
+                vec![Hint::Note(
+                    "mount a directory that no machine can replace, or the one above it alone".to_owned(),
+                )]
             }
         }
     }
@@ -67,9 +79,9 @@ pub fn check_path(resolved: &Resolved, records: &[Record]) -> Result<(), Overlap
             let inside = |place: &&PathBuf| {
                 place.starts_with(above) || inode(above).is_some_and(|top| Above::of(place).is_in(top))
             };
-            if let Some(place) = resolved.looked_in.iter().find(inside) {
-                let owner = definition.name.clone();
-                return Err(OverlapError::Below { path: place.clone(), above: above.clone(), owner });
+            if resolved.looked_in.iter().any(|place| inside(&place)) {
+                let (typed, owner) = (resolved.typed.clone(), definition.name.clone());
+                return Err(OverlapError::Through { typed, above: above.clone(), owner });
             }
         }
     }
@@ -100,7 +112,11 @@ pub fn check(new: &HostFolder, records: &[Record]) -> Result<(), OverlapError> {
         let mounts = &definition.chosen.mounts;
         for above in writable(definition) {
             if above_new.has(above) {
-                return Err(OverlapError::Below { path: new.source.clone(), above: above.clone(), owner: owner() });
+                return Err(OverlapError::Below {
+                    path: new.source.clone(),
+                    above: above.clone(),
+                    owner: owner(),
+                });
             }
         }
         if new.read_only {
@@ -186,6 +202,7 @@ mod tests {
     #[test]
     fn no_guest_decides_where_a_typed_path_leads() {
         let resolved = |looked_in: &[&str]| Resolved {
+            typed: "/typed".into(),
             path: "/root".into(),
             looked_in: looked_in.iter().map(PathBuf::from).collect(),
         };

@@ -100,7 +100,8 @@ pub fn map(guest: &[Extent], pair: Option<(u32, u32)>) -> Vec<Extent> {
         let end = extent.inside.saturating_add(extent.count).min(IDS);
         let mut start = extent.inside;
         while start < end {
-            let next = [Some(id), other].into_iter().flatten().filter(|cut| *cut >= start && *cut < end).min();
+            let next =
+                [Some(id), other].into_iter().flatten().filter(|cut| *cut >= start && *cut < end).min();
             let outside = |inside: u32| extent.outside + (inside - extent.inside);
             let stop = next.unwrap_or(end);
             if stop > start {
@@ -177,7 +178,8 @@ mod tests {
     /// Returns the id on disk of what an id of the machine makes, as the kernel finds it.
     fn disk(map: &[Extent], id: u32) -> Option<u32> {
         let host = BASE + id;
-        let extent = map.iter().find(|extent| (extent.outside..extent.outside + extent.count).contains(&host))?;
+        let extent =
+            map.iter().find(|extent| (extent.outside..extent.outside + extent.count).contains(&host))?;
         Some(extent.inside + (host - extent.outside))
     }
 

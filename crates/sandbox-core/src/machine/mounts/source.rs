@@ -11,7 +11,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatfs, fstatvfs, makedev, openat2, statx,
+        AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatfs, fstatvfs, makedev, openat2,
+        statx,
     },
     io::Errno,
 };
@@ -151,7 +152,9 @@ impl Cause for SourceError {
 /// A path without links, and how it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The path.
+    /// The path as it was typed.
+    pub typed: PathBuf,
+    /// The path without links.
     pub path: PathBuf,
     /// Every directory in which a name of it, or of a link on the way, was looked up.
     pub looked_in: Vec<PathBuf>,
@@ -169,7 +172,7 @@ const LINKS: usize = 40;
 pub fn resolve(typed: &Path) -> Result<Resolved, SourceError> {
     let failed = |source| SourceError::Io { path: typed.to_owned(), source };
     let mut rest: Vec<_> = typed.components().rev().map(|part| part.as_os_str().to_owned()).collect();
-    let mut found = Resolved { path: PathBuf::from("/"), looked_in: Vec::new() };
+    let mut found = Resolved { typed: typed.to_owned(), path: PathBuf::from("/"), looked_in: Vec::new() };
     let mut links = 0;
     while let Some(part) = rest.pop() {
         match Path::new(&part).components().next() {
@@ -256,7 +259,14 @@ mod tests {
     use super::*;
 
     fn identity() -> Identity {
-        Identity { device: 1, inode: 2, born: Some(3), kind: 0x0102_1994, file_system: 4, boot: "b".to_owned() }
+        Identity {
+            device: 1,
+            inode: 2,
+            born: Some(3),
+            kind: 0x0102_1994,
+            file_system: 4,
+            boot: "b".to_owned(),
+        }
     }
 
     #[test]
@@ -299,7 +309,10 @@ mod tests {
         symlink(top.join("project/link/deep"), top.join("mine")).unwrap();
         symlink("circle", top.join("circle")).unwrap();
         let plain = resolve(&top.join("project/./sub")).unwrap();
-        assert_eq!((&plain.path, plain.looked_in.last()), (&top.join("project/sub"), Some(&top.join("project"))));
+        assert_eq!(
+            (&plain.path, plain.looked_in.last()),
+            (&top.join("project/sub"), Some(&top.join("project")))
+        );
         for typed in ["project/link/deep", "mine", "project/sub/../link/deep"] {
             let found = resolve(&top.join(typed)).unwrap();
             assert_eq!(found.path, top.join("secret/deep"), "{typed}");

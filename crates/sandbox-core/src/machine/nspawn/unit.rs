@@ -31,9 +31,8 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
     let name = &definition.name;
     let link = network::has_link(definition.network);
     let mounts = !definition.chosen.mounts.is_empty();
-    if link || mounts {
-        let _ = writeln!(text, "ExecStartPre={program} --state-dir {state} internal wall-up {name}");
-    }
+    // also without a link: the tree and the sources of mounts are checked there
+    let _ = writeln!(text, "ExecStartPre={program} --state-dir {state} internal wall-up {name}");
     if link || mounts || nests(definition) {
         let _ =
             writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name} $MAINPID");
@@ -159,7 +158,10 @@ mod tests {
         let mut definition = definition("agents");
         definition.network = Network::None;
         let text = drop_in(&definition, Path::new("/var/lib/sandbox"));
-        assert!(!text.contains("Exec"), "{text}");
+        assert!(!text.contains("ExecStartPost"), "{text}");
+        assert!(text.contains(
+            "ExecStartPre=/usr/bin/sandbox --state-dir /var/lib/sandbox internal wall-up agents\n"
+        ));
     }
 
     #[test]
