@@ -5,7 +5,7 @@
 
 use std::{
     fs, io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -97,6 +97,12 @@ pub enum SourceError {
         /// Commands that resolve it.
         commands: Commands,
     },
+    /// A symbolic link on the way of a typed path is not root's.
+    #[error("{path} is a symbolic link that belongs to another user than root", path = path.display())]
+    LinkOwner {
+        /// The link.
+        path: PathBuf,
+    },
     /// It cannot be opened.
     #[error("{path} cannot be opened", path = path.display())]
     Io {
@@ -124,7 +130,7 @@ impl Commands {
 impl Cause for SourceError {
     fn class(&self) -> Class {
         match self {
-            Self::Replaced { .. } | Self::Link { .. } => Class::Untrusted,
+            Self::Replaced { .. } | Self::Link { .. } | Self::LinkOwner { .. } => Class::Untrusted,
             Self::Io { source, .. }
                 if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
             {
@@ -144,6 +150,9 @@ impl Cause for SourceError {
                 Hint::run("remove the mount", commands.forget.clone()),
                 Hint::run("then mount what the link leads to", commands.accept.clone()),
             ],
+            Self::LinkOwner { .. } => {
+                vec![Hint::Note("if it leads where you want, give the path that it leads to".to_owned())]
+            }
             _ => Vec::new(),
         }
     }
@@ -165,11 +174,14 @@ const LINKS: usize = 40;
 
 /// Resolves an absolute path as its user typed it.
 ///
-/// A directory in which a guest writes is on the way of such a path where a link leads through it, too.
+/// A directory in which a guest writes is on the way of such a path where a link leads through it, too. Links are root's
+/// (or the caller's own): a guest that has a directory mounted only until it ends may have put a link there, and such a
+/// mount is not recorded.
 ///
 /// # Errors
-/// [`SourceError::Io`].
+/// [`SourceError::Io`], [`SourceError::LinkOwner`].
 pub fn resolve(typed: &Path) -> Result<Resolved, SourceError> {
+    let caller = rustix::process::geteuid().as_raw();
     let failed = |source| SourceError::Io { path: typed.to_owned(), source };
     let mut rest: Vec<_> = typed.components().rev().map(|part| part.as_os_str().to_owned()).collect();
     let mut found = Resolved { typed: typed.to_owned(), path: PathBuf::from("/"), looked_in: Vec::new() };
@@ -181,9 +193,13 @@ pub fn resolve(typed: &Path) -> Result<Resolved, SourceError> {
             Some(Component::Normal(name)) => {
                 found.looked_in.push(found.path.clone());
                 let next = found.path.join(name);
-                if !fs::symlink_metadata(&next).map_err(failed)?.is_symlink() {
+                let meta = fs::symlink_metadata(&next).map_err(failed)?;
+                if !meta.is_symlink() {
                     found.path = next;
                     continue;
+                }
+                if ![0, caller].contains(&meta.uid()) {
+                    return Err(SourceError::LinkOwner { path: next });
                 }
                 links += 1;
                 if links > LINKS {
@@ -320,6 +336,12 @@ mod tests {
             assert!(found.looked_in.contains(&top.join("project")), "{typed}: {found:?}");
         }
         assert_eq!(resolve(&top.join("circle")).unwrap_err().class(), Class::Host);
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(top.join("project/link"), Some(1234), None).unwrap();
+            let error = resolve(&top.join("mine")).unwrap_err();
+            assert!(matches!(&error, SourceError::LinkOwner { path } if *path == top.join("project/link")));
+            assert_eq!(error.class(), Class::Untrusted);
+        }
         assert_eq!(resolve(&top.join("nothing")).unwrap_err().class(), Class::Unavailable);
     }
 
