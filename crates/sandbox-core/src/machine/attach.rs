@@ -164,7 +164,7 @@ pub fn attach(
     let Some(first) = group.first() else { return Ok(()) };
     let doors = Doors::open(leader)?;
     let volumes: Vec<_> = volumes.iter().filter(|path| path.starts_with(&first.path)).cloned().collect();
-    let mount = prepared(&doors, leader, group, (commands, &volumes))?;
+    let mount = prepared(&doors, leader, group, commands, &volumes)?;
     let path = first.path.clone();
     let inside = move || {
         doors.enter(&path)?;
@@ -254,7 +254,8 @@ fn prepared(
     doors: &Doors,
     leader: &Leader,
     group: &[HostFolder],
-    (commands, volumes): (&[Commands], &[PathBuf]),
+    commands: &[Commands],
+    volumes: &[PathBuf],
 ) -> Result<OwnedFd, AttachError> {
     let commands = commands.iter().chain(std::iter::repeat(const { &Commands::NONE }));
     let opened = group.iter().zip(commands).map(|(folder, commands)| {

@@ -129,6 +129,10 @@ pub fn check(definition: &Definition) -> Result<(), MountError> {
 /// # Errors
 /// [`MountError::Api`], [`MountError::Source`], [`MountError::Point`].
 pub fn prepare(definition: &Definition) -> Result<(), MountError> {
+    if definition.place.is_some() {
+        // a container of a node has its tree there, and none of this host's directories
+        return Ok(());
+    }
     api::check(&definition.tree)?;
     check(definition)?;
     for folder in &definition.chosen.mounts {

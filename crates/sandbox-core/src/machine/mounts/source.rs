@@ -36,6 +36,9 @@ pub struct Identity {
     pub kind: i64,
     /// Which file system it is (statfs(2), `f_fsid`); of btrfs, which subvolume.
     pub file_system: u64,
+    /// The owner's id. A directory that has become root's since is not taken for the recorded one, whose owner is a user of
+    /// the machine.
+    pub owner: u32,
     /// The boot of the host in which the device had this number.
     pub boot: String,
 }
@@ -61,7 +64,8 @@ impl Identity {
         } else {
             self.boot != found.boot || self.device == found.device
         };
-        self.inode == found.inode && born && self.kind == found.kind && file_system
+        let owner = self.owner == 0 || found.owner != 0;
+        self.inode == found.inode && owner && born && self.kind == found.kind && file_system
     }
 }
 
@@ -252,6 +256,7 @@ fn of(fd: OwnedFd) -> io::Result<Source> {
         born: born(&found),
         kind: kind(&fd)?,
         file_system: fstatvfs(&fd)?.f_fsid,
+        owner: found.stx_uid,
         boot: run::boot().map_err(io::Error::other)?,
     };
     Ok(Source { fd, identity, uid: found.stx_uid, gid: found.stx_gid })
@@ -281,6 +286,7 @@ mod tests {
             born: Some(3),
             kind: 0x0102_1994,
             file_system: 4,
+            owner: 1000,
             boot: "b".to_owned(),
         }
     }
@@ -294,11 +300,13 @@ mod tests {
             Identity { born: Some(9), ..identity() },
             Identity { kind: 9, ..identity() },
             Identity { device: 9, ..identity() },
+            Identity { owner: 0, ..identity() },
         ] {
             assert!(!recorded.is(&other), "{other:?}");
         }
         let unborn = Identity { born: None, ..identity() };
         assert!(recorded.is(&unborn) && unborn.is(&recorded));
+        assert!(recorded.is(&Identity { owner: 1001, ..identity() }));
     }
 
     #[test]
