@@ -249,6 +249,8 @@ pub fn the_verbs_without_machined(lab: &Lab) {
     let outside = lab.sandbox(&["logs", plain, "--outside"]);
     assert!(outside.ok().contains("supervisor: it starts again (on-failure)"), "{outside:?}");
     assert_eq!(exec(lab, plain, "ls /mnt/shared").ok(), "x", "mounted again");
+    let flags = exec(lab, plain, "findmnt -no OPTIONS /mnt/shared || grep /mnt/shared /proc/self/mountinfo");
+    assert!(flags.ok().contains("ro,nosuid,nodev"), "{flags:?}");
     lab.sandbox(&["set", plain, "--restart", "always"]).ok();
     lab.sandbox(&["stop", plain]).ok();
     assert_eq!(status(lab, plain)["state"], "stopped", "a stop is meant");
@@ -262,6 +264,18 @@ pub fn the_verbs_without_machined(lab: &Lab) {
     lab.sandbox(&["copy", local, &format!("{plain}:/srv/back"), "--owner", "root"]).ok();
     lab.sandbox(&["logs", plain, "-n", "2"]).ok();
     lab.sandbox(&["mount", plain, shared, "/mnt/other"]).ends_with(1);
+    // another directory in its place is not taken for it
+    let aside = lab.path("shared-aside");
+    fs::rename(shared, &aside).expect("renamed");
+    std::os::unix::fs::symlink("/", shared).expect("a link");
+    lab.sandbox(&["start", plain]).ends_with(4);
+    fs::remove_file(shared).expect("removed");
+    fs::create_dir(shared).expect("a directory");
+    let refused = lab.sandbox(&["start", plain]);
+    refused.ends_with(4);
+    assert!(refused.err.contains("sandbox mount") && refused.err.contains("sandbox unmount"), "{refused:?}");
+    fs::remove_dir(shared).expect("removed");
+    fs::rename(&aside, shared).expect("renamed");
     lab.sandbox(&["unmount", plain, "/mnt/shared"]).ok();
 
     let notice = lab.sandbox(&["enable", plain]);

@@ -14,6 +14,7 @@ mod kit;
 mod lab;
 mod life;
 mod lxc;
+mod mounts;
 mod moving;
 mod network;
 mod noble;

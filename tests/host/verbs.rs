@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     lab::{Host, Lab, SOON},
+    mounts,
     process::{finish, until},
     terminal::Terminal,
 };
@@ -205,11 +206,11 @@ pub fn it_starts_with_the_host_and_again(lab: &Lab) {
     host.sandbox(&["start", agents]).ok();
 }
 
-/// A folder of the host in a machine that runs: the same owners, no way around read-only, there again after a start.
+/// A directory of the host in a machine that runs: its owner is the agent, there is no way around read-only.
 pub fn a_folder_of_the_host_is_mounted(lab: &Lab) {
     let host = lab.host();
     let agents = host.agents();
-    host.sh("mkdir -p /srv/share && echo x >/srv/share/x && chown 1000 /srv/share/x").ok();
+    host.sh("mkdir -p /srv/share && echo x >/srv/share/x && chown -R 1000 /srv/share").ok();
     host.sandbox(&["mount", agents, "/srv/share", "/mnt/ro", "--read-only"]).ok();
     let seen = host.exec(agents, &["stat", "-c", "%u", "/mnt/ro/x"]);
     assert_eq!(seen.ok(), "1000");
@@ -231,19 +232,8 @@ pub fn a_folder_of_the_host_is_mounted(lab: &Lab) {
     assert_eq!(host.exec(agents, &["ls", "/srv/inner"]).ok(), "x");
     host.exec(agents, &["umount", "/srv/inner"]).ok();
 
-    host.sandbox(&["mount", agents, "/srv/share", "/mnt/kept", "--permanent"]).ok();
-    host.exec(agents, &["touch", "/mnt/kept/of-the-guest"]).ok();
-    assert_eq!(host.sh("stat -c %u /srv/share/of-the-guest").ok(), "0");
-    host.sandbox(&["restart", agents]).ok();
-    assert_eq!(host.exec(agents, &["ls", "/mnt/kept"]).ok(), "of-the-guest\nx");
-    // what nspawn itself mounted goes with the machine alone
-    let of_nspawn = host.sandbox(&["status", agents, "--json"]).ok().contains("\"nspawn\"");
-    let said = host.sandbox(&["unmount", agents, "/mnt/kept"]);
-    said.ok();
-    assert_eq!(said.err.contains("until it ends"), of_nspawn, "{said:?}");
-    host.sandbox(&["restart", agents]).ok();
-    assert_eq!(host.exec(agents, &["ls", "/mnt/kept"]).ok(), "");
-    host.sh(&format!("! grep -s /mnt/kept /etc/systemd/nspawn/{agents}.nspawn")).ok();
+    mounts::kept_at_starts(&host);
+    mounts::owners_are_mapped(&host);
     host.sh("rm -rf /srv/share").ok();
 }
 

@@ -271,14 +271,24 @@ Examples:
   sandbox mount agents ~/project /home/agent/project
   sandbox mount agents /srv/data /data --read-only --permanent
 
-Owners have the same numbers on both sides: the machine's root writes as root there. Give away what you would give
-root of the machine, or give it --read-only.")]
+  sandbox mount agents /srv/www /var/www --owner www-data
+  sandbox mount agents /srv/backup /backup --same-ids
+
+The directory's owner on the host is the user `agent` in the machine, or root where there is no such user or the
+directory is root's. What every other user of the machine makes there, root included, belongs on disk to an id that
+no user of the host has. Files of other users of the host are shown as nobody's.
+
+With --same-ids all users have the same numbers on both sides: the machine's root writes as the host's root, and can
+leave set-id programs of root there.
+
+A permanent mount is of this very directory: where another one has its path at a start, the machine does not start.
+A directory that a machine could replace, since one above it is mounted writable, is refused.")]
 pub struct Mount {
     /// The machine's name
     pub name: String,
-    /// The folder of the host
+    /// The directory of the host
     pub source: PathBuf,
-    /// Where the machine has it; the folder is made
+    /// Where the machine has it; the directory is made
     pub path: PathBuf,
     /// The machine can only read it
     #[arg(long, visible_alias = "ro")]
@@ -286,6 +296,12 @@ pub struct Mount {
     /// Mount it again at each start
     #[arg(long)]
     pub permanent: bool,
+    /// The machine's user that is the directory's owner [default: agent, else root]
+    #[arg(long, value_name = "USER")]
+    pub owner: Option<String>,
+    /// Use the same user and group numbers on both sides
+    #[arg(long, conflicts_with = "owner")]
+    pub same_ids: bool,
 }
 
 /// `sandbox unmount`.

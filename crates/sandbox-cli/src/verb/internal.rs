@@ -12,10 +12,10 @@ use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
     machine::{
-        Kind, direct, frozen, lxc, nspawn,
+        Kind, direct, frozen, lxc, mounts, nspawn,
         record::Records,
-        snapshot::{schedule::Ran, timer},
         seccomp::{Dumps, Filter},
+        snapshot::{schedule::Ran, timer},
     },
 };
 
@@ -111,9 +111,10 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
         Internal::WallUp { name: text } => {
             let name = name(&text)?;
             let subject = format!("machine `{name}`");
-            let definition =
-                Records::new(&settings.state).definition(&name).during("wall in", subject.clone())?;
             let host = Host::new(settings);
+            let records = Records::new(&settings.state);
+            mounts::complete_recorded(&records, &name, &holder("start"), host.reporter());
+            let definition = records.definition(&name).during("wall in", subject.clone())?;
             match definition.backend {
                 Kind::Lxc => lxc::prepare(&definition, &settings.state, host.reporter())?,
                 _ => nspawn::prepare(&definition, host.reporter())?,

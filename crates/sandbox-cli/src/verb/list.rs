@@ -2,7 +2,10 @@
 
 use sandbox_core::machine::{Foreign, State, life, life::Status};
 
-use super::machine::{Host, name};
+use super::{
+    machine::{Host, name},
+    set::shown,
+};
 use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// Lists the machines.
@@ -115,7 +118,8 @@ fn rows(machine: &Status) -> Vec<(&'static str, String)> {
     let volumes = machine.volumes.iter();
     let volumes =
         volumes.map(|volume| ("volume", format!("{} in {}", volume.path.display(), volume.source.display())));
-    rows.extend(ports.chain(volumes));
+    let mounts = machine.mounts.iter().map(|mount| ("mount", shown(mount)));
+    rows.extend(ports.chain(volumes).chain(mounts));
     if !machine.failed_units.is_empty() {
         rows.push(("failed", machine.failed_units.join(", ")));
     }

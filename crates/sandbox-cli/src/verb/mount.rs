@@ -3,7 +3,10 @@
 use std::path::{Component, Path, PathBuf};
 
 use sandbox_core::{
-    machine::{HostFolder, changes::Took},
+    machine::{
+        changes::{Took, WantedMount},
+        mounts::Wanted,
+    },
     report::Event,
 };
 
@@ -26,14 +29,25 @@ pub fn mount(args: &Mount, settings: &Settings) -> Result<Exit, Failure> {
     let wrong = |error| {
         Failure::said(Exit::UNAVAILABLE, format!("{} cannot be mounted: {error}", args.source.display()))
     };
-    let source = args.source.canonicalize().map_err(wrong)?;
-    if !source.is_dir() {
-        return Err(Failure::said(Exit::USAGE, format!("{} is not a folder", source.display())));
+    if !args.source.metadata().map_err(wrong)?.is_dir() {
+        return Err(Failure::said(Exit::USAGE, format!("{} is not a directory", args.source.display())));
     }
-    let folder = HostFolder { source, path: in_machine(&args.path)?, read_only: args.read_only };
+    let source = std::path::absolute(&args.source).map_err(wrong)?;
+    let owners = match &args.owner {
+        _ if args.same_ids => Wanted::Same,
+        Some(user) => Wanted::User(user.clone()),
+        None => Wanted::Default,
+    };
+    let wanted = WantedMount {
+        source,
+        path: in_machine(&args.path)?,
+        read_only: args.read_only,
+        permanent: args.permanent,
+        owners,
+    };
     let host = Host::new(settings);
     let machines = host.machines()?;
-    let took = machines.mount(&name, &folder, args.permanent, &settings.program, &holder("mount"))?;
+    let (folder, took) = machines.mount(&name, &wanted, &settings.program, &holder("mount"))?;
     if settings.json() {
         ui::json(&serde_json::json!({
             "name": name.as_str(), "mount": folder, "permanent": args.permanent, "counts": took,
@@ -53,7 +67,10 @@ pub fn unmount(args: &Unmount, settings: &Settings) -> Result<Exit, Failure> {
     let host = Host::new(settings);
     let took = host.machines()?.unmount(&name, &path, &holder("unmount"))?;
     if took == Took::NextStart {
-        let text = format!("{} came with the machine's start, and is there until it ends", path.display());
+        let text = format!(
+            "{} came with the machine's start as part of another mount, and is there until that one or the machine ends",
+            path.display()
+        );
         host.reporter().report(Event::Notice { text });
     }
     if settings.json() {

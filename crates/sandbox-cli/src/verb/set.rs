@@ -2,8 +2,9 @@
 
 use sandbox_core::{
     machine::{
-        Autostart, Chosen, chosen,
+        Autostart, Chosen, HostFolder, chosen,
         chosen::{Cpus, Size},
+        mounts::owners::Owners,
     },
     spec,
 };
@@ -101,9 +102,17 @@ fn rows(chosen: &Chosen) -> Vec<(&'static str, String)> {
         ("restart", chosen.restart.word().to_owned()),
     ];
     rows.extend(chosen.environment.iter().map(|(key, value)| ("environment", format!("{key}={value}"))));
-    rows.extend(chosen.mounts.iter().map(|mount| {
-        let only = if mount.read_only { " (read-only)" } else { "" };
-        ("mount", format!("{} on {}{only}", mount.source.display(), mount.path.display()))
-    }));
+    rows.extend(chosen.mounts.iter().map(|mount| ("mount", shown(mount))));
     rows
+}
+
+/// Words a mount.
+pub fn shown(mount: &HostFolder) -> String {
+    let only = if mount.read_only { ", read-only" } else { "" };
+    let owners = match &mount.owners {
+        Some(Owners::User(user)) => format!("owner `{}`", user.name),
+        Some(Owners::Same) => "same ids".to_owned(),
+        None => "of an earlier version".to_owned(),
+    };
+    format!("{} on {} ({owners}{only})", mount.source.display(), mount.path.display())
 }

@@ -1,33 +1,45 @@
 //! Folders of the host in a running machine, by its leader alone.
 //!
-//! A copy of the mount is made, its owners mapped to the machine's (the numbers are the same on both sides), and it
-//! is moved into the machine's mount namespace. Before that it passes through a mount namespace of another user
-//! namespace: what is copied there has its flags locked, so that not even the guest's root can make a read-only
-//! mount writable again.
+//! The directory is opened without following a link and compared with its record. A copy of its mount is made, its
+//! owners mapped ([`owners`]), and it is moved into the machine's mount namespace. Before that it passes through a
+//! mount namespace of another user namespace: what is copied there has its flags locked, so that not even the guest's
+//! root can make a read-only mount writable again, and mounts below it are locked to it.
 //!
 //! **Source**: open_tree(2), mount_setattr(2), move_mount(2), mount_namespaces(7) ("Restrictions on mount
 //! namespaces").
 
-#![allow(unsafe_code, reason = "mount_setattr(2), fork(2) and what follows have no safe form")]
+#![allow(unsafe_code, reason = "mount_setattr(2) has no safe form")]
+
+mod locked;
 
 use std::{
-    ffi::OsStr,
+    ffi::{CString, OsStr},
     fs::File,
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::{Path, PathBuf},
     thread,
 };
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, StatxFlags, open, openat2, statx},
+    fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid, chownat, mkdirat, open, openat2, statx},
     io::Errno,
     mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use super::{HostFolder, Leader};
+use self::locked::{Nested, locked};
+use super::{
+    HostFolder, Leader,
+    mounts::{
+        owners::{self, Owners},
+        source::{self, Commands, Source, SourceError},
+    },
+};
 use crate::error::{Cause, Class, Hint};
 
 /// Why a folder is not mounted.
@@ -43,6 +55,9 @@ pub enum AttachError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The directory is not the one that was recorded, or cannot be opened.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The folder's file system cannot be mounted with other owners.
     #[error("the file system of {path} cannot map owners", path = path.display())]
     Unmappable {
@@ -63,6 +78,7 @@ pub enum AttachError {
 impl Cause for AttachError {
     fn class(&self) -> Class {
         match self {
+            Self::Source(source) => source.class(),
             Self::Refused { .. } | Self::Unmappable { .. } => Class::Host,
             Self::Taken { .. } => Class::Unavailable,
             Self::Thread => Class::Bug,
@@ -71,6 +87,7 @@ impl Cause for AttachError {
 
     fn hints(&self) -> Vec<Hint> {
         match self {
+            Self::Source(source) => source.hints(),
             Self::Unmappable { .. } => {
                 vec![Hint::Note("ext4, xfs, btrfs and tmpfs can, on Linux 5.12, 5.15 and 6.3".into())]
             }
@@ -131,24 +148,48 @@ impl Doors {
     }
 }
 
-/// Mounts a folder of the host in a running machine.
+/// Mounts directories of the host in a running machine: the first one, and in it those that are below it.
+///
+/// Each must be the recorded one, where there is a record; `commands` are what its user can do where it is not. Volumes
+/// of the machine that are below the first one stay visible.
 ///
 /// # Errors
 /// [`AttachError`]; then nothing is mounted.
-pub fn attach(leader: &Leader, folder: &HostFolder) -> Result<(), AttachError> {
+pub fn attach(
+    leader: &Leader,
+    group: &[HostFolder],
+    commands: &[Commands],
+    volumes: &[PathBuf],
+) -> Result<(), AttachError> {
+    let Some(first) = group.first() else { return Ok(()) };
     let doors = Doors::open(leader)?;
-    let mount = prepared(&doors, folder)?;
-    let path = folder.path.clone();
+    let volumes: Vec<_> = volumes.iter().filter(|path| path.starts_with(&first.path)).cloned().collect();
+    let mount = prepared(&doors, leader, group, commands, &volumes)?;
+    let path = first.path.clone();
     let inside = move || {
         doors.enter(&path)?;
         let target = doors.folder(&path)?;
         if is_mount(&target, OsStr::new(""), &path)? {
             return Err(AttachError::Taken { path });
         }
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(&mount, "", &target, "", flags).map_err(refused("attach the mount", &path))
+        let hidden = volumes.iter().filter_map(|path| Some((path, copied(&doors.folder(path).ok()?, path)?)));
+        let hidden: Vec<_> = hidden.collect();
+        let move_to = |mount: &OwnedFd, target: &OwnedFd, path: &Path| {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            move_mount(mount, "", target, "", flags).map_err(refused("attach the mount", path))
+        };
+        move_to(&mount, &target, &path)?;
+        hidden.iter().try_for_each(|(path, volume)| move_to(volume, &doors.folder(path)?, path))
     };
     thread::spawn(inside).join().map_err(|_| AttachError::Thread)?
+}
+
+/// Returns a copy of a mount of the machine, none where the directory is not the top of one.
+fn copied(folder: &OwnedFd, path: &Path) -> Option<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let is_mount = is_mount(folder, OsStr::new(""), path).unwrap_or(false);
+    is_mount.then(|| open_tree(folder, "", flags).ok()).flatten()
 }
 
 /// What became of a mount.
@@ -158,7 +199,8 @@ pub enum Detached {
     Gone,
     /// There was none.
     Absent,
-    /// It came with the machine's start: the kernel takes it away with the machine alone (mount_namespaces(7)).
+    /// It is part of a mount that came with the machine's start: the kernel takes it away with that one alone
+    /// (mount_namespaces(7)).
     Locked,
 }
 
@@ -207,25 +249,103 @@ fn is_mount(folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<bool, AttachE
     }
 }
 
-/// Makes a mount that stands nowhere yet, with the machine's owners and flags that the machine cannot change.
-fn prepared(doors: &Doors, folder: &HostFolder) -> Result<OwnedFd, AttachError> {
-    let source = &folder.source;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = open(source, flags, Mode::empty()).map_err(refused("open the folder", source))?;
+/// Makes a mount that is attached nowhere, with those that are below it, and with flags that the machine cannot change.
+fn prepared(
+    doors: &Doors,
+    leader: &Leader,
+    group: &[HostFolder],
+    commands: &[Commands],
+    volumes: &[PathBuf],
+) -> Result<OwnedFd, AttachError> {
+    let commands = commands.iter().chain(std::iter::repeat(const { &Commands::NONE }));
+    let opened = group.iter().zip(commands).map(|(folder, commands)| {
+        let source = source::reopen(&folder.source, folder.identity.as_ref(), commands)?;
+        Ok((folder, detached(doors, leader, folder, &source)?, source))
+    });
+    let mut opened = opened.collect::<Result<Vec<_>, AttachError>>()?;
+    let mut nested = Vec::new();
+    for (at, (folder, mount, _)) in opened.iter().enumerate().skip(1) {
+        make_point(&opened[..at], &folder.path)?;
+        let relative = folder.path.strip_prefix(&group[0].path).unwrap_or(&folder.path);
+        let name = CString::new(relative.as_os_str().as_bytes());
+        let name = name.map_err(|_| refused("name the mount point", &folder.path)(Errno::INVAL))?;
+        nested.push(Nested { path: name, mount: mount.as_raw_fd() });
+    }
+    volumes.iter().try_for_each(|path| make_point(&opened, path))?;
+    if doors.users.is_none() && nested.is_empty() {
+        // the guest's root is the host's, which no lock stops
+        return Ok(opened.swap_remove(0).1);
+    }
+    locked(&opened[0].1, &nested).map_err(refused("lock the flags of the mount of", &group[0].source))
+}
+
+/// Makes a mount of a source that is attached nowhere, with the machine's owners.
+fn detached(
+    doors: &Doors,
+    leader: &Leader,
+    folder: &HostFolder,
+    source: &Source,
+) -> Result<OwnedFd, AttachError> {
+    let path = &folder.source;
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = open_tree(&opened, "", flags).map_err(refused("copy the mount of", source))?;
+    let tree = open_tree(&source.fd, "", flags).map_err(refused("copy the mount of", path))?;
     let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     if folder.read_only {
         attributes |= libc::MOUNT_ATTR_RDONLY;
     }
-    set(&tree, attributes, None).map_err(refused("set flags on the mount of", source))?;
+    set(&tree, attributes, None).map_err(refused("set flags on the mount of", path))?;
     let Some(users) = &doors.users else { return Ok(tree) };
-    match set(&tree, libc::MOUNT_ATTR_IDMAP, Some(users)) {
-        Err(Errno::INVAL) => return Err(AttachError::Unmappable { path: source.clone() }),
-        other => other.map_err(refused("map owners on the mount of", source))?,
+    let mapped = match &folder.owners {
+        Some(Owners::User(user)) => Some(namespace(leader, user, source).map_err(|source| {
+            AttachError::Refused { step: "map owners on the mount of", path: path.clone(), source }
+        })?),
+        Some(Owners::Same) | None => None,
+    };
+    match set(&tree, libc::MOUNT_ATTR_IDMAP, Some(mapped.as_ref().unwrap_or(users))) {
+        Err(Errno::INVAL) => Err(AttachError::Unmappable { path: path.clone() }),
+        other => other.map(|()| tree).map_err(refused("map owners on the mount of", path)),
     }
-    locked(&tree).map_err(refused("lock the flags of the mount of", source))
+}
+
+/// Makes a user namespace in which a directory's owner is a user of the machine.
+fn namespace(leader: &Leader, user: &owners::User, source: &Source) -> io::Result<File> {
+    let ids = |file: &str| owners::extents(&std::fs::read_to_string(format!("/proc/{}/{file}", leader.pid))?);
+    let users = owners::map(&ids("uid_map")?, Some((user.uid, source.uid)));
+    let group = owners::group(source.uid, source.gid).map(|gid| (user.gid, gid));
+    owners::namespace(&users, &owners::map(&ids("gid_map")?, group))
+}
+
+/// Makes the directory that a mount below others is on, in the source of the innermost of those.
+fn make_point(above: &[(&HostFolder, OwnedFd, Source)], path: &Path) -> Result<(), AttachError> {
+    let innermost = above.iter().rev().find(|(above, ..)| path.starts_with(&above.path));
+    let Some((folder, _, source)) = innermost else { return Ok(()) };
+    let relative = path.strip_prefix(&folder.path).unwrap_or(path);
+    make_folders(source, relative).map_err(refused("make the mount point", path))
+}
+
+/// Makes directories of a source, for its owner, where they are missing.
+///
+/// A guest may be changing the source: every step is one name below an open directory.
+fn make_folders(source: &Source, relative: &Path) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let mut above = source.fd.try_clone().map_err(|_| Errno::MFILE)?;
+    for part in relative.components() {
+        let open = || openat2(&above, part.as_os_str(), flags, Mode::empty(), within);
+        let next = match open() {
+            Err(Errno::NOENT) => {
+                mkdirat(&above, part.as_os_str(), Mode::from_raw_mode(0o755))?;
+                let made = open()?;
+                let (uid, gid) = (Uid::from_raw(source.uid), Gid::from_raw(source.gid));
+                chownat(&made, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+                made
+            }
+            other => other?,
+        };
+        above = next;
+    }
+    Ok(())
 }
 
 /// Sets attributes of a mount that stands nowhere yet; with `users`, a user namespace, its owners are shifted to it.
@@ -254,78 +374,4 @@ pub(super) fn set(tree: &OwnedFd, attributes: u64, users: Option<&File>) -> Resu
 
 fn last() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
-}
-
-/// Gives a copy of a mount whose flags nobody below the host can change.
-///
-/// A child attaches it in a mount namespace of its own, copies that into another that belongs to a user namespace
-/// without powers, and hands a copy of the mount back; both namespaces go with the child.
-fn locked(tree: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let (near, far) = rustix::net::socketpair(
-        rustix::net::AddressFamily::UNIX,
-        rustix::net::SocketType::DGRAM,
-        rustix::net::SocketFlags::CLOEXEC,
-        None,
-    )?;
-    // SAFETY: the child makes only system calls on memory of before the fork, and never returns.
-    let child = unsafe { libc::fork() };
-    match child {
-        -1 => return Err(last()),
-        0 => {
-            // SAFETY: this is the single-threaded child of a fork.
-            let errno = unsafe { lock_in_child(tree.as_raw_fd(), far.as_raw_fd()) };
-            // SAFETY: ends this process without running anything of the parent's.
-            unsafe { libc::_exit(errno) }
-        }
-        _ => {}
-    }
-    drop(far);
-    let received = super::guest::receive_file(&near);
-    let mut status = 0;
-    // SAFETY: the child is ours and is waited for once.
-    while unsafe { libc::waitpid(child, &raw mut status, 0) } == -1 && last() == Errno::INTR {}
-    match (received, libc::WEXITSTATUS(status)) {
-        (Ok(fd), 0) => Ok(fd),
-        (_, 0) => Err(Errno::IO),
-        (_, errno) => Err(Errno::from_raw_os_error(errno)),
-    }
-}
-
-/// The child's part; gives 0 or the error's number.
-///
-/// # Safety
-/// Called once, in a freshly forked child.
-unsafe fn lock_in_child(tree: libc::c_int, socket: libc::c_int) -> libc::c_int {
-    /// A folder that every host has; what it hides is hidden in this namespace alone.
-    const PLACE: &std::ffi::CStr = c"/proc";
-    let errno = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-    // SAFETY: only system calls with static strings and numbers of open files.
-    unsafe {
-        let null = std::ptr::null::<libc::c_char>();
-        if libc::unshare(libc::CLONE_NEWNS) != 0
-            || libc::mount(null, c"/".as_ptr(), null, libc::MS_REC | libc::MS_PRIVATE, null.cast()) != 0
-            || libc::syscall(
-                libc::SYS_move_mount,
-                tree,
-                c"".as_ptr(),
-                libc::AT_FDCWD,
-                PLACE.as_ptr(),
-                libc::MOVE_MOUNT_F_EMPTY_PATH,
-            ) != 0
-            || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) != 0
-        {
-            return errno();
-        }
-        let copy = libc::syscall(
-            libc::SYS_open_tree,
-            libc::AT_FDCWD,
-            PLACE.as_ptr(),
-            libc::OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint,
-        );
-        if copy < 0 {
-            return errno();
-        }
-        let Ok(copy) = libc::c_int::try_from(copy) else { return libc::EIO };
-        if super::guest::send_file(socket, copy) { 0 } else { errno() }
-    }
 }

@@ -13,6 +13,7 @@ use super::{
     journal::Change,
     life::{LifeError, Machines},
     limits,
+    mounts::{self, MountError, source::Commands},
     processes::{self, Whom},
     record::{self, Claim, Hold, Record},
     signal::Signal,
@@ -21,6 +22,7 @@ use crate::{
     Result,
     error::{Cause, Class, Context as _, Hint},
     name::MachineName,
+    report::Event,
 };
 
 /// Why a machine was not changed.
@@ -63,6 +65,21 @@ impl Cause for ChangeError {
             _ => Vec::new(),
         }
     }
+}
+
+/// A directory of the host that is to be mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedMount {
+    /// The directory, by its absolute path; links on the way are followed.
+    pub source: PathBuf,
+    /// Where the guest has it.
+    pub path: PathBuf,
+    /// The guest can only read it.
+    pub read_only: bool,
+    /// It is mounted again at each start.
+    pub permanent: bool,
+    /// Whose its files are in the machine.
+    pub owners: mounts::Wanted,
 }
 
 /// How a change took.
@@ -308,51 +325,82 @@ impl Machines<'_> {
         adopted.map(|()| name)
     }
 
-    /// Mounts a folder of the host in a machine, now where it runs, and at each start where that is asked for.
+    /// Mounts a directory of the host in a machine, now where it runs, and at each start where that is asked for.
+    ///
+    /// A mount of a stopped machine that has the same source and place is replaced: the directory that is there now is
+    /// accepted.
     ///
     /// # Errors
-    /// Where the kernel refuses, or the place is taken.
+    /// Where the kernel refuses, the place is taken, or a guest could replace the directory.
     pub fn mount(
         &self,
         name: &MachineName,
-        folder: &HostFolder,
-        permanent: bool,
+        wanted: &WantedMount,
         program: &Path,
         holder: &str,
-    ) -> Result<Took> {
+    ) -> Result<(HostFolder, Took)> {
         let (definition, leader) = self.look_at(name)?;
-        let taken = definition.chosen.mounts.iter().any(|known| known.path == folder.path)
-            || definition.volumes.iter().any(|volume| volume.path == folder.path);
+        let records = self.records.list().during("mount in", subject(name))?;
+        let resolved = mounts::source::resolve(&wanted.source).during("mount in", subject(name))?;
+        mounts::overlap::check_path(&resolved, &records).during("mount in", subject(name))?;
+        let wanted = &WantedMount { source: resolved.path, ..wanted.clone() };
+        let replaces = |known: &HostFolder| {
+            leader.is_none() && wanted.permanent && known.source == wanted.source && known.path == wanted.path
+        };
+        let taken =
+            definition.chosen.mounts.iter().any(|known| known.path == wanted.path && !replaces(known))
+                || definition.volumes.iter().any(|volume| volume.path == wanted.path);
         if taken {
-            return Err(ChangeError::Mounted { path: folder.path.clone() }).during("mount in", subject(name));
+            return Err(ChangeError::Mounted { path: wanted.path.clone() }).during("mount in", subject(name));
         }
-        if leader.is_none() && !permanent {
-            let only = if folder.read_only { " --read-only" } else { "" };
-            let command = format!(
-                "sandbox mount {name} {} {} --permanent{only}",
-                folder.source.display(),
-                folder.path.display()
-            );
+        let folder = self.recognized(&definition, wanted).during("mount in", subject(name))?;
+        if leader.is_none() && !wanted.permanent {
+            let command = mounts::commands(name, &folder).accept;
             return Err(ChangeError::Stopped { command }).during("mount in", subject(name));
         }
+        mounts::overlap::check(&folder, &records).during("mount in", subject(name))?;
         let held = self.hold(name, program, holder)?;
         copy::make_folder(&held.side, &folder.path).during("mount in", subject(name))?;
         drop(held);
         if let Some(leader) = &leader {
-            attach::attach(leader, folder).during("mount in", subject(name))?;
+            let volumes: Vec<_> = definition.volumes.iter().map(|volume| volume.path.clone()).collect();
+            let group = std::slice::from_ref(&folder);
+            attach::attach(leader, group, &[], &volumes).during("mount in", subject(name))?;
         }
-        if permanent {
+        if wanted.permanent {
             self.choose(name, holder, false, |chosen| {
+                chosen.mounts.retain(|known| known.path != folder.path);
                 chosen.mounts.push(folder.clone());
                 // one below another is mounted after it
                 chosen.mounts.sort_by(|a, b| a.path.cmp(&b.path));
             })?;
         }
-        Ok(if leader.is_some() { Took::Now } else { Took::NextStart })
+        Ok((folder, if leader.is_some() { Took::Now } else { Took::NextStart }))
     }
 
-    /// Takes a folder of the host out of a machine, now and for later starts; one that came with the machine's start
-    /// is there until it ends.
+    /// Opens a source, and finds whose its files are in the machine.
+    fn recognized(&self, definition: &Definition, wanted: &WantedMount) -> Result<HostFolder, MountError> {
+        let found = mounts::source::open(&wanted.source, &Commands::NONE)?;
+        let owners = mounts::owners(definition, &wanted.owners, found.uid)?;
+        if found.uid == 0 && !wanted.read_only && !definition.privileged {
+            let text = format!(
+                "{} belongs to root: a set-id program that the machine makes in it is root's on the host; give the \
+                 directory to a user, or mount it with --read-only",
+                wanted.source.display()
+            );
+            self.reporter.report(Event::Warning { text });
+        }
+        Ok(HostFolder {
+            source: wanted.source.clone(),
+            path: wanted.path.clone(),
+            read_only: wanted.read_only,
+            identity: Some(found.identity),
+            owners: Some(owners),
+        })
+    }
+
+    /// Takes a directory of the host out of a machine, now and for later starts; one below another, with which it came
+    /// at the machine's start, is there until the machine ends or the other one is taken out.
     ///
     /// # Errors
     /// Where none is there.

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
+use super::mounts::{owners::Owners, source::Identity};
+
 /// All of it; the default chooses nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -70,15 +72,21 @@ impl Restart {
     }
 }
 
-/// A folder of the host in a machine. Owners are the same numbers on both sides.
+/// A directory of the host in a machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HostFolder {
-    /// The folder on the host.
+    /// The directory on the host, by its canonical path.
     pub source: PathBuf,
     /// Where the guest has it.
     pub path: PathBuf,
     /// The guest can only read it.
     pub read_only: bool,
+    /// Which directory it is; records of earlier versions have none, and the next start adds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Whose its files are in the machine; records of earlier versions have none, and the next start adds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owners: Option<Owners>,
 }
 
 /// A text that is no limit.

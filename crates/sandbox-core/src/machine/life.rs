@@ -15,7 +15,7 @@ use super::{
     Backend, Declared, Definition, Kind, Leader,
     guest::{self, GuestState},
     journal::{Intent, Partial},
-    limits, network,
+    limits, mounts, network,
     proxmox::{Delivery, Goods, place::Place},
     record::{self, Claim, Record, Records},
     settle::Unsettled,
@@ -217,8 +217,10 @@ impl Machines<'_> {
             // a tree that came by a copy, a move or a restore has none yet
             limits::disk(definition).during("start", format!("machine `{}`", definition.name))?;
         }
-        backend.start(definition, deadline, self.reporter)?;
         let name = &definition.name;
+        // asked before the backend is, whose own error would be that of a unit
+        mounts::prepare(definition).during("start", format!("machine `{name}`"))?;
+        backend.start(definition, deadline, self.reporter)?;
         let subject = || format!("machine `{name}`");
         let Some(leader) = backend.leader(name)? else {
             return Err(LifeError::Stopped { name: name.clone() }).during("start", subject());
@@ -266,12 +268,15 @@ impl Machines<'_> {
     /// Where it runs already or does not come up.
     pub fn start(&self, name: &MachineName, deadline: Duration, holder: &str) -> Result<GuestState> {
         let subject = || format!("machine `{name}`");
-        let (_claim, record) = self.claim(name, holder, "start")?;
+        let (claim, mut record) = self.claim(name, holder, "start")?;
         let backend = self.backend(record.definition.backend).during("start", subject())?;
         if backend.leader(name)?.is_some() {
             return Err(LifeError::Running).during("start", subject());
         }
         record.definition.needs.check().during("start", subject())?;
+        if mounts::complete(&mut record, self.reporter).during("start", subject())? {
+            claim.update(&record).during("start", subject())?;
+        }
         self.boot(backend, &record.definition, deadline)
     }
 

@@ -18,6 +18,7 @@ pub mod life;
 pub mod limits;
 pub mod logs;
 pub mod lxc;
+pub mod mounts;
 mod moving;
 pub mod needs;
 pub mod nesting;
@@ -297,8 +298,23 @@ pub trait Backend: Send + Sync {
 
 #[cfg(test)]
 pub(crate) mod example {
-    use super::{Chosen, Definition, Kind, Needs, Network};
+    use super::{Chosen, Declared, Definition, Kind, Needs, Network, record::Record};
     use crate::name::MachineName;
+
+    /// A record of such a machine.
+    pub(crate) fn record(name: &str) -> Record {
+        Record {
+            version: 1,
+            definition: definition(name),
+            image: "trixie".to_owned(),
+            profiles: Vec::new(),
+            packages: 1,
+            layers: Vec::new(),
+            declared: Declared::default(),
+            created: 0,
+            schedule: None,
+        }
+    }
 
     /// A machine of nspawn that asks for nothing.
     pub(crate) fn definition(name: &str) -> Definition {

@@ -284,15 +284,9 @@ pub fn present(folder: &Path) -> Vec<PathBuf> {
 /// **Source**: systemd-nspawn(1), `--bind=`; `idmap` is known from 250 on.
 #[must_use]
 pub fn bind(volume: &Mounted, privileged: bool) -> String {
-    bind_folder(&volume.source, &volume.path, privileged)
-}
-
-/// Writes any folder of the host as the same.
-#[must_use]
-pub fn bind_folder(source: &Path, path: &Path, privileged: bool) -> String {
     let escape = |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
     let options = if privileged { "norbind" } else { "norbind,idmap" };
-    format!("{}:{}:{options}", escape(source), escape(path))
+    format!("{}:{}:{options}", escape(&volume.source), escape(&volume.path))
 }
 
 #[cfg(test)]

@@ -62,10 +62,6 @@ pub fn arguments(definition: &Definition, network_file: Option<&Path>) -> Vec<Os
     for volume in &definition.volumes {
         add("--bind=", Path::new(&volume::bind(volume, definition.privileged)));
     }
-    for folder in &definition.chosen.mounts {
-        let key = if folder.read_only { "--bind-ro=" } else { "--bind=" };
-        add(key, Path::new(&volume::bind_folder(&folder.source, &folder.path, definition.privileged)));
-    }
     match definition.network {
         Network::Internet | Network::Open => {
             let pair = format!("{}:host0", network::interface(&definition.name));

@@ -32,7 +32,7 @@ use std::{
 pub use console::LOG_SIZE;
 pub use supervise::supervise;
 
-use super::{Backend, Console, Definition, HostLog, Kind, Leader, limits, network, processes};
+use super::{Backend, Console, Definition, HostLog, Kind, Leader, limits, mounts, network, processes};
 use crate::{
     Result,
     error::{Cause, Class, Context as _, Hint},
@@ -81,6 +81,9 @@ pub enum DirectError {
         #[source]
         source: network::Error,
     },
+    /// A directory of the host is not mounted in it.
+    #[error(transparent)]
+    Mount(#[from] mounts::MountError),
     /// The supervisor ended before the machine ran.
     #[error("it ended while it started; the end of {log}:\n{tail}", log = log.display())]
     Ended {
@@ -130,6 +133,7 @@ impl Cause for DirectError {
     fn class(&self) -> Class {
         match self {
             Self::Wall { source } => source.class(),
+            Self::Mount(source) => source.class(),
             Self::Autostart { source } => source.class(),
             Self::Supervised | Self::LinkTaken { .. } => Class::Unavailable,
             _ => Class::Host,
@@ -140,6 +144,7 @@ impl Cause for DirectError {
         match self {
             Self::NoNspawn => vec![Hint::run("install it", "apt-get install systemd-container")],
             Self::Wall { source } => source.hints(),
+            Self::Mount(source) => source.hints(),
             _ => Vec::new(),
         }
     }

@@ -38,7 +38,7 @@ use crate::{
     digest::Sha256,
     error::Context as _,
     machine::{
-        Definition, Limits, Restart, limits, nesting, network,
+        Definition, Leader, Limits, Restart, limits, mounts, nesting, network,
         record::Records,
         seccomp::{Dumps, Filter},
     },
@@ -166,6 +166,7 @@ fn once(
         return Err(DirectError::LinkTaken { link: network::interface(&definition.name) });
     }
     wall(definition)?;
+    mounts::prepare(definition)?;
     let network_file = link.map(|link| told(definition, folder, link)).transpose()?;
     let mut nspawn = spawn(definition, folder, network_file.as_deref(), console)?;
     let began = Instant::now();
@@ -201,6 +202,11 @@ fn once(
             path: folder.to_owned(),
             source: stdio::Error::other(error),
         });
+    }
+    if let Err(error) = mounts::start(&Leader { pid: leader }, definition) {
+        let _ = nspawn.kill();
+        let _ = nspawn.wait();
+        return Err(error.into());
     }
     record.leader = Some(leader);
     record.began = run::began(leader);

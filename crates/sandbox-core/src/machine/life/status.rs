@@ -8,7 +8,7 @@ use crate::{
     error::{Cause as _, Class, Context as _, sentence},
     host::parallel::parallel,
     machine::{
-        Backend, Kind, Leader, Network, ServedPort, State, frozen,
+        Backend, HostFolder, Kind, Leader, Network, ServedPort, State, frozen,
         guest::{self, GuestState},
         proxmox::{place::Place, resident::Resident},
         record::Record,
@@ -45,6 +45,8 @@ pub struct Status {
     pub packages: usize,
     /// Its folders that outlive the tree.
     pub volumes: Vec<volume::Mounted>,
+    /// Directories of the host that are mounted at each start.
+    pub mounts: Vec<HostFolder>,
     /// The ports that its profiles serve.
     pub ports: Vec<ServedPort>,
     /// When it was made, in seconds since 1970.
@@ -193,6 +195,7 @@ fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
         tree: definition.tree,
         packages: record.packages,
         volumes: definition.volumes,
+        mounts: definition.chosen.mounts,
         ports: record.declared.ports,
         created: record.created,
         place: definition.place,

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use super::idmap;
 use crate::{
     error::{Cause, Class, Hint},
-    machine::{attach::AttachError, direct::DirectError, network, nspawn},
+    machine::{direct::DirectError, mounts::MountError, network, nspawn},
 };
 
 /// Why the LXC backend failed.
@@ -91,9 +91,9 @@ pub enum LxcError {
     /// The link or the note of what runs cannot be had.
     #[error("the machine's link or run could not be looked after")]
     Link(#[source] DirectError),
-    /// A folder of the host cannot be mounted in it.
-    #[error("a folder of the host cannot be mounted in it")]
-    Mount(#[source] AttachError),
+    /// A directory of the host cannot be mounted in it.
+    #[error(transparent)]
+    Mount(MountError),
     /// networkd would take the link's address away.
     #[error("systemd-networkd could not be told to leave the machine's link alone")]
     Networkd(#[source] nspawn::Error),

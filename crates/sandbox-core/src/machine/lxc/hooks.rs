@@ -10,12 +10,12 @@ use crate::{
     Result,
     error::Context as _,
     machine::{
-        Definition, Leader, attach,
+        Definition, Leader,
         direct::{
             DirectError, link,
             run::{self, Run},
         },
-        network, nspawn,
+        mounts as shared, network, nspawn,
     },
     name::MachineName,
     report::Reporter,
@@ -41,7 +41,7 @@ fn before(definition: &Definition, folder: &Path, reporter: &dyn Reporter) -> Re
         return Err(LxcError::Link(DirectError::LinkTaken { link }));
     }
     network::wall_up(&definition, reporter).map_err(LxcError::Wall)?;
-    mounts::prepare(&definition)?;
+    shared::prepare(&definition).map_err(LxcError::Mount)?;
     if !network::has_link(definition.network) {
         return Ok(());
     }
@@ -107,9 +107,7 @@ fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcE
         link::bring_up(&definition.name, addresses).map_err(LxcError::Link)?;
     }
     mounts::attach(leader, mounts::of(definition, folder))?;
-    for chosen in &definition.chosen.mounts {
-        attach::attach(&Leader { pid: leader }, chosen).map_err(LxcError::Mount)?;
-    }
+    shared::start(&Leader { pid: leader }, definition).map_err(LxcError::Mount)?;
     let record = Run {
         boot: run::boot().map_err(LxcError::Link)?,
         supervisor: 0,

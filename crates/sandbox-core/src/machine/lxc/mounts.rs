@@ -21,10 +21,7 @@ use rustix::{
 };
 
 use super::{config, error::LxcError};
-use crate::{
-    host::root::{Links, Meta, Root},
-    machine::{Definition, attach, direct::link, network},
-};
+use crate::machine::{Definition, attach, direct::link, network};
 
 /// A folder or file of the host and where the guest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,17 +44,6 @@ pub(super) fn of(definition: &Definition, folder: &Path) -> Vec<Mount> {
     let volumes = definition.volumes.iter().map(|volume| mount(&volume.source, &volume.path, false));
     let init = config::HAS_STUB.then(|| mount(&folder.join(config::STUB), Path::new(config::INIT), true));
     told.into_iter().chain(init).chain(volumes).collect()
-}
-
-/// Makes the folders that a user's own mounts stand on; those of volumes are there from the beginning.
-pub(super) fn prepare(definition: &Definition) -> Result<(), LxcError> {
-    for mount in &definition.chosen.mounts {
-        let path = mount.path.strip_prefix("/").unwrap_or(&mount.path);
-        let made = Root::open(&definition.tree, Links::InTree)
-            .and_then(|root| root.make_folders(path, Meta::of_root(0o755, 0)));
-        made.map_err(super::error::io("making the mount point", &mount.path))?;
-    }
-    Ok(())
 }
 
 /// Makes the mounts in the namespaces of a container's first process.

@@ -28,7 +28,7 @@ pub(in crate::machine) use self::{
     uplink::{leave_alone, manage_again},
 };
 use super::{
-    Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, guest, nesting, network, processes,
+    Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, guest, mounts, nesting, network, processes,
 };
 use crate::{
     Result,
@@ -63,26 +63,31 @@ impl Nspawn {
     }
 }
 
-/// Prepares a machine's link before the machine starts: the wall, and networkd's file for the host's end.
+/// Prepares a machine's start: its link's wall and networkd's file for the host's end, its tree, and the sources of its
+/// mounts.
 ///
 /// The machine's unit calls it on every start, so that what the host's resolvers are now counts, not what
 /// they were when the machine was made.
 ///
 /// # Errors
-/// Where either cannot be had: then the machine must not start.
+/// Where any of it fails: then the machine must not start.
 pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
     let prepared = || {
+        if !network::has_link(definition.network) {
+            return Ok(());
+        }
         let mut definition = definition.clone();
         definition.exceptions.extend(network::exceptions(&[], &uplink::resolver_file()?, &|_| Vec::new()));
         definition.exceptions.sort();
         definition.exceptions.dedup_by(|a, b| (a.address, a.port) == (b.address, b.port));
         network::wall_up(&definition, reporter).map_err(Error::Wall)?;
-        if !network::has_link(definition.network) {
-            return Ok(());
-        }
         uplink::serve(&uplink::resolvers()?)
     };
-    prepared().during("prepare the network of machine", definition.name.to_string())
+    prepared().during("prepare the network of machine", definition.name.to_string())?;
+    // a file of an earlier version has nspawn itself follow the paths of mounts
+    files::ensure(&files::settings(&definition.name), &settings::settings(definition))
+        .during("prepare machine", definition.name.to_string())?;
+    mounts::prepare(definition).during("prepare machine", definition.name.to_string())
 }
 
 /// Gives a machine that has begun what it lacks: mounts for containers in it, and its link a carrier.
@@ -110,7 +115,7 @@ pub fn started(definition: &Definition, state: &Path, main: Option<i32>) -> Resu
     if unit::nests(definition) {
         nesting::cure(leader.pid).during("prepare", format!("machine `{name}`"))?;
     }
-    Ok(())
+    mounts::start(&leader, definition).during("start", format!("machine `{name}`"))
 }
 
 impl Backend for Nspawn {

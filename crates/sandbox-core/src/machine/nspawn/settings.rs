@@ -25,7 +25,6 @@ enum Key {
     Timezone,
     PrivateUsersOwnership,
     Bind,
-    BindReadOnly,
     Private,
     VirtualEthernet,
     VirtualEthernetExtra,
@@ -34,7 +33,7 @@ enum Key {
 impl Key {
     const fn section(self) -> &'static str {
         match self {
-            Self::PrivateUsersOwnership | Self::Bind | Self::BindReadOnly => "Files",
+            Self::PrivateUsersOwnership | Self::Bind => "Files",
             Self::Private | Self::VirtualEthernet | Self::VirtualEthernetExtra => "Network",
             _ => "Exec",
         }
@@ -54,7 +53,6 @@ impl Key {
             Self::Timezone => "Timezone",
             Self::PrivateUsersOwnership => "PrivateUsersOwnership",
             Self::Bind => "Bind",
-            Self::BindReadOnly => "BindReadOnly",
             Self::Private => "Private",
             Self::VirtualEthernet => "VirtualEthernet",
             Self::VirtualEthernetExtra => "VirtualEthernetExtra",
@@ -162,14 +160,10 @@ fn files(definition: &Definition) -> Vec<(Key, String)> {
     let ownership = if definition.privileged { "off" } else { "auto" };
     let devices = definition.needs.devices.iter();
     let volumes = definition.volumes.iter();
-    let mounts = definition.chosen.mounts.iter().map(|folder| {
-        let key = if folder.read_only { Key::BindReadOnly } else { Key::Bind };
-        (key, volume::bind_folder(&folder.source, &folder.path, definition.privileged))
-    });
+    // directories of users are mounted by handle: nspawn would follow their paths again
     std::iter::once((Key::PrivateUsersOwnership, ownership.into()))
         .chain(devices.map(|device| (Key::Bind, escape(&device.to_string_lossy()))))
         .chain(volumes.map(|volume| (Key::Bind, volume::bind(volume, definition.privileged))))
-        .chain(mounts)
         .collect()
 }
 

@@ -33,12 +33,12 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
     let state = quote(&state.to_string_lossy());
     let name = &definition.name;
     let link = network::has_link(definition.network);
-    if link {
-        // hooks end by themselves before; where a host has no limit of its own, the start has one
-        let _ = writeln!(text, "TimeoutStartSec={START}");
-        let _ = writeln!(text, "ExecStartPre={program} --state-dir {state} internal wall-up {name}");
-    }
-    if link || nests(definition) {
+    let mounts = !definition.chosen.mounts.is_empty();
+    // hooks end by themselves before; where a host has no limit of its own, the start has one
+    let _ = writeln!(text, "TimeoutStartSec={START}");
+    // also without a link: the tree and the sources of mounts are checked there
+    let _ = writeln!(text, "ExecStartPre={program} --state-dir {state} internal wall-up {name}");
+    if link || mounts || nests(definition) {
         let _ =
             writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name} $MAINPID");
     }
@@ -205,7 +205,10 @@ mod tests {
         let mut definition = definition("agents");
         definition.network = Network::None;
         let text = drop_in(&definition, Path::new("/var/lib/sandbox"));
-        assert!(!text.contains("ExecStartP"), "{text}");
+        assert!(!text.contains("ExecStartPost"), "{text}");
+        assert!(text.contains(
+            "ExecStartPre=/usr/bin/sandbox --state-dir /var/lib/sandbox internal wall-up agents\n"
+        ));
     }
 
     #[test]

@@ -84,6 +84,14 @@ impl Claim {
         self.end()
     }
 
+    /// Writes a whole machine's record again, in one step; nothing is begun or ended by it.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn update(&self, record: &Record) -> Result<(), Error> {
+        self.write_json(RECORD, record)
+    }
+
     /// Makes a whole machine one that is being removed.
     ///
     /// # Errors

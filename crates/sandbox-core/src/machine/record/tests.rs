@@ -11,17 +11,7 @@ fn definition(name: &MachineName) -> Definition {
 }
 
 fn record(name: &MachineName) -> Record {
-    Record {
-        version: 1,
-        definition: definition(name),
-        image: "trixie".to_owned(),
-        profiles: Vec::new(),
-        packages: 1,
-        layers: Vec::new(),
-        declared: Declared::default(),
-        created: 0,
-        schedule: None,
-    }
+    Record { definition: definition(name), ..example::record(name.as_str()) }
 }
 
 fn no_undo(_: Claim) -> Result<(), Error> {
