@@ -11,6 +11,8 @@ pub enum Internal {
     Supervise { name: String },
     /// Put a machine's walls up.
     WallUp { name: String },
+    /// Keep the walls of all machines of the host as they are, until the last is gone.
+    KeepWalls,
     /// Give a container of LXC's its addresses, and write down its first process.
     LxcStarted { name: String, leader: i32 },
     /// Give a machine of machined, once it has begun, what nested containers need, and its link a carrier.

@@ -1,6 +1,7 @@
 //! `sandbox doctor`: what this host can do, check by check.
 
 mod lxc;
+mod net;
 mod shared;
 
 use std::{fs, path::Path};
@@ -46,6 +47,8 @@ const CHECKS: &[Check] = &[
     shared::watches,
     shared::aio,
     shared::core_dumps,
+    net::links,
+    net::neighbours,
     lxc::version,
     lxc::nesting,
 ];
@@ -57,6 +60,7 @@ const CHECKS: &[Check] = &[
 pub fn run(settings: &Settings) -> Result<Exit, Failure> {
     let mut findings: Vec<_> = CHECKS.iter().map(|check| check()).collect();
     findings.push(unfinished(settings));
+    findings.push(net::walls(settings));
     if settings.json() {
         ui::json(&findings);
     } else {

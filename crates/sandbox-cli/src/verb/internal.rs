@@ -12,7 +12,7 @@ use sandbox_core::{
     error::Context as _,
     layer::kept::{Id, Layers},
     machine::{
-        Kind, direct, frozen, lxc, mounts, nspawn,
+        Kind, direct, frozen, lxc, mounts, network, nspawn,
         record::Records,
         seccomp::{Dumps, Filter},
         snapshot::{schedule::Ran, timer},
@@ -49,7 +49,8 @@ const fn longest(verb: &Internal) -> Option<Duration> {
         | Internal::Thaw { .. }
         | Internal::Carry { .. }
         | Internal::Confined { .. }
-        | Internal::Journal { .. } => None,
+        | Internal::Journal { .. }
+        | Internal::KeepWalls => None,
     }
 }
 
@@ -119,6 +120,10 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
                 Kind::Lxc => lxc::prepare(&definition, &settings.state, host.reporter())?,
                 _ => nspawn::prepare(&definition, host.reporter())?,
             }
+            Ok(Exit::OK)
+        }
+        Internal::KeepWalls => {
+            network::keep_walls(Host::new(settings).reporter()).during("keep", "the walls of machines")?;
             Ok(Exit::OK)
         }
         Internal::LxcStarted { name: text, leader } => {

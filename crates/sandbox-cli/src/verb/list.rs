@@ -1,6 +1,9 @@
 //! `sandbox list` and `sandbox status`.
 
-use sandbox_core::machine::{Foreign, State, life, life::Status};
+use sandbox_core::{
+    machine::{Foreign, State, life, life::Status, network::Wall},
+    report::Event,
+};
 
 use super::{
     machine::{Host, name},
@@ -64,7 +67,26 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
     });
     let rows: Vec<_> = rows.into_iter().chain(theirs).collect();
     ui::table(&["NAME", "STATE", "BACKEND", "IMAGE", "PROFILES", "ADDRESS"], &rows);
+    for text in machines.iter().filter_map(breach) {
+        host.reporter().report(Event::Warning { text });
+    }
     Ok(worst)
+}
+
+/// Says what is wrong with a machine's wall.
+fn breach(machine: &Status) -> Option<String> {
+    let (name, repair) = (&machine.name, "`sandbox repair`");
+    match machine.wall? {
+        Wall::Up => None,
+        Wall::Missing => Some(format!(
+            "the wall of machine `{name}` is missing: it may reach the host, the LAN and other machines; put it up \
+             again with {repair}"
+        )),
+        Wall::Altered => Some(format!(
+            "the wall of machine `{name}` is not what sandbox put up: another program has changed the table `inet \
+             sandbox`; put it up again with {repair}, or else `sandbox restart {name}`"
+        )),
+    }
 }
 
 const fn foreign_state(found: &Foreign) -> &'static str {
@@ -86,6 +108,9 @@ pub fn status(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
         for (key, value) in rows(&machine) {
             ui::line(&format!("{key:>10}: {value}"));
         }
+        if let Some(text) = breach(&machine) {
+            host.reporter().report(Event::Warning { text });
+        }
     }
     Ok(Exit::OK)
 }
@@ -100,6 +125,7 @@ fn rows(machine: &Status) -> Vec<(&'static str, String)> {
         ("profiles", machine.profiles.join(", ")),
         ("packages", machine.packages.to_string()),
         ("network", format!("{:?}", machine.network).to_lowercase()),
+        ("wall", machine.wall.map_or("-", wall).to_owned()),
         match &machine.place {
             Some(place) => ("place", place.words()),
             None => ("tree", machine.tree.display().to_string()),
@@ -124,6 +150,14 @@ fn rows(machine: &Status) -> Vec<(&'static str, String)> {
         rows.push(("failed", machine.failed_units.join(", ")));
     }
     rows
+}
+
+const fn wall(wall: Wall) -> &'static str {
+    match wall {
+        Wall::Up => "up",
+        Wall::Missing => "missing",
+        Wall::Altered => "altered",
+    }
 }
 
 /// Gives a state's word.

@@ -1,6 +1,9 @@
 //! `sandbox repair`.
 
-use sandbox_core::machine::{journal::Ending, settle};
+use sandbox_core::{
+    error::Context as _,
+    machine::{journal::Ending, network, settle},
+};
 
 use super::machine::{Host, name};
 use crate::{args::Repair, exit::Exit, failure::Failure, settings::Settings, ui};
@@ -15,8 +18,10 @@ pub fn run(args: &Repair, settings: &Settings) -> Result<Exit, Failure> {
     let host = Host::new(settings);
     let machines = host.as_they_are();
     let settled = machines.repair(name.as_ref(), args.dry_run)?;
+    let mut walls = 0;
     if !args.dry_run {
         host.recover_layers()?;
+        walls = network::repair(&settings.program).during("put up", "the walls of machines")?;
     }
     if settings.json() {
         ui::json(&settled);
@@ -32,7 +37,10 @@ pub fn run(args: &Repair, settings: &Settings) -> Result<Exit, Failure> {
             false => settle::said(one),
         });
     }
-    if settled.is_empty() {
+    if walls > 0 {
+        ui::line("put the walls of machines up again");
+    }
+    if settled.is_empty() && walls == 0 {
         ui::line("nothing is half-made");
     }
     Ok(Exit::OK)

@@ -2,27 +2,36 @@
 //!
 //! A link between guest and host puts every service of the host, and the local network behind it, within
 //! the guest's reach. The table lets a machine reach the internet and nothing else: not the host (but for
-//! DHCP, DNS and ICMP), no private address and no network that the host is on but for the definition's
-//! exceptions, no other machine. What comes
-//! from a link of ours that the table does not know is dropped.
+//! DHCP and DNS where the host serves them on the link), no private address and no network that the host is on but for
+//! the definition's exceptions, no other machine. What comes from a link of ours that the table does not know is
+//! dropped. A process keeps the table as it is ([`watch`]).
 
 mod error;
 mod exception;
 mod forwarding;
-mod neighbour;
+mod link;
+mod netlink;
 mod nft;
 mod range;
 mod ruleset;
 mod stamp;
+mod watch;
+mod ways;
+
+use std::{collections::BTreeMap, path::Path};
 
 use sha2::{Digest, Sha256};
 
 pub(super) use self::range::{PRIVATE4, PRIVATE6};
+use self::stamp::{Part, SHARED, Table, WAYS};
 pub use self::{
     error::Error,
     exception::{UPLINK_RESOLVERS, exceptions, nameservers},
-    neighbour::on_link,
+    link::{harden, unhardened},
     range::{Subnet, is_private},
+    stamp::Wall,
+    watch::keep_walls,
+    ways::on_link,
 };
 use super::{Definition, Network};
 use crate::{
@@ -51,28 +60,44 @@ pub const fn has_link(network: Network) -> bool {
     matches!(network, Network::Internet | Network::Open)
 }
 
-/// Puts a machine's wall up, in one transaction, before its link exists. May be repeated.
+/// What the host serves on a machine's link, at its own address there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Addresses by DHCP.
+    pub dhcp: bool,
+    /// Names by DNS: the machine is given the host's address as its resolver.
+    pub dns: bool,
+}
+
+/// Puts a machine's wall up before its link exists, and has it kept. May be repeated.
 ///
 /// What leaves a link for the world gets the host's address.
 ///
 /// # Errors
-/// Where the host has no packet filter, refuses the rules, or does not forward packets and cannot be made
-/// to: then the machine must not start.
-pub fn wall_up(definition: &Definition, reporter: &dyn Reporter) -> Result<(), Error> {
+/// Where the host has no packet filter, refuses the rules, cannot keep them, or does not forward packets and cannot be
+/// made to: then the machine must not start.
+pub fn wall_up(definition: &Definition, served: Served, reporter: &dyn Reporter) -> Result<(), Error> {
     if !has_link(definition.network) {
         return wall_down(&definition.name);
     }
-    let rules = ruleset::up(definition, &neighbour::on_link());
-    let link = interface(&definition.name);
+    let rules = ruleset::up(definition, served);
     // a machine's start waits for this: both are asked at once
     let foreign = std::thread::spawn(nft::foreign_table);
     nft::with_lock(|| {
-        if !stamp::stands(&link, &rules, || nft::list().unwrap_or_default()) {
-            nft::apply(&rules)?;
-            stamp::keep(&link, &rules, &nft::list()?);
+        let parts = [
+            (SHARED.to_owned(), ruleset::shared()),
+            (WAYS.to_owned(), ways::Ways::read().commands()),
+            (interface(&definition.name), rules),
+        ];
+        let table = Table::read().unwrap_or_default();
+        let missing: Vec<Part> = parts.into_iter().filter(|part| !stamp::stands(part, &table)).collect();
+        if missing.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let _released = watch::release()?;
+        put(&missing)
     })?;
+    watch::ensure(&definition.program)?;
     if forwarding::enable()? {
         let text = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned();
         reporter.report(Event::Notice { text });
@@ -83,12 +108,58 @@ pub fn wall_up(definition: &Definition, reporter: &dyn Reporter) -> Result<(), E
     Ok(())
 }
 
+/// Puts parts of the table up in one transaction and stores them.
+fn put(parts: &[Part]) -> Result<(), Error> {
+    let commands: String = parts.iter().map(|(_, commands)| commands.as_str()).collect();
+    nft::put(&commands)?;
+    let table = Table::read()?;
+    parts.iter().try_for_each(|part| stamp::store(part, &table))
+}
+
 /// Tells whether the table is there, so that some machine has a wall.
 ///
 /// # Errors
 /// Where the packet filter cannot be asked.
 pub fn stands() -> Result<bool, Error> {
     Ok(nft::is_installed() && nft::has_table()?)
+}
+
+/// Tells what became of the walls of machines that have a link.
+///
+/// # Errors
+/// Where the packet filter cannot be asked.
+pub fn walls(names: &[MachineName]) -> Result<BTreeMap<MachineName, Wall>, Error> {
+    let table = Table::read()?;
+    Ok(names.iter().map(|name| (name.clone(), Wall::of(&interface(name), &table))).collect())
+}
+
+/// Tells whether a process keeps the walls.
+#[must_use]
+pub fn is_kept() -> bool {
+    watch::is_running()
+}
+
+/// Puts up every wall that should be up and is not, and has the walls kept; `program` is the absolute path of this
+/// program. Tells how many parts of the table were put up.
+///
+/// # Errors
+/// Where the packet filter refuses, or the walls cannot be kept.
+pub fn repair(program: &Path) -> Result<usize, Error> {
+    if !stamp::has_links() {
+        return Ok(0);
+    }
+    let count = nft::with_lock(|| {
+        let mut parts = stamp::stored();
+        let table = Table::read()?;
+        parts.retain(|part| !stamp::stands(part, &table));
+        if !parts.is_empty() {
+            let _released = watch::release()?;
+            put(&parts)?;
+        }
+        Ok(parts.len())
+    })?;
+    watch::ensure(program)?;
+    Ok(count)
 }
 
 /// Takes a machine's wall down, and the table with the last one. May be repeated.
@@ -101,9 +172,14 @@ pub fn wall_down(name: &MachineName) -> Result<(), Error> {
         if !stands()? {
             return Ok(());
         }
+        let _released = watch::release()?;
         nft::apply(&ruleset::down(&interface(name)))?;
         if nft::is_deserted()? { nft::apply(&ruleset::gone()) } else { Ok(()) }
-    })
+    })?;
+    if !stamp::has_links() {
+        watch::ended();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use sha2::Digest as _;
 use super::{DirectError, command, run};
 use crate::{
     host::root::{Links, Meta, Root},
-    machine::network::{self, Subnet, UPLINK_RESOLVERS},
+    machine::{
+        Definition,
+        network::{self, Subnet, UPLINK_RESOLVERS},
+    },
     name::MachineName,
 };
 
@@ -110,13 +113,22 @@ pub fn network_file(link: Link, resolvers: &[IpAddr]) -> String {
     text
 }
 
-/// Reads the host's resolvers; those on its loopback are of no use to a guest.
-pub fn resolvers() -> Vec<IpAddr> {
+/// Reads the resolvers that a guest is given: the host's, but for those on its loopback, which are of no use to a guest.
+/// Where none is left it is the host's address on the link: what listens on the loopback often listens there too.
+pub fn resolvers(link: Link) -> Vec<IpAddr> {
     let text = UPLINK_RESOLVERS.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok())
-        .filter(|address: &IpAddr| !address.is_loopback())
-        .collect()
+    let resolvers = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
+    let mut resolvers: Vec<IpAddr> = resolvers.filter(|address: &IpAddr| !address.is_loopback()).collect();
+    if resolvers.is_empty() {
+        resolvers.push(link.host().into());
+    }
+    resolvers
+}
+
+/// Tells what the host serves on a link: its addresses are fixed, names come from it where it is the guest's resolver.
+pub fn served(link: Option<Link>) -> network::Served {
+    let dns = link.is_some_and(|link| resolvers(link).contains(&link.host().into()));
+    network::Served { dhcp: false, dns }
 }
 
 /// Makes the empty file that the guest's one is mounted on. Without the mount networkd passes it over.
@@ -132,8 +144,9 @@ pub fn mount_point(tree: &Path) -> Result<(), DirectError> {
 }
 
 /// Gives the host's side its address.
-pub fn bring_up(name: &MachineName, link: Link) -> Result<(), DirectError> {
-    let interface = network::interface(name);
+pub fn bring_up(definition: &Definition, link: Link) -> Result<(), DirectError> {
+    let interface = network::interface(&definition.name);
+    network::harden(&interface, definition.network);
     let address = format!("{}/30", link.host());
     command::run(&["ip", "address", "replace", &address, "dev", &interface])?;
     command::run(&["ip", "link", "set", &interface, "up"])

@@ -165,7 +165,7 @@ fn once(
     if link.is_some() && !link_is_gone(definition) {
         return Err(DirectError::LinkTaken { link: network::interface(&definition.name) });
     }
-    wall(definition)?;
+    wall(definition, link)?;
     mounts::prepare(definition)?;
     let network_file = link.map(|link| told(definition, folder, link)).transpose()?;
     let mut nspawn = spawn(definition, folder, network_file.as_deref(), console)?;
@@ -179,7 +179,7 @@ fn once(
         if let Some(link) = link.filter(|_| !link_is_up)
             && Path::new("/sys/class/net").join(network::interface(&definition.name)).exists()
         {
-            link::bring_up(&definition.name, link)?;
+            link::bring_up(definition, link)?;
             link_is_up = true;
         }
         if let Some(leader) = first_process(nspawn.id()).filter(|_| link_is_up) {
@@ -218,13 +218,13 @@ fn write(folder: &Path, record: &Run) -> Result<(), DirectError> {
     run::write(folder, "run.json", &serde_json::to_vec(record).unwrap_or_default())
 }
 
-fn wall(definition: &Definition) -> Result<(), DirectError> {
-    network::wall_up(definition, &Log).map_err(|source| DirectError::Wall { source })
+fn wall(definition: &Definition, link: Option<Link>) -> Result<(), DirectError> {
+    network::wall_up(definition, link::served(link), &Log).map_err(|source| DirectError::Wall { source })
 }
 
 fn told(definition: &Definition, folder: &Path, link: Link) -> Result<PathBuf, DirectError> {
     link::mount_point(&definition.tree)?;
-    let text = link::network_file(link, &link::resolvers());
+    let text = link::network_file(link, &link::resolvers(link));
     run::write(folder, "host0.network", text.as_bytes())?;
     Ok(folder.join("host0.network"))
 }

@@ -10,6 +10,7 @@ use crate::{
     machine::{
         Backend, HostFolder, Kind, Leader, Network, ServedPort, State, frozen,
         guest::{self, GuestState},
+        network::{self, Wall},
         proxmox::{place::Place, resident::Resident},
         record::Record,
         volume,
@@ -39,6 +40,9 @@ pub struct Status {
     pub failed_units: Vec<String>,
     /// What it may reach.
     pub network: Network,
+    /// What became of its wall, for one that runs here and has a link; none where the packet filter cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall: Option<Wall>,
     /// Its tree.
     pub tree: PathBuf,
     /// How many packages were installed when it was made.
@@ -118,9 +122,12 @@ impl Machines<'_> {
         let mut all = thread::scope(|scope| {
             let leaders: Vec<_> = leaders.values().copied().collect();
             let addresses = scope.spawn(move || guest::addresses_of(&leaders));
+            let walls = scope.spawn(|| walls_of(records.iter().filter(|record| leader_of(record).is_some())));
             let mut all = parallel(&records, ASKERS, |record| seen(record.clone(), leader_of(record)));
             let mut addresses = addresses.join().unwrap_or_default();
+            let walls = walls.join().unwrap_or_default();
             for status in &mut all {
+                status.wall = walls.get(&status.name).copied();
                 let found = status.leader.and_then(|pid| addresses.remove(&pid));
                 status.addresses.extend(found.unwrap_or_default());
             }
@@ -138,9 +145,17 @@ impl Machines<'_> {
         let backend = self.backend(record.definition.backend).during("show", format!("machine `{name}`"))?;
         let leader = backend.leader(name)?;
         let addresses = leader.as_ref().and_then(|leader| guest::addresses(leader).ok());
+        let wall = leader.as_ref().and_then(|_| walls_of([&record].into_iter()).remove(name));
         let seen = seen(record, leader);
-        Ok(Status { addresses: addresses.unwrap_or_default(), ..seen })
+        Ok(Status { addresses: addresses.unwrap_or_default(), wall, ..seen })
     }
+}
+
+/// Looks at the walls of those machines that have a link: the table is listed once for all.
+fn walls_of<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeMap<MachineName, Wall> {
+    let linked = records.filter(|record| network::has_link(record.definition.network));
+    let names: Vec<_> = linked.map(|record| record.definition.name.clone()).collect();
+    if names.is_empty() { BTreeMap::new() } else { network::walls(&names).unwrap_or_default() }
 }
 
 /// How many machines that run are asked at once.
@@ -192,6 +207,7 @@ fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
         profiles: record.profiles,
         failed_units: Vec::new(),
         network: definition.network,
+        wall: None,
         tree: definition.tree,
         packages: record.packages,
         volumes: definition.volumes,

@@ -40,20 +40,16 @@ fn before(definition: &Definition, folder: &Path, reporter: &dyn Reporter) -> Re
     if network::has_link(definition.network) && Path::new("/sys/class/net").join(&link).exists() {
         return Err(LxcError::Link(DirectError::LinkTaken { link }));
     }
-    network::wall_up(&definition, reporter).map_err(LxcError::Wall)?;
+    let addresses = match network::has_link(definition.network) {
+        true => Some(link::of(&definition.name, folder).map_err(LxcError::Link)?),
+        false => None,
+    };
+    network::wall_up(&definition, link::served(addresses), reporter).map_err(LxcError::Wall)?;
     shared::prepare(&definition).map_err(LxcError::Mount)?;
-    if !network::has_link(definition.network) {
-        return Ok(());
-    }
-    let addresses = link::of(&definition.name, folder).map_err(LxcError::Link)?;
+    let Some(addresses) = addresses else { return Ok(()) };
     nspawn::leave_alone(&link).map_err(LxcError::Networkd)?;
     link::mount_point(&definition.tree).map_err(LxcError::Link)?;
-    let mut resolvers = link::resolvers();
-    if resolvers.is_empty() {
-        // one that listens on the host's loopback listens on the link too, or there is none
-        resolvers.push(addresses.host().into());
-    }
-    let text = link::network_file(addresses, &resolvers);
+    let text = link::network_file(addresses, &link::resolvers(addresses));
     run::write(folder, "host0.network", text.as_bytes()).map_err(LxcError::Link)
 }
 
@@ -104,7 +100,7 @@ fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcE
     leave_profile()?;
     if network::has_link(definition.network) {
         let addresses = link::of(&definition.name, folder).map_err(LxcError::Link)?;
-        link::bring_up(&definition.name, addresses).map_err(LxcError::Link)?;
+        link::bring_up(definition, addresses).map_err(LxcError::Link)?;
     }
     mounts::attach(leader, mounts::of(definition, folder))?;
     shared::start(&Leader { pid: leader }, definition).map_err(LxcError::Mount)?;

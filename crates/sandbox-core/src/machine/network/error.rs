@@ -31,6 +31,25 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// What should be in the table cannot be stored.
+    #[error("{} cannot be written", .path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The process that keeps the walls does not start or answer.
+    #[error("the process that keeps the walls does not answer")]
+    Keeper {
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process undoes each change.
+    #[error("another process changes the table `inet sandbox` again and again")]
+    Contested,
     /// The host passes no packets on and cannot be made to.
     #[error("IPv4 forwarding is off and cannot be turned on")]
     Forwarding {
@@ -54,7 +73,11 @@ impl Cause for Error {
             Self::Forwarding { .. } => {
                 vec![Hint::run("turn forwarding on", "sysctl -w net.ipv4.ip_forward=1")]
             }
-            Self::Lock { .. } => Vec::new(),
+            Self::Keeper { .. } => {
+                vec![Hint::run("see what became of it", "systemctl status sandbox-walls.service")]
+            }
+            Self::Contested => vec![Hint::run("see which process does", "nft monitor")],
+            Self::Lock { .. } | Self::Store { .. } => Vec::new(),
         }
     }
 }

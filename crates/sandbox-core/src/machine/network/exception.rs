@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Subnet, is_private, neighbour};
+use super::{Subnet, is_private, ways};
 use crate::machine::Exception;
 
 /// Files that may name the resolvers that a guest is told of, best first: behind the stub of
@@ -19,7 +19,7 @@ pub fn exceptions(
     resolver_file: &str,
     resolve: &dyn Fn(&str) -> Vec<IpAddr>,
 ) -> Vec<Exception> {
-    behind(mirrors, resolver_file, resolve, &neighbour::on_link())
+    behind(mirrors, resolver_file, resolve, &ways::on_link())
 }
 
 fn behind(

@@ -10,7 +10,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::{
+    fs::{FlockOperation, OFlags, flock},
+    io::Errno,
+};
 
 use super::{Error, ruleset};
 
@@ -25,18 +28,41 @@ pub(super) fn with_lock<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T,
 }
 
 fn lock(path: &Path) -> io::Result<File> {
+    let file = open(path)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+/// Opens a file to lock, and makes it where it is missing.
+pub(super) fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
     let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let file = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
+    OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(flags).open(path)
 }
 
 /// Tells whether there is an `nft`: a host without one has no rules of ours.
 pub(super) fn is_installed() -> bool {
     run(&["--version"], "").is_ok()
+}
+
+/// Runs `work` while no other process changes the table, unless one does at the moment.
+pub(super) fn try_lock<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
+    let path = Path::new(LOCK);
+    let failed = |source| Error::Lock { path: PathBuf::from(path), source };
+    let file = open(path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => work().map(Some),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// Applies a file of commands as one transaction, and makes the table where it is missing: one that may be owned, where
+/// kernel and `nft` know of that.
+pub(super) fn put(commands: &str) -> Result<(), Error> {
+    apply(&(ruleset::table(true) + commands)).or_else(|_| apply(&(ruleset::table(false) + commands)))
 }
 
 /// Applies a file of commands as one transaction.
@@ -45,16 +71,24 @@ pub(super) fn apply(commands: &str) -> Result<(), Error> {
     if output.status.success() {
         return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let stderr = stderr.lines().take(6).collect::<Vec<_>>().join("\n");
-    Err(Error::Refused { status: output.status.to_string(), stderr })
+    Err(refused(&output))
 }
 
-/// Lists the table; empty where it is not there.
+fn refused(output: &Output) -> Error {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = stderr.lines().take(6).collect::<Vec<_>>().join("\n");
+    Error::Refused { status: output.status.to_string(), stderr }
+}
+
+/// Lists the table; empty where it is missing.
 pub(super) fn list() -> Result<String, Error> {
     let output = run(&["-s", "list", "table", "inet", ruleset::TABLE], "")?;
-    let listed = output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned());
-    Ok(listed.unwrap_or_default())
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let refused = refused(&output);
+    let is_missing = matches!(&refused, Error::Refused { stderr, .. } if stderr.contains("No such file"));
+    if is_missing { Ok(String::new()) } else { Err(refused) }
 }
 
 /// Tells whether the table is there.

@@ -80,8 +80,13 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
         definition.exceptions.extend(network::exceptions(&[], &uplink::resolver_file()?, &|_| Vec::new()));
         definition.exceptions.sort();
         definition.exceptions.dedup_by(|a, b| (a.address, a.port) == (b.address, b.port));
-        network::wall_up(&definition, reporter).map_err(Error::Wall)?;
-        uplink::serve(&uplink::resolvers()?)
+        let resolvers = uplink::resolvers()?;
+        let served = network::Served { dhcp: true, dns: uplink::serves_names(&resolvers) };
+        network::wall_up(&definition, served, reporter).map_err(Error::Wall)?;
+        if !network::has_link(definition.network) {
+            return Ok(());
+        }
+        uplink::serve(&resolvers)
     };
     prepared().during("prepare the network of machine", definition.name.to_string())?;
     // a file of an earlier version has nspawn itself follow the paths of mounts
@@ -109,6 +114,7 @@ pub fn started(definition: &Definition, state: &Path, main: Option<i32>) -> Resu
         return Ok(());
     };
     if network::has_link(definition.network) {
+        network::harden(&network::interface(name), definition.network);
         // without it an address comes later
         let _ = guest::raise(&leader, network::GUEST_LINK);
     }

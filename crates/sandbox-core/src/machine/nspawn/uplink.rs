@@ -46,6 +46,11 @@ pub(super) fn settings(resolvers: &[IpAddr]) -> String {
     text
 }
 
+/// Tells whether the host's address on a link is among the resolvers that its guest is given.
+pub(super) fn serves_names(resolvers: &[IpAddr]) -> bool {
+    resolvers.iter().any(|resolver| resolver.is_ipv4() && resolver.is_loopback())
+}
+
 /// Makes networkd serve the links of ours, unless one is there and served already.
 pub(super) fn serve(resolvers: &[IpAddr]) -> Result<(), Error> {
     let text = settings(resolvers);
@@ -134,6 +139,8 @@ mod tests {
         assert_eq!(dns(&["192.168.1.1", "9.9.9.9", "fd00::1"]), Some("192.168.1.1 9.9.9.9".into()));
         assert_eq!(dns(&["127.0.0.1", "127.0.0.2"]), Some("_server_address".into()));
         assert_eq!(dns(&["::1"]), None);
+        let serves = |text: &str| serves_names(&[text.parse().unwrap()]);
+        assert_eq!(["127.0.0.53", "192.168.1.1", "::1"].map(serves), [true, false, false]);
     }
 
     #[test]

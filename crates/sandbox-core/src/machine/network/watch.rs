@@ -1,0 +1,266 @@
+//! The process that keeps the table: it owns it where the kernel has owners, puts it up again where another process
+//! took it down, and lists the host's ways out as they change.
+//!
+//! One process serves all machines of a host, whatever their backends and state directories are: what should be in the
+//! table is stored in [`stamp`]. It starts with the first wall and ends with the last.
+//!
+//! ```text
+//! /run/sandbox/walls.lock   held (flock) as long as it lives
+//! /run/sandbox/walls.sock   a process that connects may change the table until it hangs up
+//! ```
+//!
+//! Nothing but the socket that owns the table can change it, so the owner lets go while `nft` runs, and looks whether
+//! all is in place after it took it again.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    os::unix::{
+        net::{UnixListener, UnixStream},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FlockOperation, Mode, flock},
+    process::umask,
+};
+
+use super::{
+    Error,
+    netlink::{self, News, Socket},
+    nft, ruleset,
+    stamp::{self, Part, Table, WAYS},
+    ways::Ways,
+};
+use crate::report::{Event, Reporter};
+
+const LOCK: &str = "/run/sandbox/walls.lock";
+const SOCKET: &str = "/run/sandbox/walls.sock";
+
+/// The unit that runs it, where systemd does.
+const UNIT: &str = "sandbox-walls.service";
+
+/// How long a process that starts or ends it waits for that.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a process may take to change the table.
+const CHANGE: Duration = Duration::from_secs(60);
+
+/// How soon it looks again where it could not.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// How many times in a row another process may undo what it does before it takes a rest.
+const ROUNDS: usize = 5;
+
+/// Asks the process that keeps the table, if there is one, to let go of it until the value is dropped. The caller holds
+/// the lock of the table.
+///
+/// # Errors
+/// Where it does not answer.
+pub(super) fn release() -> Result<Option<UnixStream>, Error> {
+    let failed = |source| Error::Keeper { source };
+    let Ok(mut stream) = UnixStream::connect(SOCKET) else { return Ok(None) };
+    stream.set_read_timeout(Some(DEADLINE)).map_err(failed)?;
+    match stream.read_exact(&mut [0]) {
+        // it has just ended
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+        {
+            Ok(None)
+        }
+        read => read.map(|()| Some(stream)).map_err(failed),
+    }
+}
+
+/// Tells whether the process is there.
+pub(super) fn is_running() -> bool {
+    let Ok(file) = File::open(LOCK) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+}
+
+/// Starts it unless it is there: as a unit where systemd runs, which starts it again should it be killed.
+///
+/// # Errors
+/// Where it does not start.
+pub(super) fn ensure(program: &Path) -> Result<(), Error> {
+    if is_running() {
+        return Ok(());
+    }
+    let failed = |source| Error::Keeper { source };
+    let as_unit = Path::new("/run/systemd/system").exists() && start_unit(program).unwrap_or(false);
+    if !as_unit && !is_running() {
+        start(program).map_err(failed)?;
+    }
+    if wait_until(is_running) { Ok(()) } else { Err(failed(io::ErrorKind::TimedOut.into())) }
+}
+
+/// Waits until it has ended, which it does when it finds no wall to keep.
+pub(super) fn ended() {
+    wait_until(|| !is_running());
+}
+
+fn wait_until(reached: impl Fn() -> bool) -> bool {
+    let began = Instant::now();
+    while !reached() {
+        if began.elapsed() > DEADLINE {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program of the host, with no tree to be contained in")]
+fn start_unit(program: &Path) -> io::Result<bool> {
+    let properties = [
+        "Description=Walls of sandbox machines",
+        "After=nftables.service",
+        "After=firewalld.service",
+        "Restart=on-failure",
+        "RestartSec=20ms",
+        "StartLimitIntervalSec=0",
+        "OOMScoreAdjust=-900",
+    ];
+    let mut command = Command::new("systemd-run");
+    command.args(["--quiet", "--collect", "--no-block", "--unit", UNIT]);
+    for property in properties {
+        command.args(["--property", property]);
+    }
+    command.arg("--").arg(program).args(["internal", "keep-walls"]);
+    command.env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+    Ok(command.output()?.status.success())
+}
+
+/// Starts it as a process of no other.
+#[expect(clippy::disallowed_methods, reason = "the process outlives this one")]
+fn start(program: &Path) -> io::Result<()> {
+    let mut command = Command::new(program);
+    command.args(["internal", "keep-walls"]).env_clear().current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    #[allow(unsafe_code, reason = "what must happen between fork and exec has no safe form")]
+    // SAFETY: the closure makes one system call. A session of its own: no terminal reaches the process.
+    unsafe {
+        command.pre_exec(|| Ok(rustix::process::setsid().map(|_| ())?));
+    }
+    command.spawn().map(drop)
+}
+
+/// Keeps the table until no wall is left: the body of the hidden verb.
+///
+/// # Errors
+/// Where it cannot listen, or the kernel has no news of routes.
+pub fn keep_walls(reporter: &dyn Reporter) -> Result<(), Error> {
+    let failed = |source| Error::Lock { path: PathBuf::from(LOCK), source };
+    let lock = nft::open(Path::new(LOCK)).map_err(failed)?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(());
+    }
+    let mut keeper = Keeper::new().map_err(|source| Error::Keeper { source })?;
+    loop {
+        match nft::try_lock(|| keeper.settle(reporter)) {
+            Ok(Some(true)) => {
+                // nothing is left to keep; the next wall starts a process again
+                let _ = fs::remove_file(SOCKET);
+                drop(lock);
+                return Ok(());
+            }
+            Ok(Some(false)) => keeper.wait(None),
+            Ok(None) => keeper.wait(Some(AGAIN)),
+            Err(error) => {
+                reporter.report(Event::Warning { text: error.to_string() });
+                keeper.wait(Some(Duration::from_secs(1)));
+            }
+        }
+    }
+}
+
+struct Keeper {
+    listener: UnixListener,
+    routes: Socket,
+    rules: Socket,
+    /// The socket that owns the table.
+    owner: Option<Socket>,
+    /// Another process may have changed the table.
+    doubtful: bool,
+}
+
+impl Keeper {
+    fn new() -> io::Result<Self> {
+        match fs::remove_file(SOCKET) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        umask(Mode::RWXG | Mode::RWXO);
+        let listener = UnixListener::bind(SOCKET)?;
+        let (routes, rules) = (Socket::of_news(News::Routes)?, Socket::of_news(News::Rules)?);
+        Ok(Self { listener, routes, rules, owner: None, doubtful: true })
+    }
+
+    /// Puts up what is missing, under the lock of the table. Tells whether nothing is left to keep.
+    fn settle(&mut self, reporter: &dyn Reporter) -> Result<bool, Error> {
+        if !stamp::has_links() {
+            return Ok(true);
+        }
+        for _ in 0..ROUNDS {
+            let mut parts = stamp::stored();
+            let ways: Part = (WAYS.to_owned(), Ways::read().commands());
+            if !self.doubtful && parts.contains(&ways) {
+                return Ok(false);
+            }
+            if self.owner.is_none() {
+                self.owner = netlink::own(ruleset::TABLE).ok();
+            }
+            let table = Table::read()?;
+            parts.retain(|(name, _)| name != WAYS);
+            parts.insert(parts.len().min(1), ways);
+            parts.retain(|part| !stamp::stands(part, &table));
+            if parts.is_empty() {
+                self.doubtful = false;
+                return Ok(false);
+            }
+            self.owner = None;
+            self.doubtful = true;
+            super::put(&parts)?;
+            let names: Vec<_> = parts.iter().map(|(name, _)| name.as_str()).collect();
+            reporter.report(Event::Notice { text: format!("put up again: {}", names.join(", ")) });
+        }
+        Err(Error::Contested)
+    }
+
+    /// Waits for something to do.
+    fn wait(&mut self, longest: Option<Duration>) {
+        let mut ready =
+            vec![PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&self.routes, PollFlags::IN)];
+        if self.owner.is_none() {
+            ready.push(PollFd::new(&self.rules, PollFlags::IN));
+        }
+        let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
+        if poll(&mut ready, longest.as_ref()).is_err() {
+            return;
+        }
+        let has_guest = !ready.first().is_none_or(|ready| ready.revents().is_empty());
+        self.routes.drain();
+        if self.rules.drain() && self.owner.is_none() {
+            self.doubtful = true;
+        }
+        if has_guest && let Ok((stream, _)) = self.listener.accept() {
+            self.owner = None;
+            self.doubtful = true;
+            let _ = lend(stream);
+        }
+    }
+}
+
+/// Lets the process at the other end change the table until it hangs up.
+fn lend(mut stream: UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(CHANGE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    stream.write_all(b"1")?;
+    stream.read(&mut [0]).map(drop)
+}
