@@ -95,3 +95,55 @@ pub fn a_killed_client_leaves_no_payload(lab: &Lab) {
     until("the payload is gone", SOON, || counted("0"));
     finish(client, &argv, Duration::from_secs(60)).ends_with(143);
 }
+
+/// A payload gets a file's bytes, not the open file.
+pub fn a_file_is_not_handed_over(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let script = format!(
+        "place=$(mktemp -d); cd $place; echo old >log; \
+         sandbox exec {agents} -- perl -e 'truncate(STDOUT, 0); seek(STDOUT, 0, 0); print \"new\\n\"' >>log; \
+         printf 'one\\ntwo\\n' >in; \
+         (read -r first; sandbox exec {agents} -- perl -e 'seek(STDIN, 0, 0); print <STDIN>' >>log) <in; \
+         while read -r word; do echo $word; sandbox exec {agents} -- true; done <in >>log; \
+         sandbox exec {agents} -- sh -c 'echo a; echo b >&2; echo c' >>log 2>&1; \
+         cat log; rm -r $place"
+    );
+    assert_eq!(host.sh(&script).ok(), "old\nnew\ntwo\none\ntwo\na\nb\nc");
+}
+
+/// A cgroup that the guest has made and frozen in the place of that of sessions holds no command.
+pub fn a_frozen_cgroup_of_the_guest_holds_nothing(lab: &Lab) {
+    const OWN: &str = "/sys/fs/cgroup/.sandbox";
+    let host = lab.host();
+    let agents = host.agents();
+    let trap = format!(
+        "for round in $(seq 100); do rmdir {OWN} && break; sleep 0.1; done; \
+         mkdir {OWN} && echo 1 >{OWN}/cgroup.freeze && touch /run/trap"
+    );
+    host.exec(agents, &["systemd-run", "-q", "sh", "-c", &trap]).ok();
+    let look = ["timeout", "15", "sandbox", "exec", agents, "--", "cat", "/run/trap", "/proc/self/cgroup"];
+    let inside = until("the trap is set", SOON, || {
+        let seen = host.run(&look);
+        (seen.code == 0).then(|| seen.ok().to_owned())
+    });
+    host.exec(agents, &["sh", "-c", &format!("rmdir {OWN}; rm /run/trap")]).ok();
+    assert!(inside.starts_with("0::/.sandbox-"), "{inside}");
+}
+
+/// A payload has the machine's capabilities, and none of the caller's files and keys.
+pub fn nothing_of_the_callers_comes_along(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let bounding = "grep CapBnd /proc/1/status /proc/self/status | cut -d: -f3 | sort -u | wc -l";
+    assert_eq!(host.exec(agents, &["sh", "-c", bounding]).ok(), "1");
+    let listing = "exec 7</etc/hostname; sandbox exec agents -- sh -c 'echo /proc/$$/fd/*'";
+    let files = host.run(&["bash", "-c", listing]);
+    assert!(
+        files
+            .ok()
+            .split(' ')
+            .all(|file| ["0", "1", "2"].iter().any(|fd| file.ends_with(&format!("fd/{fd}")))),
+        "{files:?}"
+    );
+}

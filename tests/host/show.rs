@@ -38,7 +38,7 @@ pub fn list_and_status(lab: &Lab) {
     host.sandbox(&["status", "nobody-made-this"]).ends_with(1);
 }
 
-/// A machine says how it is on its bus, and where it has none, or one that says nothing, all the same.
+/// A machine says how it is on its bus; where it has none, or one that says nothing, its boot is looked at.
 pub fn a_machine_is_asked_by_two_doors(lab: &Lab) {
     const NAME: &str = "doors";
     const BUS: &str = "/run/dbus/system_bus_socket";
@@ -60,11 +60,11 @@ pub fn a_machine_is_asked_by_two_doors(lab: &Lab) {
     let well = ("running".to_owned(), "[]".to_owned());
     assert_eq!(status(), well);
 
-    // one way alone, each in turn; a program that could be run in it is not there
+    // on its bus alone: a program that could be run in it is not there, and no process enters it
     away(SYSTEMCTL);
     away(PRIVATE);
     assert_eq!(status(), well, "by its bus");
-    // a file system that may have to ask somebody is not waited for, though the bus be in it
+    // a file system that may have to ask a program is not waited for, though the bus be in it
     inside(
         "mkdir /var/other /run/first; mount --bind /run/dbus /run/first; mount --make-private /run/first; \
          setsid systemd-socket-activate -l /var/other/system_bus_socket \
@@ -73,20 +73,24 @@ pub fn a_machine_is_asked_by_two_doors(lab: &Lab) {
          busctl get-property org.freedesktop.systemd1 /org/freedesktop/systemd1 \
          org.freedesktop.systemd1.Manager SystemState | grep -q running",
     );
-    assert_eq!(status().0, "starting", "by none");
-    // nor is a program of it
+    assert_eq!(status(), well, "by its files");
+    // they are as root in the machine has them
+    inside("echo not yet >/run/nologin");
+    assert_eq!(status().0, "starting", "by its files");
+    inside("rm /run/nologin");
+    // nor is a program of it asked
     inside(&format!("printf '#!/bin/sh\\nexec sleep 1000\\n' >{SYSTEMCTL}; chmod +x {SYSTEMCTL}"));
-    assert_eq!(status().0, "starting", "by none");
+    assert_eq!(status(), well, "by its files");
     host.exec(NAME, &["pgrep", "-x", "sleep"]).ends_with(1);
     inside("umount /run/dbus /run/first; pkill -x systemd-socket-");
     back(PRIVATE);
     away(BUS);
-    assert_eq!(status(), well, "by the private socket");
-    // a bus that takes whoever comes, and says nothing
+    assert_eq!(status(), well, "by its files");
+    // a bus that takes a connection, and says nothing
     let silent = "unlink $ARGV[0]; my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 9) or die; \
                   exit if fork; close STDIN; close STDOUT; close STDERR; sleep 600";
     host.exec(NAME, &["perl", "-MIO::Socket::UNIX", "-e", silent, BUS]).ok();
-    assert_eq!(status(), well, "by the private socket, in the end");
+    assert_eq!(status(), well, "by its files, in the end");
     inside(&format!("pkill -x perl; rm {BUS}"));
     back(BUS);
     back(SYSTEMCTL);
@@ -97,8 +101,24 @@ pub fn a_machine_is_asked_by_two_doors(lab: &Lab) {
     let ill = ("degraded".to_owned(), "[\"bad.service\"]".to_owned());
     assert_eq!(status(), ill, "by its bus");
     away(BUS);
-    assert_eq!(status(), ill, "by the private socket");
+    assert_eq!(status(), well, "which units failed is not known without a bus");
     host.sandbox(&["remove", NAME, "--yes"]).ok();
+}
+
+/// A machine's processes are those of its unit, wherever its first one moves to.
+pub fn a_first_process_that_moves_hides_no_other(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let counted = || {
+        let sent = host.sandbox(&["kill", agents, "--signal", "CONT", "--whom", "all", "--json"]);
+        let sent: Value = serde_json::from_str(sent.ok()).expect("JSON");
+        sent["processes"].as_u64().expect("a number")
+    };
+    let inside = |script: &str| host.exec(agents, &["sh", "-euc", script]).ok().to_owned();
+    inside("cd /sys/fs/cgroup; mkdir -p z/y; echo 1 >z/y/cgroup.procs");
+    let counts = counted();
+    inside("cd /sys/fs/cgroup; mkdir -p init.scope; echo 1 >init.scope/cgroup.procs; rmdir z/y z");
+    assert!(counts > 3, "{counts}");
 }
 
 /// `logs` shows the machine's own journal.

@@ -125,7 +125,7 @@ pub fn carry(leader: i32, began: u64, errand: &str) -> Exit {
     let done = || -> Result<Carried, Answer> {
         let errand = serde_json::from_str(errand);
         let errand = errand.map_err(|error: serde_json::Error| Answer::Failed(error.to_string()))?;
-        let root = copy::enter(&Leader { pid: leader }, began).map_err(answer)?;
+        let root = copy::enter(&Leader::new(leader), began).map_err(answer)?;
         let failed = |error: io::Error| Answer::Failed(error.to_string());
         let end = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from).map_err(failed);
         let mut input = end(rustix::stdio::stdin())?;

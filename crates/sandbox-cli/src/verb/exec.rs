@@ -18,6 +18,8 @@ pub fn exec(args: args::Exec, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
     settings.need_root("exec")?;
     let env = args.env.iter().map(|pair| variable(pair)).collect::<Result<Vec<_>, _>>()?;
+    let subject = || format!("machine `{name}`");
+    let carrier = session::carrier().during("run a command in", subject())?;
     let leader = leader(&name, settings)?;
     let request = session::Request {
         argv: args.command,
@@ -27,7 +29,7 @@ pub fn exec(args: args::Exec, settings: &Settings) -> Result<Exit, Failure> {
         terminal: args.terminal,
         term: settings.term.clone(),
     };
-    let ended = session::exec(&leader, &request).during("run a command in", format!("machine `{name}`"))?;
+    let ended = session::exec_by(carrier, &leader, &request).during("run a command in", subject())?;
     Ok(Exit(ended.code()))
 }
 
@@ -38,9 +40,11 @@ pub fn exec(args: args::Exec, settings: &Settings) -> Result<Exit, Failure> {
 pub fn shell(args: args::Shell, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
     settings.need_root("shell")?;
+    let subject = || format!("machine `{name}`");
+    let carrier = session::carrier().during("open a shell in", subject())?;
     let leader = leader(&name, settings)?;
-    let ended = session::shell(&leader, args.user.as_deref(), &settings.term)
-        .during("open a shell in", format!("machine `{name}`"))?;
+    let ended = session::shell(carrier, &leader, args.user.as_deref(), &settings.term)
+        .during("open a shell in", subject())?;
     Ok(Exit(ended.code()))
 }
 

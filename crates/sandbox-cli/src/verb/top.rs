@@ -88,7 +88,8 @@ fn seen(machines: &Machines<'_>, asked: &[MachineName]) -> Result<Seen, Failure>
             false => Some(machines.leader(&name, "look at")?),
         };
         if let Some(leader) = leader {
-            all.insert(name, (leader, Instant::now(), usage::of(&leader)));
+            let (now, usage) = (Instant::now(), usage::of(&leader));
+            all.insert(name, (leader, now, usage));
         }
     }
     Ok(all)
@@ -172,7 +173,7 @@ mod tests {
         let name = MachineName::new("a").unwrap();
         let at = Instant::now();
         let usage = |cpu| Usage { cpu_usec: Some(cpu), ..Usage::default() };
-        let seen = |pid, at, cpu| Seen::from([(name.clone(), (Leader { pid }, at, usage(cpu)))]);
+        let seen = |pid, at, cpu| Seen::from([(name.clone(), (Leader::new(pid), at, usage(cpu)))]);
         let later = at + Duration::from_secs(2);
         let same = rows(&seen(1, at, 1_000_000), &seen(1, later, 2_000_000));
         assert_eq!(same[0].cpu_percent, Some(50.0));

@@ -14,13 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::life::LifeError;
+use super::{Leader, life::LifeError};
 
 /// How long the kernel may take to stop every process: one that waits for a disk stops when that has answered.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where the unified hierarchy is mounted, also beside one of version 1.
-const TOPS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
 /// A machine that stands still until this is dropped.
 #[derive(Debug)]
@@ -30,24 +27,15 @@ pub struct Frozen {
     since: Instant,
 }
 
-/// Finds the cgroup that has all of a machine's processes, by its first one.
-///
-/// The guest's systemd puts itself below, into `init.scope`.
+/// Finds the cgroup that has all of a guest's processes: the part that the guest was given, which it cannot thaw.
 #[must_use]
-pub fn cgroup(leader: i32) -> Option<PathBuf> {
-    let text = fs::read_to_string(format!("/proc/{leader}/cgroup")).ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let path = path.strip_suffix("/init.scope").unwrap_or(path);
-    // never the root of all, nor anything that is not this namespace's
-    if path.is_empty() || path == "init.scope" || path.split('/').any(|part| part == "..") {
-        return None;
-    }
-    TOPS.iter().map(|top| Path::new(top).join(path)).find(|path| path.join("cgroup.freeze").exists())
+pub fn cgroup(leader: &Leader) -> Option<PathBuf> {
+    leader.cgroup.as_ref()?.delegated().filter(|directory| directory.join("cgroup.freeze").exists())
 }
 
 /// Tells whether a machine stands still, by its first process.
 #[must_use]
-pub fn stands_still(leader: i32) -> bool {
+pub fn stands_still(leader: &Leader) -> bool {
     cgroup(leader).is_some_and(|cgroup| is_frozen(&cgroup))
 }
 

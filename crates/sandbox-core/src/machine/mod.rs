@@ -1,6 +1,7 @@
 //! A startable machine and what runs it.
 
 pub mod attach;
+pub mod cgroup;
 pub mod changes;
 pub mod chosen;
 pub mod copy;
@@ -41,6 +42,7 @@ pub use chosen::{Autostart, Chosen, HostFolder, Limits, Restart};
 pub use declared::{Declared, HealthCheck, ServedPort};
 pub use needs::{Needs, Nesting};
 
+use self::cgroup::MachineCgroup;
 use crate::{Result, name::MachineName, report::Reporter};
 
 /// What runs a machine.
@@ -147,10 +149,20 @@ pub enum State {
 }
 
 /// A machine's first process, in the host's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
     /// Its process id on the host.
     pub pid: i32,
+    /// The machine's cgroup, as the backend gave it, where that is known.
+    pub cgroup: Option<MachineCgroup>,
+}
+
+impl Leader {
+    /// Names a process whose machine's cgroup is not known.
+    #[must_use]
+    pub const fn new(pid: i32) -> Self {
+        Self { pid, cgroup: None }
+    }
 }
 
 /// A machine or tree that somebody else made where a backend has its own.

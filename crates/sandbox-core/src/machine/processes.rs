@@ -5,11 +5,15 @@
 //!
 //! **Source**: cgroups(7), proc_pid_cgroup(5), pidfd_send_signal(2).
 
-use std::{fs, io, path::PathBuf, thread, time::Duration};
+use std::{fs, io, thread, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::{Leader, signal::Signal};
+use super::{
+    Leader,
+    cgroup::{MachineCgroup, path_of},
+    signal::Signal,
+};
 use crate::error::{Cause, Class};
 
 /// Who gets a signal.
@@ -56,50 +60,24 @@ impl Cause for ProcessError {
     }
 }
 
-/// Where the guest's systemd puts itself in what it was given.
-const SCOPE: &str = "/init.scope";
-
-/// Gives the machine's own part of the unified hierarchy: a path below its mount, without a slash in front.
-#[must_use]
-pub fn cgroup(leader: &Leader) -> Option<String> {
-    let path = cgroup_of(leader.pid)?;
-    let own = path.strip_suffix(SCOPE).unwrap_or(&path);
-    (!own.is_empty() && !own.contains("/..")).then(|| own.to_owned())
-}
-
-/// Tells whether the first process is where systemd puts itself.
-pub(super) fn is_in_scope(leader: &Leader) -> bool {
-    cgroup_of(leader.pid).is_some_and(|path| path.ends_with(SCOPE))
-}
-
-fn cgroup_of(pid: i32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("0::/")).map(str::to_owned)
-}
-
-/// Gives the folder of the machine's cgroup, where the hierarchy is mounted.
-#[must_use]
-pub fn cgroup_folder(leader: &Leader) -> Option<PathBuf> {
-    let own = cgroup(leader)?;
-    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    mounts.iter().map(|mount| PathBuf::from(mount).join(&own)).find(|path| path.join("cgroup.procs").exists())
-}
-
 /// Lists the numbers of a machine's processes.
 ///
 /// A process of ours that waits for what it runs in the machine is in the machine's cgroup and not in its process
 /// namespace: it is none of them.
 #[must_use]
 pub fn list(leader: &Leader) -> Vec<i32> {
-    let Some(own) = cgroup(leader) else { return Vec::new() };
+    let Some(own) = &leader.cgroup else { return Vec::new() };
     let depth = depth(leader.pid);
-    let below = format!("{own}/");
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| cgroup_of(*pid).is_some_and(|path| path == own || path.starts_with(&below)))
+        .filter(|pid| is_in(own, *pid))
         .filter(|pid| self::depth(*pid) >= depth)
         .collect()
+}
+
+fn is_in(cgroup: &MachineCgroup, pid: i32) -> bool {
+    path_of(pid).is_some_and(|path| cgroup.has(&path))
 }
 
 /// Tells how many process namespaces deep a process is.
@@ -120,7 +98,7 @@ pub(super) fn numbers(pid: i32) -> Vec<i32> {
 /// [`ProcessError`].
 pub fn kill(leader: &Leader, signal: Signal, whom: Whom) -> Result<usize, ProcessError> {
     match whom {
-        Whom::Leader => match send(leader.pid, signal, "")? {
+        Whom::Leader => match send(leader.pid, signal, None)? {
             true => Ok(1),
             false => Err(ProcessError::Gone { pid: leader.pid }),
         },
@@ -132,10 +110,8 @@ pub fn kill(leader: &Leader, signal: Signal, whom: Whom) -> Result<usize, Proces
 const ROUNDS: u32 = 50;
 
 fn all(leader: &Leader, signal: Signal) -> Result<usize, ProcessError> {
-    let own = cgroup(leader).ok_or(ProcessError::Gone { pid: leader.pid })?;
-    if cgroup_of(std::process::id().cast_signed())
-        .is_some_and(|ours| ours == own || ours.starts_with(&format!("{own}/")))
-    {
+    let own = leader.cgroup.as_ref().ok_or(ProcessError::Shared)?;
+    if is_in(own, std::process::id().cast_signed()) {
         return Err(ProcessError::Shared);
     }
     let mut count = 0;
@@ -143,10 +119,10 @@ fn all(leader: &Leader, signal: Signal) -> Result<usize, ProcessError> {
         let found = list(leader);
         // the leader last: with it the machine goes, and with its process namespace all others
         for pid in found.iter().filter(|pid| **pid != leader.pid) {
-            count += usize::from(send(*pid, signal, &own)?);
+            count += usize::from(send(*pid, signal, Some(own))?);
         }
         if found.contains(&leader.pid) {
-            count += usize::from(send(leader.pid, signal, &own)?);
+            count += usize::from(send(leader.pid, signal, Some(own))?);
         }
         if signal != Signal::KILL || found.is_empty() {
             return Ok(count);
@@ -157,7 +133,7 @@ fn all(leader: &Leader, signal: Signal) -> Result<usize, ProcessError> {
 }
 
 /// Sends a signal to one process by a handle of it; tells whether it was there, in a cgroup where one is named.
-fn send(pid: i32, signal: Signal, cgroup: &str) -> Result<bool, ProcessError> {
+fn send(pid: i32, signal: Signal, cgroup: Option<&MachineCgroup>) -> Result<bool, ProcessError> {
     let refused = |source| ProcessError::Refused { pid, source };
     let Some(raw) = Pid::from_raw(pid) else { return Ok(false) };
     let handle = match pidfd_open(raw, PidfdFlags::empty()) {
@@ -166,7 +142,7 @@ fn send(pid: i32, signal: Signal, cgroup: &str) -> Result<bool, ProcessError> {
         Err(errno) => return Err(refused(errno.into())),
     };
     // looked at once it is held: the number may be another's by now
-    if !cgroup_of(pid).is_some_and(|path| path.starts_with(cgroup)) {
+    if !cgroup.is_none_or(|cgroup| is_in(cgroup, pid)) {
         return Ok(false);
     }
     #[allow(unsafe_code, reason = "signals above 31 have no safe form")]

@@ -7,7 +7,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Leader, processes};
+use super::{Leader, cgroup::MachineCgroup, processes};
 
 /// Counters of a machine: what has no source is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -40,8 +40,8 @@ const TICKS: u64 = 100;
 #[must_use]
 pub fn of(leader: &Leader) -> Usage {
     let mut usage = Usage::default();
-    if let Some(folder) = processes::cgroup_folder(leader) {
-        of_cgroup(&folder, &mut usage);
+    if let Some(directory) = leader.cgroup.as_ref().and_then(MachineCgroup::directory) {
+        of_cgroup(&directory, &mut usage);
     }
     if [usage.cpu_usec, usage.memory, usage.tasks, usage.read].iter().any(Option::is_none) {
         of_processes(&processes::list(leader), &mut usage);

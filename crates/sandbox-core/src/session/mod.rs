@@ -5,7 +5,10 @@ mod probe;
 mod pty;
 mod pump;
 
-use std::os::fd::AsRawFd as _;
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 pub use health::{Outcome, health};
 pub use probe::{Probed, probe};
@@ -16,12 +19,9 @@ use crate::{
     error::{Cause, Class},
     machine::{
         Console, Leader,
-        guest::{self, Account, EnterError, Entry, Payload, Standard, Started, Terminal},
+        guest::{Carrier, EnterError, Entry, PATIENCE, Payload, Runs, Standard, Started, Terminal},
     },
 };
-
-/// The search path of a session, as Debian's login gives root.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Whose shell opens where nobody is named and the guest has such a user.
 const AGENT: &str = "agent";
@@ -127,15 +127,37 @@ fn local(doing: &'static str) -> impl FnOnce(std::io::Error) -> SessionError {
 /// # Errors
 /// Where it could not be tried; a command that is not there is no error but an [`Exit`].
 pub fn exec(leader: &Leader, request: &Request) -> Result<Exit, SessionError> {
-    let account = find(leader, request.user.as_deref().unwrap_or("root"))?;
-    let payload = Payload {
+    exec_by(carrier()?, leader, request)
+}
+
+/// As [`exec`], by a carrier that was started before the machine was looked for.
+///
+/// # Errors
+/// As [`exec`].
+pub fn exec_by(carrier: Carrier, leader: &Leader, request: &Request) -> Result<Exit, SessionError> {
+    let payload = command(request);
+    let run = if request.terminal { on_terminal } else { on_files };
+    run(carrier, leader, &payload)
+}
+
+/// Starts what enters a machine, which is not known yet.
+///
+/// # Errors
+/// Where this program cannot be executed again.
+pub fn carrier() -> Result<Carrier, SessionError> {
+    Carrier::start().map_err(|source| SessionError::Enter { source })
+}
+
+/// Words a request as a payload.
+fn command(request: &Request) -> Payload {
+    Payload {
         argv: request.argv.clone(),
-        env: environment(leader, &account, request, request.terminal),
-        cwd: request.cwd.clone().unwrap_or_else(|| account.home.clone()),
-        account,
-    };
-    let payload = with_a_folder(payload, request.cwd.is_none());
-    if request.terminal { on_terminal(leader, &payload) } else { on_files(leader, &payload) }
+        users: vec![request.user.clone().unwrap_or_else(|| "root".to_owned())],
+        runs: Runs::AsUser,
+        env: request.env.clone(),
+        term: terminal_type(&request.term, request.terminal),
+        cwd: request.cwd.clone(),
+    }
 }
 
 /// Opens a login shell in a machine, on the caller's terminal. Needs no D-Bus in the guest.
@@ -144,24 +166,24 @@ pub fn exec(leader: &Leader, request: &Request) -> Result<Exit, SessionError> {
 ///
 /// # Errors
 /// Where it could not be tried.
-pub fn shell(leader: &Leader, user: Option<&str>, term: &str) -> Result<Exit, SessionError> {
-    let account = match user {
-        Some(user) => find(leader, user)?,
-        None => match guest::account(leader, AGENT).map_err(|source| SessionError::Enter { source })? {
-            Some(account) => account,
-            None => find(leader, "root")?,
-        },
-    };
-    let root = find(leader, "root")?;
+pub fn shell(
+    carrier: Carrier,
+    leader: &Leader,
+    user: Option<&str>,
+    term: &str,
+) -> Result<Exit, SessionError> {
     let terminal = pty::is_terminal();
-    let request = Request { term: term.to_owned(), ..Request::default() };
+    let users = user.map_or_else(|| vec![AGENT, "root"], |user| vec![user]);
     let payload = Payload {
-        argv: ["runuser", "--login", &account.name].map(str::to_owned).to_vec(),
-        env: own_environment(&root, &request, terminal),
-        cwd: "/".to_owned(),
-        account: root,
+        argv: ["runuser", "--login"].map(str::to_owned).to_vec(),
+        users: users.into_iter().map(str::to_owned).collect(),
+        runs: Runs::AsRootForUser,
+        term: terminal_type(term, terminal),
+        cwd: Some("/".to_owned()),
+        ..Payload::default()
     };
-    if terminal { on_terminal(leader, &payload) } else { on_files(leader, &payload) }
+    let run = if terminal { on_terminal } else { on_files };
+    run(carrier, leader, &payload)
 }
 
 /// Opens a console of a machine on the caller's terminal: the guest's own agetty(8) and login(1), which ask who is
@@ -170,21 +192,18 @@ pub fn shell(leader: &Leader, user: Option<&str>, term: &str) -> Result<Exit, Se
 /// # Errors
 /// Where it could not be tried.
 pub fn console(leader: &Leader, user: Option<&str>, term: &str) -> Result<Exit, SessionError> {
-    let root = find(leader, "root")?;
     let mut argv = vec!["agetty", "--noclear", "--noissue", "--keep-baud"];
-    if let Some(user) = user {
-        find(leader, user)?;
-        argv.extend(["--autologin", user]);
-    }
+    argv.extend(user.iter().flat_map(|user| ["--autologin", user]));
     argv.extend(["-", term]);
-    let request = Request { term: term.to_owned(), ..Request::default() };
     let payload = Payload {
         argv: argv.into_iter().map(str::to_owned).collect(),
-        env: own_environment(&root, &request, true),
-        cwd: "/".to_owned(),
-        account: root,
+        users: vec![user.unwrap_or("root").to_owned()],
+        runs: Runs::AsRoot,
+        term: terminal_type(term, true),
+        cwd: Some("/".to_owned()),
+        ..Payload::default()
     };
-    on_terminal(leader, &payload)
+    on_terminal(carrier()?, leader, &payload)
 }
 
 /// Sits at a console that its backend holds, which goes on when the caller leaves.
@@ -201,76 +220,38 @@ pub fn window() -> (u16, u16) {
     pty::size()
 }
 
-fn find(leader: &Leader, user: &str) -> Result<Account, SessionError> {
-    match guest::account(leader, user).map_err(|source| SessionError::Enter { source })? {
-        Some(account) => Ok(account),
-        None => Err(SessionError::User { user: user.to_owned() }),
-    }
+/// Gives the caller's terminal type where the payload has a terminal that is joined to it.
+fn terminal_type(term: &str, terminal: bool) -> String {
+    let term = if terminal && pty::is_terminal() { term } else { "dumb" };
+    term.to_owned()
 }
 
-/// A home that is not there is no reason not to run: then it is `/`, as login(1) does it.
-fn with_a_folder(mut payload: Payload, is_home: bool) -> Payload {
-    if is_home && payload.cwd.is_empty() {
-        "/".clone_into(&mut payload.cwd);
-    }
-    payload
-}
-
-/// The environment of a command: a session's own, over it what the guest sets for everybody, over that what is
-/// asked for. So a profile's variables are there as a login would have them.
-fn environment(
-    leader: &Leader,
-    account: &Account,
-    request: &Request,
-    terminal: bool,
-) -> Vec<(String, String)> {
-    let own = own_environment(account, &Request { env: Vec::new(), ..request.clone() }, terminal);
-    asked_over(guest::variables(leader, own), request)
-}
-
-fn own_environment(account: &Account, request: &Request, terminal: bool) -> Vec<(String, String)> {
-    let term = if terminal && pty::is_terminal() { request.term.as_str() } else { "dumb" };
-    let own = [
-        ("PATH", PATH),
-        ("HOME", &account.home),
-        ("USER", &account.name),
-        ("LOGNAME", &account.name),
-        ("SHELL", &account.shell),
-        ("LANG", "C.UTF-8"),
-        ("TERM", term),
-    ];
-    asked_over(own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(), request)
-}
-
-fn asked_over(mut all: Vec<(String, String)>, request: &Request) -> Vec<(String, String)> {
-    all.retain(|(key, _)| !request.env.iter().any(|(asked, _)| asked == key));
-    all.extend(request.env.iter().cloned());
-    all
-}
-
-fn on_files(leader: &Leader, payload: &Payload) -> Result<Exit, SessionError> {
+fn on_files(carrier: Carrier, leader: &Leader, payload: &Payload) -> Result<Exit, SessionError> {
     let files = pump::Files::new().map_err(local("making pipes"))?;
-    let standard = Standard {
-        input: files.payload[0].as_raw_fd(),
-        output: files.payload[1].as_raw_fd(),
-        error: files.payload[2].as_raw_fd(),
-    };
-    let started = match enter(leader, payload, Terminal::Files(standard))? {
+    let [input, output, error] = files.payload.each_ref().map(AsFd::as_fd);
+    let entered =
+        enter(carrier, leader, payload, Terminal::Files(Standard { input, output, error }), soon())?;
+    let started = match entered {
         Ok(started) => started,
         Err(exit) => return Ok(exit),
     };
-    let pumps = files.run();
-    let pid = started.pid;
-    let guard = forward_signals(pid).map_err(local("listening for signals"))?;
+    let pumps = files.run().map_err(local("starting to copy"))?;
+    let guard = forward_signals(started.pid).map_err(local("listening for signals"))?;
     let status = started.wait().map_err(local("waiting for the command"));
+    let copied = pumps.finish().map_err(local("writing what the command wrote"));
     drop(guard);
-    pumps.finish();
-    status.map(Exit::of)
+    let exit = Exit::of(status?);
+    copied.map(|()| exit)
 }
 
-fn on_terminal(leader: &Leader, payload: &Payload) -> Result<Exit, SessionError> {
+/// When a payload must have been executed at the latest.
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn on_terminal(carrier: Carrier, leader: &Leader, payload: &Payload) -> Result<Exit, SessionError> {
     let size = pty::size();
-    let mut started = match enter(leader, payload, Terminal::New { size })? {
+    let mut started = match enter(carrier, leader, payload, Terminal::New { size }, soon())? {
         Ok(started) => started,
         Err(exit) => return Ok(exit),
     };
@@ -280,33 +261,52 @@ fn on_terminal(leader: &Leader, payload: &Payload) -> Result<Exit, SessionError>
 
 /// Enters; the inner result is the payload's own failure to begin.
 fn enter(
+    carrier: Carrier,
     leader: &Leader,
     payload: &Payload,
-    terminal: Terminal,
+    terminal: Terminal<'_>,
+    until: Instant,
 ) -> Result<Result<Started, Exit>, SessionError> {
-    let entered = Entry::open(leader).and_then(|entry| entry.start(payload, terminal));
+    let entered = Entry::open(leader).and_then(|entry| entry.start(carrier, payload, terminal, until));
     match entered {
         Ok(started) => Ok(Ok(started)),
         Err(EnterError::NotFound { .. }) => Ok(Err(Exit::NotFound)),
         Err(EnterError::NotExecutable { .. }) => Ok(Err(Exit::NotExecutable)),
+        Err(EnterError::User { user }) => Err(SessionError::User { user }),
         Err(source) => Err(SessionError::Enter { source }),
     }
 }
+
+/// How many signals within a second end this process, whatever the payload does with them.
+const INSISTING: usize = 3;
 
 /// Hands signals on to the payload until the guard is dropped.
 fn forward_signals(pid: i32) -> std::io::Result<Forwarding> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
     let handle = signals.handle();
     std::thread::spawn(move || {
+        let mut seen = Vec::new();
         for signal in signals.forever() {
-            if let (Some(pid), Some(signal)) =
-                (rustix::process::Pid::from_raw(pid), rustix::process::Signal::from_named_raw(signal))
-            {
-                let _ = rustix::process::kill_process(pid, signal);
+            let send = |signal| {
+                let pid = rustix::process::Pid::from_raw(pid);
+                let _ = pid.map(|pid| rustix::process::kill_process(pid, signal));
+            };
+            if insists(&mut seen, Instant::now()) {
+                send(rustix::process::Signal::KILL);
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            } else if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
+                send(signal);
             }
         }
     });
     Ok(Forwarding(handle))
+}
+
+/// Tells whether one more signal is one too many.
+fn insists(seen: &mut Vec<Instant>, now: Instant) -> bool {
+    seen.retain(|at| now.duration_since(*at) < Duration::from_secs(1));
+    seen.push(now);
+    seen.len() >= INSISTING
 }
 
 struct Forwarding(signal_hook::iterator::Handle);
@@ -330,22 +330,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_replaces_the_sessions_own() {
-        let account = Account {
-            name: "agent".to_owned(),
-            uid: 1000,
-            gid: 1000,
-            groups: Vec::new(),
-            home: "/home/agent".to_owned(),
-            shell: "/bin/bash".to_owned(),
-        };
-        let env = vec![("PATH".to_owned(), "/x".to_owned()), ("A".to_owned(), "b=c".to_owned())];
-        let request = Request { env, ..Request::default() };
-        let all = own_environment(&account, &request, false);
-        let get = |key: &str| all.iter().filter(|(name, _)| name == key).collect::<Vec<_>>();
-        assert_eq!(get("PATH"), [&("PATH".to_owned(), "/x".to_owned())]);
-        assert_eq!(get("A")[0].1, "b=c");
-        assert_eq!(get("HOME")[0].1, "/home/agent");
-        assert_eq!(get("TERM")[0].1, "dumb");
+    fn three_signals_within_a_second_insist() {
+        let (mut seen, now) = (Vec::new(), Instant::now());
+        let at = [0, 900, 1900, 2800, 2850].map(|at| now + Duration::from_millis(at));
+        assert_eq!(at.map(|at| insists(&mut seen, at)), [false, false, false, false, true]);
     }
 }

@@ -3,10 +3,10 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, OwnedFd},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -14,10 +14,10 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
 };
 
-use super::{Exit, Request, SessionError, enter, environment, find, local, with_a_folder};
+use super::{Exit, Request, SessionError, carrier, command, enter, local, soon};
 use crate::machine::{
     Leader,
-    guest::{Payload, Standard, Terminal},
+    guest::{Standard, Terminal},
 };
 
 /// The most bytes that are kept of what a command says.
@@ -37,22 +37,16 @@ pub struct Probed {
 /// # Errors
 /// Where it could not be tried.
 pub fn probe(leader: &Leader, request: &Request, limit: Duration) -> Result<Probed, SessionError> {
-    let account = find(leader, request.user.as_deref().unwrap_or("root"))?;
-    let payload = Payload {
-        argv: request.argv.clone(),
-        env: environment(leader, &account, request, false),
-        cwd: request.cwd.clone().unwrap_or_else(|| account.home.clone()),
-        account,
-    };
-    let payload = with_a_folder(payload, request.cwd.is_none());
+    let payload = command(&Request { terminal: false, ..request.clone() });
+    let until = Instant::now() + limit;
     let (from, to) =
         pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from).map_err(local("making a pipe"))?;
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(io::Error::from)
         .map_err(local("opening /dev/null"))?;
-    let output = to.as_raw_fd();
-    let files = Standard { input: null.as_raw_fd(), output, error: output };
-    let started = match enter(leader, &payload, Terminal::Files(files))? {
+    let files = Standard { input: null.as_fd(), output: to.as_fd(), error: to.as_fd() };
+    let entered = enter(carrier()?, leader, &payload, Terminal::Files(files), until.min(soon()))?;
+    let started = match entered {
         Ok(started) => started,
         Err(exit) => return Ok(Probed { exit, said: String::new() }),
     };
@@ -61,7 +55,8 @@ pub fn probe(leader: &Leader, request: &Request, limit: Duration) -> Result<Prob
     let pid = started.pid;
     let (done, over) = mpsc::channel::<()>();
     let watch = thread::spawn(move || {
-        if over.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout)
+        if over.recv_timeout(until.saturating_duration_since(Instant::now()))
+            == Err(mpsc::RecvTimeoutError::Timeout)
             && let Some(pid) = rustix::process::Pid::from_raw(pid)
         {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

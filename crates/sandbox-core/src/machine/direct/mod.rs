@@ -32,7 +32,7 @@ use std::{
 pub use console::LOG_SIZE;
 pub use supervise::supervise;
 
-use super::{Backend, Console, Definition, HostLog, Kind, Leader, limits, mounts, network, processes};
+use super::{Backend, Console, Definition, HostLog, Kind, Leader, limits, mounts, network};
 use crate::{
     Result,
     error::{Cause, Class, Context as _, Hint},
@@ -294,9 +294,7 @@ impl Backend for Direct {
 
     fn apply(&self, definition: &Definition) -> Result<()> {
         let Some(leader) = self.leader(&definition.name)? else { return Ok(()) };
-        // nspawn and the guest are each in a part of the machine's own
-        let own = processes::cgroup_folder(&leader).and_then(|payload| payload.parent().map(Path::to_owned));
-        match own {
+        match leader.cgroup.and_then(|cgroup| cgroup.directory()) {
             Some(own) => limits::set(Path::new("/sys/fs/cgroup"), &own, &definition.chosen.limits)
                 .during("change", subject(definition)),
             None => Ok(()),
@@ -330,7 +328,9 @@ impl Backend for Direct {
     }
 
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {
-        run::leader(&self.folder(name)).during("look at", format!("machine `{name}`"))
+        let folder = self.folder(name);
+        let found = run::leader(&folder).during("look at", format!("machine `{name}`"))?;
+        Ok(found.map(|leader| supervise::in_cgroup(leader, name, &folder)))
     }
 }
 

@@ -82,7 +82,7 @@ pub fn recorded(folder: &Path) -> Result<Option<Leader>, DirectError> {
     let Some(run) = read(folder)? else { return Ok(None) };
     let (Some(pid), Some(before)) = (run.leader, run.began) else { return Ok(None) };
     let same = run.boot == boot()? && began(pid) == Some(before);
-    Ok(same.then_some(Leader { pid }))
+    Ok(same.then_some(Leader::new(pid)))
 }
 
 fn read(folder: &Path) -> Result<Option<Run>, DirectError> {
@@ -144,7 +144,7 @@ mod tests {
         write(&run);
         assert_eq!(leader(folder.path()).unwrap(), None, "no supervisor holds the lock");
         let lock = lock(folder.path()).unwrap().unwrap();
-        assert_eq!(leader(folder.path()).unwrap(), Some(Leader { pid }));
+        assert_eq!(leader(folder.path()).unwrap(), Some(Leader::new(pid)));
         run.boot = "another".to_owned();
         write(&run);
         assert_eq!(leader(folder.path()).unwrap(), None);

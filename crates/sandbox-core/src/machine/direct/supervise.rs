@@ -38,10 +38,13 @@ use crate::{
     digest::Sha256,
     error::Context as _,
     machine::{
-        Definition, Leader, Limits, Restart, limits, mounts, nesting, network,
+        Definition, Leader, Limits, Restart,
+        cgroup::MachineCgroup,
+        limits, mounts, nesting, network,
         record::Records,
         seccomp::{Dumps, Filter},
     },
+    name::MachineName,
     report::{Event, Reporter},
 };
 
@@ -203,7 +206,7 @@ fn once(
             source: stdio::Error::other(error),
         });
     }
-    if let Err(error) = mounts::start(&Leader { pid: leader }, definition) {
+    if let Err(error) = mounts::start(&Leader::new(leader), definition) {
         let _ = nspawn.kill();
         let _ = nspawn.wait();
         return Err(error.into());
@@ -241,7 +244,7 @@ fn spawn(
     console.log_to(&log).map_err(io("making the log", &log))?;
     let terminal = || console.terminal().map_err(io("opening the console", &log));
     let (input, output, error) = (terminal()?, terminal()?, terminal()?);
-    let cgroup = cgroup(folder, definition);
+    let cgroup = cgroup(folder, &definition.name);
     let limits = definition.chosen.limits;
     let filter = Filter::new(&definition.needs.system_calls, Dumps::of_host());
     let mut nspawn = std::process::Command::new(&program);
@@ -268,9 +271,15 @@ fn spawn(
 
 /// The name of the machine's cgroup, at the top of the unified hierarchy: another state directory may have a
 /// machine of the same name.
-fn cgroup(folder: &Path, definition: &Definition) -> String {
+fn cgroup(folder: &Path, name: &MachineName) -> String {
     let digest = Sha256::of(folder.as_os_str().as_bytes()).to_string();
-    format!("sandbox-{}-{}", definition.name, &digest[..8])
+    format!("sandbox-{name}-{}", &digest[..8])
+}
+
+/// Adds the machine's cgroup to its first process.
+pub(super) fn in_cgroup(leader: Leader, name: &MachineName, folder: &Path) -> Leader {
+    let cgroup = MachineCgroup::of_nspawn(&cgroup(folder, name), leader.pid);
+    Leader { cgroup, ..leader }
 }
 
 /// Gives nspawn a mount namespace with a unified hierarchy and a /run of its own.
@@ -382,7 +391,7 @@ fn wait(nspawn: &mut Child, asked: &Asked, console: &mut Console) -> stdio::Resu
 /// Where the wall is still up.
 pub fn clean(definition: &Definition, folder: &Path) -> Result<(), DirectError> {
     for top in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new) {
-        let own = top.join(cgroup(folder, definition));
+        let own = top.join(cgroup(folder, &definition.name));
         if own.exists() {
             end_cgroup(&own);
         }

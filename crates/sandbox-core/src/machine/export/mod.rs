@@ -139,7 +139,7 @@ impl Machines<'_> {
         }
         let consistency = if runs { Consistency::CrashConsistent } else { Consistency::Clean };
         // its processes stand still while files are read, where they can be made to
-        let cgroup = leader.and_then(|leader| frozen::cgroup(leader.pid));
+        let cgroup = leader.and_then(|leader| frozen::cgroup(&leader));
         let _frozen = cgroup.and_then(|cgroup| {
             let frozen = frozen::freeze(&cgroup, name.as_str());
             if frozen.is_err() {

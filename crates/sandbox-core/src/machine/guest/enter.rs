@@ -1,64 +1,70 @@
-//! A process of ours in a running machine: every namespace joined, then forked and executed.
+//! A payload in a running machine, started by a process that is executed afresh for it.
 //!
-//! Between fork and exec only system calls are made, on memory prepared before, because the caller may have
-//! threads. There are two children: the outer one joins the namespaces and stays outside the guest's process
-//! namespace, the inner one is the payload in it. Both die with their parent.
+//! ```text
+//!   sandbox exec                 what the user started: in no namespace of the guest
+//!     └ sandbox internal enter   the carrier: joins all but the process namespace, becomes the user, forks
+//!         └ the payload          the only one with a number in the guest
+//! ```
 //!
-//! **Source**: setns(2), pidfd_open(2), signal-safety(7), nsenter(1).
+//! A guest's root may trace, stop and read any process that has a number in its process namespace. So the carrier, not
+//! a fork of the caller, is what enters: its memory has the request and nothing else of the host, it has closed every
+//! other descriptor, and the kernel lets no process of the guest trace it ([`carrier`]). What the fork inherits is
+//! the guest's own. The payload is moved to a cgroup of the guest's last, when all that is left is to execute it.
+//!
+//! **Source**: setns(2), pidfd_open(2), ptrace(2), "Ptrace access mode checking"; CVE-2016-8649, CVE-2016-9962.
 
-#![allow(unsafe_code, reason = "fork, setns and what must happen between them and exec have no safe form")]
-
-mod child;
+mod carrier;
+mod message;
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
-    os::fd::{AsRawFd as _, OwnedFd, RawFd},
-    path::Path,
+    fs::{self, File},
+    io::{self, Seek as _, SeekFrom, Write as _},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use self::child::{Child, EXEC, Prepared, STEPS};
-use super::{label::Label, passing, patience::readable};
-use crate::{
-    error::{Cause, Class},
-    machine::{
-        Leader,
-        guest::Account,
-        processes,
-        seccomp::{Dumps, Filter},
-    },
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
 
-/// What runs in the guest.
-#[derive(Clone, Debug)]
-pub struct Payload {
-    /// The command and its arguments; the first is looked for in `PATH` where it has no slash.
-    pub argv: Vec<String>,
-    /// The whole environment.
-    pub env: Vec<(String, String)>,
-    /// The working directory.
-    pub cwd: String,
-    /// Who it runs as.
-    pub account: Account,
-}
+pub use self::carrier::carry;
+use self::message::{EXEC, Report, Request, STEPS, receive, send};
+pub use self::message::{Payload, Runs};
+use super::{
+    label,
+    patience::readable,
+    sessions::{self, Joined},
+};
+use crate::{
+    error::{Cause, Class},
+    machine::{Leader, cgroup::MachineCgroup, frozen},
+};
+
+/// How long a guest may keep a payload from being executed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a process that was killed may take to go: one that waits for a file system of the guest's is left to it.
+const LAST: Duration = Duration::from_millis(200);
 
 /// Its three standard files.
 #[derive(Clone, Copy, Debug)]
-pub struct Standard {
+pub struct Standard<'a> {
     /// Standard input.
-    pub input: RawFd,
+    pub input: BorrowedFd<'a>,
     /// Standard output.
-    pub output: RawFd,
+    pub output: BorrowedFd<'a>,
     /// Standard error.
-    pub error: RawFd,
+    pub error: BorrowedFd<'a>,
 }
 
 /// Whether it gets a terminal of the guest.
 #[derive(Clone, Copy, Debug)]
-pub enum Terminal {
+pub enum Terminal<'a> {
     /// None: these files.
-    Files(Standard),
+    Files(Standard<'a>),
     /// One, whose other end comes back in [`Started::terminal`].
     New {
         /// Rows, columns at the beginning.
@@ -66,23 +72,31 @@ pub enum Terminal {
     },
 }
 
+/// A process that has been executed to enter a machine, and waits for which and for what.
+///
+/// To execute it takes as long as to find a machine, so that both are done at once. One that is dropped ends by itself.
+#[derive(Debug)]
+pub struct Carrier {
+    process: Child,
+    /// Takes the request; gives the payload's wait status when it ends.
+    socket: OwnedFd,
+}
+
 /// A running payload.
 #[derive(Debug)]
 pub struct Started {
-    /// The outer child, ours to wait for.
-    outer: libc::pid_t,
+    carrier: Carrier,
     /// The payload in the host's numbers.
     pub pid: i32,
-    /// Gives the payload's wait status when it ends.
-    status: File,
     /// The controlling end of its terminal.
     pub terminal: Option<OwnedFd>,
+    joined: Option<Joined>,
 }
 
 /// Why a machine cannot be entered.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
-    /// A step of ours failed.
+    /// A step failed.
     #[error("{step} failed")]
     Step {
         /// Which.
@@ -121,27 +135,27 @@ pub enum EnterError {
 impl Cause for EnterError {
     fn class(&self) -> Class {
         match self {
-            Self::Step { source, .. } => crate::host::live::class_of(source, Class::Host),
+            Self::Step { source, .. } if source.kind() == io::ErrorKind::TimedOut => Class::Unavailable,
+            // a file of the guest's that is larger than what is read of it
+            Self::Step { source, .. } if source.raw_os_error() == Some(libc::EFBIG) => Class::Untrusted,
+            Self::Step { .. } => Class::Host,
             Self::Nul { .. } => Class::Usage,
             _ => Class::Unavailable,
         }
     }
 }
 
-/// The cgroup of what is run in a machine from outside, beside those of its own systemd.
-const SESSIONS: &str = ".sandbox";
+fn step(step: &'static str) -> impl FnOnce(io::Error) -> EnterError {
+    move |source| EnterError::Step { step, source }
+}
 
-/// The open doors of a running machine.
+/// A running machine, ready to be entered.
 #[derive(Debug)]
 pub struct Entry {
     pidfd: OwnedFd,
     root: OwnedFd,
     flags: libc::c_int,
     leader: Leader,
-}
-
-fn step(step: &'static str) -> impl FnOnce(io::Error) -> EnterError {
-    move |source| EnterError::Step { step, source }
 }
 
 impl Entry {
@@ -152,12 +166,11 @@ impl Entry {
     pub fn open(leader: &Leader) -> Result<Self, EnterError> {
         let pid = leader.pid;
         let gone = "opening the machine's first process";
-        let raw = rustix::process::Pid::from_raw(pid)
-            .ok_or_else(|| EnterError::Step { step: gone, source: io::ErrorKind::NotFound.into() })?;
-        let pidfd = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty())
-            .map_err(|errno| step(gone)(errno.into()))?;
+        let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound);
+        let raw = raw.map_err(|kind| step(gone)(kind.into()))?;
+        let pidfd = pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| step(gone)(errno.into()))?;
         let root = File::open(format!("/proc/{pid}/root")).map_err(step("opening the machine's root"))?;
-        let namespace = |of: &str, name: &str| std::fs::read_link(format!("/proc/{of}/ns/{name}"));
+        let namespace = |of: &str, name: &str| fs::read_link(format!("/proc/{of}/ns/{name}"));
         let mut flags = 0;
         for (name, flag) in [
             ("user", libc::CLONE_NEWUSER),
@@ -171,124 +184,165 @@ impl Entry {
             let theirs =
                 namespace(&pid.to_string(), name).map_err(step("reading the machine's namespaces"))?;
             // joining the user namespace that one is in already is refused (setns(2), EINVAL)
-            if namespace("self", name).map_err(step("reading our namespaces"))? != theirs {
+            if namespace("self", name).map_err(step("reading the caller's namespaces"))? != theirs {
                 flags |= flag;
             }
         }
-        Ok(Self { pidfd, root: root.into(), flags, leader: *leader })
+        Ok(Self { pidfd, root: root.into(), flags, leader: leader.clone() })
     }
 
-    /// Gives the machine's first process as setns(2) takes it.
-    pub(super) const fn pidfd(&self) -> &OwnedFd {
-        &self.pidfd
-    }
-
-    /// Gives the machine's root folder.
-    pub(super) const fn root(&self) -> &OwnedFd {
-        &self.root
-    }
-
-    /// Gives those namespaces that are not ours, as flags of setns(2).
-    pub(super) const fn flags(&self) -> libc::c_int {
-        self.flags
-    }
-
-    /// Starts a payload in the machine.
+    /// Starts a payload in the machine, which has until a deadline to let it be executed.
     ///
     /// # Errors
-    /// [`EnterError::NotFound`] and [`EnterError::NotExecutable`] are the payload's, all others ours.
-    pub fn start(&self, payload: &Payload, terminal: Terminal) -> Result<Started, EnterError> {
-        self.start_by(payload, terminal, None)
+    /// [`EnterError::NotFound`] and [`EnterError::NotExecutable`] are the payload's, all others the machine's or the
+    /// host's.
+    pub fn start(
+        &self,
+        carrier: Carrier,
+        payload: &Payload,
+        terminal: Terminal<'_>,
+        until: Instant,
+    ) -> Result<Started, EnterError> {
+        if let Some(word) = payload.words().find(|word| word.contains('\0')) {
+            return Err(EnterError::Nul { word: word.clone() });
+        }
+        let mut started = Started { carrier, pid: 0, terminal: None, joined: None };
+        let begun = self.order(payload, terminal, &started.carrier.socket);
+        let begun = begun.map_err(step("asking for the payload"));
+        let begun = begun.and_then(|()| self.follow(payload, &mut started, until));
+        match begun {
+            Ok(()) => Ok(started),
+            Err(error) => {
+                started.end();
+                Err(error)
+            }
+        }
     }
 
-    /// Starts a payload in the machine, which may not let it begin: until then is waited for it.
-    pub(super) fn start_by(
-        &self,
-        payload: &Payload,
-        terminal: Terminal,
-        until: Option<Instant>,
-    ) -> Result<Started, EnterError> {
-        let prepared = Prepared::new(payload)?;
-        let (errors, errors_in) = pipe().map_err(step("making a pipe"))?;
-        let (status, status_in) = pipe().map_err(step("making a pipe"))?;
-        let (near, far) = socketpair().map_err(step("making a socket pair"))?;
-        let child = Child {
-            entry: self,
-            cgroup: cgroup(&self.leader),
-            label: Label::of(self.leader.pid),
-            filter: Filter::new::<&str>(&[], Dumps::of_host()),
-            payload: &prepared,
-            terminal,
-            errors: errors_in.as_raw_fd(),
-            status: status_in.as_raw_fd(),
-            socket: far.as_raw_fd(),
+    /// Hands the carrier all that it needs.
+    fn order(&self, payload: &Payload, terminal: Terminal<'_>, socket: &OwnedFd) -> io::Result<()> {
+        let pid = self.leader.pid;
+        let label = label::Label::of(pid);
+        let request = Request {
+            payload: payload.clone(),
+            flags: self.flags,
             parent: i32::try_from(std::process::id()).unwrap_or(0),
+            bounding: bounding(pid),
+            label: label.as_ref().map(|label| (label.file.to_owned(), label.text.clone())),
+            size: match terminal {
+                Terminal::Files(_) => None,
+                Terminal::New { size } => Some(size),
+            },
         };
-        // SAFETY: the child makes only system calls on memory that was prepared, and never returns.
-        let outer = unsafe { libc::fork() };
-        match outer {
-            -1 => return Err(step("forking")(io::Error::last_os_error())),
-            // SAFETY: this is the single-threaded child of a fork.
-            0 => unsafe { child.outer() },
-            _ => {}
+        let mut text = File::from(memfd_create("request", MemfdFlags::CLOEXEC)?);
+        text.write_all(&serde_json::to_vec(&request)?)?;
+        text.seek(SeekFrom::Start(0))?;
+        let mut files = vec![text.as_fd(), self.pidfd.as_fd(), self.root.as_fd()];
+        if let Terminal::Files(standard) = &terminal {
+            files.extend([standard.input, standard.output, standard.error]);
         }
-        drop((errors_in, status_in, far));
-        if let Some(Err(late)) = until.map(|until| readable(&errors, until)) {
-            end(outer);
-            return Err(step("waiting for the payload")(late));
+        if let Some(label) = &label {
+            files.push(label.proc.as_fd());
         }
-        let mut status = File::from(status);
-        let mut report = [0_u8; 5];
-        let failed =
-            read_all(&mut File::from(errors), &mut report).map_err(step("waiting for the payload"))?;
-        if failed {
-            wait_for(outer);
-            let errno = io::Error::from_raw_os_error(i32::from_ne_bytes([
-                report[1], report[2], report[3], report[4],
-            ]));
-            return Err(explain(report[0], errno, payload));
+        send(socket, &(), &files)
+    }
+
+    /// Follows the carrier until it has executed the payload.
+    fn follow(&self, payload: &Payload, started: &mut Started, until: Instant) -> Result<(), EnterError> {
+        let waiting = || step("waiting for the payload");
+        loop {
+            while let Err(late) = readable(&started.carrier.socket, until.max(Instant::now() + LAST)) {
+                // one that the host has frozen cannot answer
+                if !frozen::stands_still(&self.leader) {
+                    return Err(waiting()(late));
+                }
+            }
+            let (report, file) = receive(&started.carrier.socket).map_err(waiting())?;
+            match report {
+                Report::Terminal => {
+                    let near = file.filter(|file| rustix::termios::isatty(file));
+                    let near = near.ok_or_else(|| io::ErrorKind::InvalidData.into());
+                    started.terminal = Some(near.map_err(step("making a terminal"))?);
+                }
+                Report::Born { pid } => {
+                    started.pid = pid;
+                    started.joined = self.join(pid).map_err(step("joining the machine's cgroup"))?;
+                    send(&started.carrier.socket, &(), &[]).map_err(waiting())?;
+                }
+                Report::Executed => return Ok(()),
+                Report::NoUser => {
+                    return Err(EnterError::User { user: payload.users.last().cloned().unwrap_or_default() });
+                }
+                Report::Failed { step, errno } => {
+                    return Err(explain(step, io::Error::from_raw_os_error(errno), payload));
+                }
+                Report::Ended { .. } => return Err(waiting()(io::ErrorKind::InvalidData.into())),
+            }
         }
-        let mut pid = [0_u8; 4];
-        if !read_all(&mut status, &mut pid).map_err(step("waiting for the payload"))? {
-            wait_for(outer);
-            return Err(step("starting the payload")(io::ErrorKind::UnexpectedEof.into()));
-        }
-        let terminal = match terminal {
-            Terminal::Files(_) => None,
-            Terminal::New { .. } => Some(receive(&near).map_err(step("making a terminal"))?),
-        };
-        Ok(Started { outer, pid: i32::from_ne_bytes(pid), status, terminal })
+    }
+
+    /// Moves a payload that waits to be executed to the machine's cgroup, where the hierarchy is mounted.
+    fn join(&self, pid: i32) -> io::Result<Option<Joined>> {
+        let delegated = self.leader.cgroup.as_ref().and_then(MachineCgroup::delegated);
+        delegated.map(|directory| sessions::join(&directory, pid)).transpose()
+    }
+}
+
+impl Carrier {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Where this program cannot be executed again.
+    pub fn start() -> Result<Self, EnterError> {
+        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| step("making a socket pair")(errno.into()))?;
+        let process = spawn(far).map_err(step("starting the process that enters the machine"))?;
+        Ok(Self { process, socket: near })
     }
 }
 
 impl Started {
     /// Sends the payload a signal.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: a plain system call; a process that is gone gives an error that means nothing here. Its
-        // number is not reused before `wait`, because the outer child has not reported its end.
-        unsafe { libc::kill(self.pid, signal) };
+        // its number is not used again before `wait`, because the carrier has not reported its end
+        if let (Some(pid), Some(signal)) = (Pid::from_raw(self.pid), Signal::from_named_raw(signal)) {
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// Tells whether the payload has ended, or does so within a time.
     #[must_use]
     pub fn ends_within(&self, patience: Duration) -> bool {
-        readable(&self.status, Instant::now() + patience).is_ok()
-    }
-
-    /// Ends the payload, whatever it does, and waits for nothing of the machine's.
-    pub(super) fn abandon(self) {
-        end(self.outer);
+        readable(&self.carrier.socket, Instant::now() + patience).is_ok()
     }
 
     /// Waits for the payload's end and gives its status as waitpid(2) gives it.
     ///
     /// # Errors
-    /// Where the outer child was killed before it could tell.
+    /// Where the carrier was killed before it could report.
     pub fn wait(mut self) -> io::Result<i32> {
-        let mut status = [0_u8; 4];
-        let told = read_all(&mut self.status, &mut status);
-        wait_for(self.outer);
-        if told? { Ok(i32::from_ne_bytes(status)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        let report = receive(&self.carrier.socket);
+        let _ = self.carrier.process.wait();
+        if let Some(joined) = self.joined.take() {
+            joined.leave();
+        }
+        match report?.0 {
+            Report::Ended { status } => Ok(status),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Ends the payload and the carrier, whatever they do, and waits for nothing of the machine's.
+    fn end(&mut self) {
+        self.signal(libc::SIGKILL);
+        let _ = self.carrier.process.kill();
+        let until = Instant::now() + LAST;
+        while matches!(self.carrier.process.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(joined) = self.joined.take() {
+            joined.leave();
+        }
     }
 }
 
@@ -304,63 +358,30 @@ fn explain(number: u8, source: io::Error, payload: &Payload) -> EnterError {
     }
 }
 
-/// Opens the list of processes of a cgroup of the machine that is nobody's but its sessions', where there is a unified
-/// hierarchy; the first process's own where that is not systemd.
+/// Starts the carrier: this program once more, with a socket as its only file of the caller's.
+#[expect(clippy::disallowed_methods, reason = "a Runner waits for its program, and this one is spoken with")]
+fn spawn(socket: OwnedFd) -> io::Result<Child> {
+    use std::os::unix::process::CommandExt as _;
+    std::process::Command::new("/proc/self/exe")
+        .arg0("sandbox")
+        .args(CARRIER)
+        .env_clear()
+        .current_dir("/")
+        .stdin(socket)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// The arguments of this program that make it a carrier, to be looked for before all others.
+pub const CARRIER: [&str; 2] = ["internal", "enter"];
+
+/// Reads which capabilities a machine's processes may have at most: what the kernel gives to a process that joins a user
+/// namespace is more than the machine's own first process has.
 ///
-/// With it, in `init.scope`, they would all be ended together by the guest's systemd when one of them had taken too
-/// much memory.
-///
-/// **Source**: systemd.scope(5), `OOMPolicy=`; lxc-attach(1) has `.lxc` for the same.
-fn cgroup(leader: &Leader) -> Option<File> {
-    let open = |folder: &Path| File::options().write(true).open(folder.join("cgroup.procs")).ok();
-    let own = processes::cgroup_folder(leader)?;
-    if !processes::is_in_scope(leader) {
-        return open(&own);
-    }
-    let (scope, sessions) = (own.join("init.scope"), own.join(SESSIONS));
-    match std::fs::create_dir(&sessions) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => open(&scope),
-        _ => open(&sessions).or_else(|| open(&scope)),
-    }
-}
-
-fn errno() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap_or(0)
-}
-
-/// Receives one file that must be a terminal: the guest's side may lie.
-fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
-    let fd = passing::receive(socket)?;
-    if rustix::termios::isatty(&fd) { Ok(fd) } else { Err(io::ErrorKind::InvalidData.into()) }
-}
-
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
-}
-
-fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType};
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
-}
-
-/// Reads a whole buffer; false where the other side ended before its first byte.
-fn read_all(file: &mut File, buffer: &mut [u8]) -> io::Result<bool> {
-    match file.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Kills the outer child, with which the payload goes, and waits for it: it waits outside the guest.
-fn end(outer: libc::pid_t) {
-    // SAFETY: a plain system call; the child is ours, and its number is taken until it is waited for.
-    unsafe { libc::kill(outer, libc::SIGKILL) };
-    wait_for(outer);
-}
-
-fn wait_for(pid: libc::pid_t) {
-    let mut status = 0;
-    // SAFETY: the child is ours and is waited for once.
-    while unsafe { libc::waitpid(pid, &raw mut status, 0) } == -1 && errno() == libc::EINTR {}
+/// **Source**: user_namespaces(7), "Capabilities"; proc_pid_status(5), `CapBnd`.
+fn bounding(pid: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(set.trim(), 16).ok()
 }

@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn no_link_of_the_hosts_own_is_touched() {
-        let leader = Leader { pid: std::process::id().cast_signed() };
+        let leader = Leader::new(std::process::id().cast_signed());
         assert_eq!(raise(&leader, "lo").unwrap_err().kind(), io::ErrorKind::Unsupported);
         assert_eq!(up("a-name-that-is-far-too-long").unwrap_err().kind(), io::ErrorKind::InvalidInput);
         up("no-such").unwrap_err();

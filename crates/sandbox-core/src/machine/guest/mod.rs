@@ -2,6 +2,7 @@
 
 mod apart;
 mod enter;
+mod environment;
 mod label;
 mod link;
 mod passing;
@@ -10,14 +11,15 @@ mod patience;
 mod port;
 #[doc(hidden)]
 pub mod readers;
+mod sessions;
 mod state;
 mod systemd;
 mod variables;
 
-pub use enter::{EnterError, Entry, Payload, Standard, Started, Terminal};
+pub use enter::{
+    CARRIER, Carrier, EnterError, Entry, PATIENCE, Payload, Runs, Standard, Started, Terminal, carry,
+};
 pub use link::raise;
 pub(in crate::machine) use passing::{receive as receive_file, send as send_file};
-pub use passwd::{Account, account};
 pub use port::is_open;
 pub use state::{GuestState, addresses, addresses_of, state, wait_ready};
-pub use variables::variables;

@@ -1,20 +1,16 @@
 //! Users of the guest, read from its own files, which are never followed out of its tree.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::{io, os::fd::OwnedFd, path::Path};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::enter::EnterError;
-use crate::{
-    host::{live, root::LIMIT},
-    machine::Leader,
-};
+use crate::host::{live, root::LIMIT};
 
 /// A user of the guest.
 ///
 /// **Source**: passwd(5), group(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
+pub(super) struct Account {
     /// Its name.
     pub name: String,
     /// Its number in the guest.
@@ -29,18 +25,15 @@ pub struct Account {
     pub shell: String,
 }
 
-/// Finds a user by name or number; none where the guest has no such user.
+/// Finds a user by name or number; none where the guest has no such user. A file system of the guest's may hold the reader
+/// for good: only the carrier reads.
 ///
 /// # Errors
 /// Where the guest's files cannot be read.
-pub fn account(leader: &Leader, user: &str) -> Result<Option<Account>, EnterError> {
-    let root = format!("/proc/{}/root", leader.pid);
-    let io = |doing| move |errno: rustix::io::Errno| EnterError::Step { step: doing, source: errno.into() };
-    let root = openat(CWD, &root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(io("opening the guest's root"))?;
-    let read = |path: &str| -> Result<String, EnterError> {
+pub(super) fn account(root: &OwnedFd, user: &str) -> io::Result<Option<Account>> {
+    let read = |path: &str| -> io::Result<String> {
         let file: OwnedFd = match openat2(
-            &root,
+            root,
             path,
             OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
             Mode::empty(),
@@ -48,10 +41,9 @@ pub fn account(leader: &Leader, user: &str) -> Result<Option<Account>, EnterErro
         ) {
             Ok(file) => file,
             Err(rustix::io::Errno::NOENT) => return Ok(String::new()),
-            Err(errno) => return Err(io("reading the guest's users")(errno)),
+            Err(errno) => return Err(errno.into()),
         };
-        let bytes = live::read(file.into(), Path::new(path), LIMIT)
-            .map_err(|source| EnterError::Step { step: "reading the guest's users", source })?;
+        let bytes = live::read(file.into(), Path::new(path), LIMIT)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     Ok(find(&read("etc/passwd")?, &read("etc/group")?, user))

@@ -4,9 +4,9 @@ use std::{
     collections::BTreeMap,
     fmt,
     fs::File,
-    io::{self, ErrorKind, Read as _},
+    io,
     net::IpAddr,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     thread,
     time::{Duration, Instant},
 };
@@ -15,26 +15,29 @@ use nix::ifaddrs::InterfaceAddress;
 
 use super::{
     apart::apart,
-    enter::{EnterError, Entry, Payload, Standard, Terminal},
-    patience::readable,
-    systemd::Systemd,
+    enter::EnterError,
+    systemd::{self, Systemd},
 };
 use crate::{
-    machine::{Leader, guest::Account, network},
+    machine::{Leader, network},
     report::{Event, Phase, Reporter},
 };
 
 /// How often a booting guest is asked.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a guest's systemd has to answer: on a busy host it may have to wait for its turn, a hostile one never answers.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a guest's bus has to answer before its systemd is asked without: one that is being started takes longer.
-const ON_BUS: Duration = Duration::from_millis(100);
+/// What a guest has in its /run when systemd has run its command that lets users log in, which is late in a boot.
+///
+/// **Source**: systemd-user-sessions.service(8); `unit_export_invocation_id` of systemd, since 236.
+const LATE: &str = "run/systemd/units/invocation:systemd-user-sessions.service";
 
-/// How often a booting guest is asked by a program in it, where its systemd does not answer.
-const SELDOM: Duration = Duration::from_secs(3);
+/// What keeps users out until then, and again when the guest shuts down.
+///
+/// **Source**: nologin(5); shutdown(8).
+const NO_LOGIN: &str = "run/nologin";
 
 /// Where a guest's systemd is.
 ///
@@ -68,26 +71,41 @@ impl fmt::Display for GuestState {
     }
 }
 
-/// Asks a guest's systemd for its state. Needs no D-Bus in the guest, but is a lot quicker with it.
+/// Returns a guest's state, as its systemd gives it on the guest's bus. No process enters the guest for that.
+///
+/// Of a guest whose bus does not answer it is seen whether its boot lets users log in; which of its units failed is not known
+/// then.
 ///
 /// # Errors
-/// Where the guest cannot be entered.
+/// Where the guest is gone.
 pub fn state(leader: &Leader) -> Result<GuestState, EnterError> {
-    if let Ok(state) = by_bus(leader) {
-        return Ok(state);
-    }
-    match Systemd::connect(leader, PATIENCE).and_then(|mut systemd| asked(&mut systemd, PATIENCE)) {
-        Ok(state) => Ok(state),
-        Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionRefused) => {
-            Ok(GuestState::Starting)
-        }
-        // one that has no such socket may have another, which its own systemctl knows
-        Err(_) => by_systemctl(leader),
-    }
+    observed(leader, &mut None, PATIENCE)
 }
 
-fn by_bus(leader: &Leader) -> io::Result<GuestState> {
-    asked(&mut Systemd::on_bus(leader)?, ON_BUS)
+/// Looks at a guest by a connection that is kept, where there is one.
+fn observed(
+    leader: &Leader,
+    bus: &mut Option<Systemd>,
+    patience: Duration,
+) -> Result<GuestState, EnterError> {
+    let connected = match bus.take() {
+        Some(bus) => Ok(bus),
+        None => Systemd::on_bus(leader),
+    };
+    if let Ok(mut connected) = connected
+        && let Ok(state) = asked(&mut connected, patience)
+    {
+        *bus = Some(connected);
+        return Ok(state);
+    }
+    // there is none, or it is late, or systemd is not on it yet
+    let gone = |source| EnterError::Step { step: "opening the machine's root", source };
+    Ok(by_files(&systemd::root_of(leader).map_err(gone)?))
+}
+
+fn by_files(root: &OwnedFd) -> GuestState {
+    let has = |path| systemd::held_in(root, path).is_ok();
+    if has(LATE) && !has(NO_LOGIN) { GuestState::Running } else { GuestState::Starting }
 }
 
 fn asked(systemd: &mut Systemd, patience: Duration) -> io::Result<GuestState> {
@@ -118,124 +136,25 @@ fn is_unit(name: &str) -> bool {
     !name.is_empty() && name.len() < 256 && name.bytes().all(valid)
 }
 
-/// Asks the guest's own systemctl(1), which is a program that runs in it.
-fn by_systemctl(leader: &Leader) -> Result<GuestState, EnterError> {
-    let word = ask(leader, &["systemctl", "is-system-running"])?;
-    of_word(word.trim(), || {
-        let argv = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"];
-        let list = ask(leader, &argv)?;
-        Ok(list.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
-    })
-}
-
 /// Waits until a guest's systemd says anything but starting, or the deadline is over.
 ///
 /// # Errors
-/// Where the guest cannot be entered: it died.
+/// Where the guest is gone: it died.
 pub fn wait_ready(
     leader: &Leader,
     deadline: Duration,
     reporter: &dyn Reporter,
 ) -> Result<GuestState, EnterError> {
     let begun = Instant::now();
-    // one that has booted already has its bus; in one that has just begun there is none yet
-    if let Ok(state) = by_bus(leader)
-        && state != GuestState::Starting
-    {
-        return Ok(state);
-    }
-    let mut systemd = None;
-    let mut next = begun + SELDOM;
+    let mut bus = None;
     loop {
-        let connected = match systemd.take() {
-            Some(systemd) => Ok(systemd),
-            None => Systemd::connect(leader, PATIENCE),
-        };
-        let state = connected.and_then(|mut connected| {
-            let state = asked(&mut connected, PATIENCE)?;
-            systemd = Some(connected);
-            Ok(state)
-        });
-        let state = match state {
-            Ok(state) => state,
-            // not there yet, or not where it is looked for
-            Err(_) if Instant::now() < next => GuestState::Starting,
-            Err(_) => {
-                next = Instant::now() + SELDOM;
-                by_systemctl(leader)?
-            }
-        };
+        let left = deadline.saturating_sub(begun.elapsed());
+        let state = observed(leader, &mut bus, PATIENCE.min(left.max(PAUSE)))?;
         if state != GuestState::Starting || begun.elapsed() >= deadline {
             return Ok(state);
         }
-        if !alive(leader) {
-            // entering it says why
-            by_systemctl(leader)?;
-        }
         reporter.report(Event::At { phase: Phase::Boot, subject: state.to_string() });
-        // to come in costs the booting guest more than to be asked
-        thread::sleep(if systemd.is_some() { PAUSE } else { PAUSE * 3 });
-    }
-}
-
-fn alive(leader: &Leader) -> bool {
-    std::path::Path::new("/proc").join(leader.pid.to_string()).exists()
-}
-
-/// Runs a command as the guest's root and gives what it writes, nothing where it takes too long; its status is not looked at.
-fn ask(leader: &Leader, argv: &[&str]) -> Result<String, EnterError> {
-    let payload = Payload {
-        argv: argv.iter().map(|&word| word.to_owned()).collect(),
-        env: vec![
-            ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
-            ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),
-        ],
-        cwd: "/".to_owned(),
-        account: Account {
-            name: "root".to_owned(),
-            uid: 0,
-            gid: 0,
-            groups: Vec::new(),
-            home: "/root".to_owned(),
-            shell: "/bin/sh".to_owned(),
-        },
-    };
-    let io = |step| move |source| EnterError::Step { step, source };
-    let null = File::options().read(true).write(true).open("/dev/null").map_err(io("opening /dev/null"))?;
-    let (answer, answer_in) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|errno| io("making a pipe")(errno.into()))?;
-    let files = Standard { input: null.as_raw_fd(), output: answer_in.as_raw_fd(), error: null.as_raw_fd() };
-    let until = Instant::now() + PATIENCE;
-    let started = match Entry::open(leader)?.start_by(&payload, Terminal::Files(files), Some(until)) {
-        // early in its life the guest has not mounted all yet
-        Err(EnterError::NotFound { .. } | EnterError::NotExecutable { .. }) => return Ok(String::new()),
-        Err(EnterError::Step { source, .. }) if source.kind() == ErrorKind::TimedOut => {
-            return Ok(String::new());
-        }
-        other => other?,
-    };
-    drop::<OwnedFd>(answer_in);
-    let mut answer = File::from(answer);
-    let said = said(&mut answer, until);
-    // also where it could not be read
-    started.abandon();
-    Ok(said.map_err(io("reading the guest's answer"))?.unwrap_or_default())
-}
-
-/// Reads what somebody says who may be hostile, until the end; none where that is late or too long.
-fn said(from: &mut File, until: Instant) -> io::Result<Option<String>> {
-    const LARGEST: usize = 1 << 20;
-    let (mut bytes, mut some) = (Vec::new(), [0; 4096]);
-    loop {
-        match readable(from, until) {
-            Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(None),
-            other => other?,
-        }
-        match from.read(&mut some)? {
-            0 => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            read if bytes.len() + read > LARGEST => return Ok(None),
-            read => bytes.extend(&some[..read]),
-        }
+        thread::sleep(PAUSE);
     }
 }
 
@@ -291,7 +210,7 @@ fn of_link(interfaces: impl Iterator<Item = InterfaceAddress>) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{fs, os::unix::fs::symlink};
 
     use super::*;
 
@@ -315,22 +234,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_too_late_or_at_too_great_length_is_not_said() {
-        let says = |text: &'static [u8], ends: bool| {
-            let (from, mut to) = io::pipe().unwrap();
-            let speaker = thread::spawn(move || {
-                let _ = to.write_all(text);
-                (!ends).then_some(to)
-            });
-            let mut from = File::from(OwnedFd::from(from));
-            let said = said(&mut from, Instant::now() + Duration::from_millis(300)).unwrap();
-            drop(from);
-            drop(speaker.join().unwrap());
-            said
-        };
-        assert_eq!(says(b"running\n", true).as_deref(), Some("running\n"));
-        assert_eq!(says(b"", true).as_deref(), Some(""));
-        assert_eq!(says(b"running\n", false), None);
-        assert_eq!(says(&[b'x'; (1 << 20) + 1], true), None);
+    fn without_a_bus_a_guest_runs_once_users_may_log_in() {
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let file = |path: &str| memory.path().join(path);
+        let root = || OwnedFd::from(File::open(memory.path()).unwrap());
+        fs::create_dir_all(file(LATE).parent().unwrap()).unwrap();
+        assert_eq!(by_files(&root()), GuestState::Starting);
+        symlink("0123456789abcdef", file(LATE)).unwrap();
+        assert_eq!(by_files(&root()), GuestState::Running);
+        fs::write(file(NO_LOGIN), "not yet\n").unwrap();
+        assert_eq!(by_files(&root()), GuestState::Starting);
+        // what a guest puts in the place of its files leads nowhere
+        fs::remove_file(file(NO_LOGIN)).unwrap();
+        fs::remove_dir_all(file("run")).unwrap();
+        symlink("/run", file("run")).unwrap();
+        assert_eq!(by_files(&root()), GuestState::Starting);
     }
 }

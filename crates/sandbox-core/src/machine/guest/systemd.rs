@@ -1,13 +1,11 @@
-//! A guest's systemd, asked from outside: no program runs in the guest for that.
+//! A guest's systemd, asked from outside on the guest's bus ([`bus`]): no process enters the guest for that.
 //!
-//! It is asked on the guest's bus, where there is one ([`bus`]), or over its own private socket ([`private`]). Who comes to the
-//! private one costs systemd some milliseconds, for it makes a bus of its own for each. What answers may be hostile: each
-//! answer has a size and a deadline, and nothing of it is believed but of the guest itself.
+//! What answers may be hostile: each answer has a size and a deadline, and nothing of it is believed but of the guest
+//! itself.
 //!
 //! **Source**: the D-Bus specification, "Authentication Protocol"; org.freedesktop.systemd1(5).
 
 mod bus;
-mod private;
 mod wire;
 
 use std::{
@@ -16,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(super) use self::bus::{held_in, root_of};
 use self::wire::{ERROR, Head, METHOD_RETURN, Question, Writer, strange};
 use super::patience::readable;
 use crate::machine::Leader;
@@ -52,18 +51,10 @@ pub(super) fn message(bytes: &[u8]) -> io::Result<(u8, Option<u32>, &[u8])> {
     Ok((head.kind, wire::answers(fields)?, rest.get(..head.body).ok_or_else(strange)?))
 }
 
-/// By which way somebody came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
-    Bus,
-    Private,
-}
-
 /// A connection to a guest's systemd.
 #[derive(Debug)]
 pub struct Systemd {
     stream: UnixStream,
-    door: Door,
     greeted: bool,
     serial: u32,
     /// What has come and was not read.
@@ -71,27 +62,17 @@ pub struct Systemd {
 }
 
 impl Systemd {
-    /// Connects to the systemd of a machine by the machine's bus. A machine on its way up may hold whoever does so until its
-    /// bus is there.
+    /// Connects to the systemd of a machine by the machine's bus. A machine that boots may hold the caller until its bus is
+    /// there.
     ///
     /// # Errors
     /// Where it has no bus, or one that is not where it should be.
     pub fn on_bus(leader: &Leader) -> io::Result<Self> {
-        Ok(Self::of(bus::connect(leader)?, Door::Bus))
+        Ok(Self::of(bus::connect(leader)?))
     }
 
-    /// Connects to the systemd of a machine, which may be on its way up.
-    ///
-    /// # Errors
-    /// `NotFound` and `ConnectionRefused` where it does not listen yet, `TimedOut` where the guest holds whoever comes.
-    pub fn connect(leader: &Leader, patience: Duration) -> io::Result<Self> {
-        let stream = private::connect(leader, patience)?;
-        stream.set_nonblocking(true)?;
-        Ok(Self::of(stream, Door::Private))
-    }
-
-    const fn of(stream: UnixStream, door: Door) -> Self {
-        Self { stream, door, greeted: false, serial: 0, ahead: Vec::new() }
+    const fn of(stream: UnixStream) -> Self {
+        Self { stream, greeted: false, serial: 0, ahead: Vec::new() }
     }
 
     /// Asks for the word of `systemctl is-system-running`.
@@ -124,10 +105,8 @@ impl Systemd {
         let mut says = Vec::new();
         if !self.greeted {
             self.greet(until)?;
-            if self.door == Door::Bus {
-                self.serial += 1;
-                says = HELLO.write(self.serial, |_| {});
-            }
+            self.serial += 1;
+            says = HELLO.write(self.serial, |_| {});
         }
         self.serial += 1;
         says.extend(question.write(self.serial, arguments));
@@ -137,7 +116,7 @@ impl Systemd {
             if Instant::now() >= until {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            // a bus answers what it was told first, and signals come to whoever has a private connection
+            // a bus answers the greeting first
             match kind {
                 METHOD_RETURN if to == Some(self.serial) => return Ok(body),
                 ERROR if to == Some(self.serial) => {
@@ -150,12 +129,9 @@ impl Systemd {
 
     /// Says who this is. systemd looks at what comes behind a greeting only when more comes: so nothing does.
     fn greet(&mut self, until: Instant) -> io::Result<()> {
-        self.write(match self.door {
-            Door::Bus => bus::GREETING,
-            Door::Private => private::GREETING,
-        })?;
+        self.write(bus::GREETING)?;
         let mut line = self.line(until)?;
-        if self.door == Door::Bus && line.starts_with(b"DATA") {
+        if line.starts_with(b"DATA") {
             line = self.line(until)?;
         }
         self.greeted = line.starts_with(b"OK ");
@@ -214,7 +190,7 @@ mod tests {
     const SIGNAL: u8 = 4;
 
     /// A connection whose other side says one thing when it is greeted, and another when it is asked.
-    fn answered(door: Door, greets: &[u8], says: &[u8]) -> Systemd {
+    fn answered(greets: &[u8], says: &[u8]) -> Systemd {
         let (near, mut far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         let (greets, says) = (greets.to_vec(), says.to_vec());
@@ -226,54 +202,44 @@ mod tests {
             }
             while far.read(&mut seen).is_ok_and(|read| read > 0) {}
         });
-        Systemd::of(near, door)
+        Systemd::of(near)
     }
 
-    fn private(says: &[u8]) -> Systemd {
-        answered(Door::Private, b"OK 0123\r\n", says)
-    }
-
-    #[test]
-    fn the_answer_is_found_behind_signals() {
-        let says = [answer(SIGNAL, 1, b"xyz"), answer(METHOD_RETURN, 1, &any("degraded"))].concat();
-        assert_eq!(private(&says).state(SOON).unwrap(), "degraded");
+    /// A bus that says something behind its own answer.
+    fn on_bus(says: &[u8]) -> Systemd {
+        answered(b"DATA\r\nOK 0123\r\n", &[&answer(METHOD_RETURN, 1, &any(":1.70")), says].concat())
     }
 
     #[test]
-    fn on_a_bus_the_answer_is_found_behind_that_of_the_bus() {
-        let says = [
-            answer(METHOD_RETURN, 1, &any(":1.70")),
-            answer(SIGNAL, 0, &any(":1.70")),
-            answer(METHOD_RETURN, 2, &any("running")),
-        ];
-        let mut bus = answered(Door::Bus, b"DATA\r\nOK 0123\r\n", &says.concat());
-        assert_eq!(bus.state(SOON).unwrap(), "running");
-        let refused = answered(Door::Bus, b"DATA\r\nREJECTED EXTERNAL\r\n", b"").state(SOON).unwrap_err();
+    fn the_answer_is_found_behind_that_of_the_bus_and_signals() {
+        let says = [answer(SIGNAL, 0, &any(":1.70")), answer(METHOD_RETURN, 2, &any("running"))].concat();
+        assert_eq!(on_bus(&says).state(SOON).unwrap(), "running");
+        let refused = answered(b"DATA\r\nREJECTED EXTERNAL\r\n", b"").state(SOON).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]
     fn what_is_no_answer_is_an_error_and_takes_no_more_time_or_memory() {
         for greets in [b"REJECTED\r\n".to_vec(), [b'x'; 5000].to_vec()] {
-            answered(Door::Private, &greets, b"").state(SOON).expect_err(&format!("{greets:?}"));
+            answered(&greets, b"").state(SOON).expect_err(&format!("{greets:?}"));
         }
         let huge = |at: usize| {
-            let mut whole = answer(METHOD_RETURN, 1, b"");
+            let mut whole = answer(METHOD_RETURN, 2, b"");
             whole[at..at + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
             whole
         };
         for says in [
             huge(4),
             huge(12),
-            answer(METHOD_RETURN, 1, b"\x01s"),
-            answer(METHOD_RETURN, 1, b"\x01u\0\0\0\0\0\0"),
-            answer(ERROR, 1, b""),
+            answer(METHOD_RETURN, 2, b"\x01s"),
+            answer(METHOD_RETURN, 2, b"\x01u\0\0\0\0\0\0"),
+            answer(ERROR, 2, b""),
         ] {
-            let error = private(&says).state(SOON).expect_err(&format!("{says:?}"));
+            let error = on_bus(&says).state(SOON).expect_err(&format!("{says:?}"));
             assert_ne!(error.kind(), io::ErrorKind::TimedOut, "{says:?}");
         }
         for says in [b"".to_vec(), answer(METHOD_RETURN, 7, &any("running"))] {
-            let late = private(&says).state(Duration::from_millis(20)).unwrap_err();
+            let late = on_bus(&says).state(Duration::from_millis(20)).unwrap_err();
             assert_eq!(late.kind(), io::ErrorKind::TimedOut);
         }
     }
@@ -287,7 +253,7 @@ mod tests {
             let signals = answer(SIGNAL, 0, b"xyz").repeat(100);
             while far.write_all(&signals).is_ok() {}
         });
-        let late = Systemd::of(near, Door::Private).state(Duration::from_millis(50)).unwrap_err();
+        let late = Systemd::of(near).state(Duration::from_millis(50)).unwrap_err();
         assert_eq!(late.kind(), io::ErrorKind::TimedOut);
         talks.join().unwrap();
     }

@@ -1,10 +1,10 @@
 //! Variables that the guest sets for everybody: its environment.d(5), which a login's units have too.
 
-use std::path::Path;
+use std::{os::fd::OwnedFd, path::Path};
 
-use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, openat2};
 
-use crate::{host::live, machine::Leader};
+use crate::host::live;
 
 /// Where they stand.
 const FOLDER: &str = "etc/environment.d";
@@ -15,16 +15,15 @@ const FILES: usize = 64;
 
 /// Reads the variables of a guest over those that there are; a file that cannot be read says nothing.
 #[must_use]
-pub fn variables(leader: &Leader, before: Vec<(String, String)>) -> Vec<(String, String)> {
-    texts(leader).unwrap_or_default().iter().fold(before, |all, text| over(text, all))
+pub(super) fn variables(root: &OwnedFd, before: Vec<(String, String)>) -> Vec<(String, String)> {
+    texts(root).unwrap_or_default().iter().fold(before, |all, text| over(text, all))
 }
 
-fn texts(leader: &Leader) -> rustix::io::Result<Vec<String>> {
+fn texts(root: &OwnedFd) -> rustix::io::Result<Vec<String>> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = openat(CWD, format!("/proc/{}/root", leader.pid), flags | OFlags::PATH, Mode::empty())?;
     // a guest's links lead nowhere but into the guest
     let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let folder = openat2(&root, FOLDER, flags | OFlags::RDONLY, Mode::empty(), within)?;
+    let folder = openat2(root, FOLDER, flags | OFlags::RDONLY, Mode::empty(), within)?;
     let mut names: Vec<String> = Dir::read_from(&folder)?
         .filter_map(|entry| entry.ok()?.file_name().to_str().ok().map(str::to_owned))
         .filter(|name| name.ends_with(".conf"))
@@ -33,7 +32,7 @@ fn texts(leader: &Leader) -> rustix::io::Result<Vec<String>> {
     names.sort();
     let read = |name: &String| {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = openat2(&root, format!("{FOLDER}/{name}"), flags, Mode::empty(), within).ok()?;
+        let file = openat2(root, format!("{FOLDER}/{name}"), flags, Mode::empty(), within).ok()?;
         let bytes = live::read(file.into(), Path::new(name), LIMIT).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };

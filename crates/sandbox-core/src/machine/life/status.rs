@@ -117,10 +117,10 @@ impl Machines<'_> {
                 leaders.extend(self.leaders(*backend, &names));
             }
         }
-        let leader_of = |record: &Record| leaders.get(&record.definition.name).copied();
+        let leader_of = |record: &Record| leaders.get(&record.definition.name).cloned();
         // each that runs is asked in it, which is milliseconds of waiting
         let mut all = thread::scope(|scope| {
-            let leaders: Vec<_> = leaders.values().copied().collect();
+            let leaders: Vec<_> = leaders.values().cloned().collect();
             let addresses = scope.spawn(move || guest::addresses_of(&leaders));
             let walls = scope.spawn(|| walls_of(records.iter().filter(|record| leader_of(record).is_some())));
             let mut all = parallel(&records, ASKERS, |record| seen(record.clone(), leader_of(record)));
@@ -167,7 +167,7 @@ fn seen(record: Record, leader: Option<Leader>) -> Status {
         return seen_elsewhere(record);
     }
     // one that stands still answers nobody, and holds whoever goes in
-    let still = leader.as_ref().is_some_and(|leader| frozen::stands_still(leader.pid));
+    let still = leader.as_ref().is_some_and(|leader| frozen::stands_still(leader));
     // a guest that cannot be asked (no bus yet, going down) is starting as far as anyone can tell
     let guest =
         leader.as_ref().filter(|_| !still).map(|leader| guest::state(leader).unwrap_or(GuestState::Starting));

@@ -103,7 +103,7 @@ fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcE
         link::bring_up(definition, addresses).map_err(LxcError::Link)?;
     }
     mounts::attach(leader, mounts::of(definition, folder))?;
-    shared::start(&Leader { pid: leader }, definition).map_err(LxcError::Mount)?;
+    shared::start(&Leader::new(leader), definition).map_err(LxcError::Mount)?;
     let record = Run {
         boot: run::boot().map_err(LxcError::Link)?,
         supervisor: 0,

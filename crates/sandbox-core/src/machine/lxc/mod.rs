@@ -25,7 +25,7 @@ mod refusal;
 mod tool;
 
 use std::{
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -39,8 +39,9 @@ pub use tool::{Version, apparmor, version};
 
 use super::{
     Backend, Definition, Foreign, HostLog, Kind, Leader,
+    cgroup::MachineCgroup,
     direct::{run, supervise},
-    limits, network, processes,
+    limits, network,
     seccomp::{self, Dumps},
 };
 use crate::{
@@ -300,6 +301,17 @@ fn tail(log: &Path, said: &Path) -> String {
     if lines.is_empty() { run::tail(&[said]) } else { lines.join("\n") }
 }
 
+/// Adds the container's cgroup to its first process: the one of its name, or the first of those that liblxc takes
+/// where that is in use.
+fn in_cgroup(leader: Leader, name: &MachineName) -> Leader {
+    let named = format!("lxc.payload.{name}");
+    let others = (1..10).map(|number| format!("{named}-{number}"));
+    let found = iter::once(named.clone())
+        .chain(others)
+        .find_map(|path| MachineCgroup::of_container(&path, leader.pid));
+    Leader { cgroup: found, ..leader }
+}
+
 /// Names the configuration of a container.
 fn config_of(name: &MachineName) -> PathBuf {
     Path::new(CONTAINERS).join(name).join(CONFIG)
@@ -361,7 +373,7 @@ impl Backend for Lxc {
     fn apply(&self, definition: &Definition) -> Result<()> {
         self.define(definition)?;
         let leader = self.leader(&definition.name)?;
-        match leader.as_ref().and_then(processes::cgroup_folder) {
+        match leader.and_then(|leader| leader.cgroup).and_then(|cgroup| cgroup.directory()) {
             Some(own) => limits::set(Path::new("/sys/fs/cgroup"), &own, &definition.chosen.limits)
                 .during("change", subject(&definition.name)),
             None => Ok(()),
@@ -384,7 +396,8 @@ impl Backend for Lxc {
     }
 
     fn leader(&self, name: &MachineName) -> Result<Option<Leader>> {
-        self.recorded(name).during("look at", subject(name))
+        let found = self.recorded(name).during("look at", subject(name))?;
+        Ok(found.map(|leader| in_cgroup(leader, name)))
     }
 }
 

@@ -28,7 +28,8 @@ pub(in crate::machine) use self::{
     uplink::{leave_alone, manage_again},
 };
 use super::{
-    Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, guest, mounts, nesting, network, processes,
+    Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, cgroup::MachineCgroup, guest, mounts,
+    nesting, network, processes,
 };
 use crate::{
     Result,
@@ -242,13 +243,13 @@ impl Backend for Nspawn {
 /// gone: its number may be another's by then.
 fn of_ours(name: &MachineName, found: &machined::Registered) -> Option<Leader> {
     let pid = i32::try_from(found.leader).ok().filter(|pid| *pid > 0)?;
-    (found.unit == unit::name(name) && is_in(name, pid)).then_some(Leader { pid })
+    if found.unit == unit::name(name) { in_unit(name, pid) } else { None }
 }
 
-/// Tells whether a process is in the cgroup of a machine's unit.
-fn is_in(name: &MachineName, pid: i32) -> bool {
-    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    cgroups.contains(&format!("/{}/", unit::name(name)))
+/// Takes a process for a machine's first one where it is in the cgroup of the machine's unit.
+fn in_unit(name: &MachineName, pid: i32) -> Option<Leader> {
+    let cgroup = MachineCgroup::of_unit(&unit::name(name), pid)?;
+    Some(Leader { pid, cgroup: Some(cgroup) })
 }
 
 /// Gives a machine's first process, the child of nspawn that is the first of a process namespace.
@@ -258,7 +259,7 @@ fn child_of(main: i32, name: &MachineName) -> Option<Leader> {
     let children = fs::read_to_string(format!("/proc/{main}/task/{main}/children")).ok()?;
     let is_first = |pid| matches!(processes::numbers(pid)[..], [_, .., 1]);
     let pid = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| is_first(*pid))?;
-    is_in(name, pid).then_some(Leader { pid })
+    in_unit(name, pid)
 }
 
 /// Writes the machine's files where they are not so already, and has systemd read them.

@@ -160,7 +160,7 @@ impl Machines<'_> {
             }
             return Ok(Copied { consistency: Consistency::Clean, frozen: Duration::ZERO });
         };
-        let Some(cgroup) = frozen::cgroup(leader.pid) else {
+        let Some(cgroup) = frozen::cgroup(&leader) else {
             let path = PathBuf::from(format!("/proc/{}/cgroup", leader.pid));
             return Err(LifeError::Moving { path, name: name.to_string() }).during("copy", subject());
         };

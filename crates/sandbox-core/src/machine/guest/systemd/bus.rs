@@ -36,23 +36,31 @@ pub(super) const GREETING: &[u8] = b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n";
 
 /// Connects to it.
 pub(super) fn connect(leader: &Leader) -> io::Result<UnixStream> {
-    let path = OFlags::PATH | OFlags::CLOEXEC;
-    let root = openat(CWD, format!("/proc/{}/root", leader.pid), path | OFlags::DIRECTORY, Mode::empty())?;
-    connect_in(&root)
+    connect_in(&root_of(leader)?)
 }
 
 fn connect_in(root: &OwnedFd) -> io::Result<UnixStream> {
-    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
-    let found = openat2(root, SOCKET, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), within)?;
-    if !asks_nobody(&found)? {
-        return Err(io::ErrorKind::Unsupported.into());
-    }
+    let found = held_in(root, SOCKET)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     // a name is all that a connection takes; this one is of what is held
     let held = SocketAddrUnix::new(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
     connect_socket(&stream, &held)?;
     Ok(UnixStream::from(stream))
+}
+
+/// Takes hold of a file of a guest's /run without being held by the guest: the link itself where it is one.
+pub fn held_in(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
+    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let found = openat2(root, path, flags, Mode::empty(), within)?;
+    if asks_nobody(&found)? { Ok(found) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
+/// Takes hold of a guest's root.
+pub fn root_of(leader: &Leader) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+    Ok(openat(CWD, format!("/proc/{}/root", leader.pid), flags, Mode::empty())?)
 }
 
 /// Tells whether what is held is in memory alone: whoever looks at it waits for no program and no disk.
