@@ -43,6 +43,12 @@ pub enum Excess {
     /// A file in too many pieces.
     #[error("a file has more than {PARTS} holes")]
     Parts,
+    /// A stream whose map of holes makes no sense.
+    #[error("{what}")]
+    Map {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Holes that would have to be written as zeros.
     #[error("a file has holes of more than {ZEROS} bytes, which would be written as zeros")]
     Zeros,
