@@ -55,7 +55,9 @@ pub enum Excess {
 }
 
 impl Excess {
-    pub(super) fn path(path: &OsStr) -> Self {
+    /// Makes the error of a path that is too long.
+    #[must_use]
+    pub fn path(path: &OsStr) -> Self {
         let bytes = path.as_bytes();
         Self::Path { begins: String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned() }
     }
