@@ -31,7 +31,7 @@ pub fn clamp(root: &Root, epoch: i64, but: &str) -> Result<(), ConfigureError> {
 fn below(folder: &OwnedFd, epoch: i64, but: &str) -> io::Result<()> {
     let mut walker = Walker::new(Directory::of(folder)?, false, false)?;
     loop {
-        let is_folder = match walker.next().map_err(|(_, error)| error)? {
+        let is_folder = match walker.advance().map_err(|(_, error)| error)? {
             None => return Ok(()),
             Some(found) if found.path == Path::new(but) => false,
             Some(found) => {

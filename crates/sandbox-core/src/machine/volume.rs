@@ -205,7 +205,7 @@ fn copy(from: Directory, target: Directory) -> io::Result<()> {
     let (mut to, mut buffer) = (Cursor::new(target), Buffer::default());
     let mut walker = Walker::new(from, false, true)?;
     loop {
-        let entered = match walker.next().map_err(|(_, error)| error)? {
+        let entered = match walker.advance().map_err(|(_, error)| error)? {
             None => return Ok(()),
             Some(found) => copy_one(&found, &mut to, &mut buffer)?,
         };

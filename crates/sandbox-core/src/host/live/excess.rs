@@ -43,13 +43,21 @@ pub enum Excess {
     /// A file in too many pieces.
     #[error("a file has more than {PARTS} holes")]
     Parts,
+    /// A stream whose map of holes makes no sense.
+    #[error("{what}")]
+    Map {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Holes that would have to be written as zeros.
     #[error("a file has holes of more than {ZEROS} bytes, which would be written as zeros")]
     Zeros,
 }
 
 impl Excess {
-    pub(super) fn path(path: &OsStr) -> Self {
+    /// Makes the error of a path that is too long.
+    #[must_use]
+    pub fn path(path: &OsStr) -> Self {
         let bytes = path.as_bytes();
         Self::Path { begins: String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned() }
     }

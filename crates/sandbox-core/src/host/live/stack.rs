@@ -10,6 +10,8 @@ const HANDLES: usize = 16;
 #[derive(Debug)]
 enum Slot {
     Open(Directory),
+    /// It stays open: what was entered from it is not below it, and `..` would lead elsewhere.
+    Pinned(Directory),
     /// Closed meanwhile: it is opened again by `..` of the one below it, and must be the same.
     Closed(Identity),
 }
@@ -34,7 +36,7 @@ impl Stack {
     #[must_use]
     pub fn here(&self) -> &Directory {
         match self.slots.last() {
-            Some(Slot::Open(directory)) => directory,
+            Some(Slot::Open(directory) | Slot::Pinned(directory)) => directory,
             // the innermost slot is always open: see `pop`
             _ => &self.top,
         }
@@ -64,6 +66,19 @@ impl Stack {
         Ok(())
     }
 
+    /// Goes into a directory that stands in the place of one in the innermost one.
+    ///
+    /// # Errors
+    /// What fstat(2) says.
+    pub fn push_instead(&mut self, directory: Directory) -> io::Result<()> {
+        let last = match self.slots.pop() {
+            Some(Slot::Open(last)) => Some(Slot::Pinned(last)),
+            last => last,
+        };
+        self.slots.extend(last);
+        self.push(directory)
+    }
+
     /// Goes back to the directory above.
     ///
     /// # Errors
@@ -75,7 +90,7 @@ impl Stack {
             self.open = self.open.min(self.slots.len());
             return Ok(());
         };
-        let Slot::Open(below) = popped else {
+        let (Slot::Open(below) | Slot::Pinned(below)) = popped else {
             self.reset();
             return Err(rustix::io::Errno::STALE.into());
         };

@@ -27,7 +27,7 @@ fn exchange(folder: &Path, one: &str, other: &str) {
 fn paths(top: &Path, live: bool) -> Result<Vec<PathBuf>, io::Error> {
     let mut walker = Walker::new(Directory::top(top).unwrap(), live, true).unwrap();
     let mut all = Vec::new();
-    while let Some(found) = walker.next().map_err(|(_, error)| error)? {
+    while let Some(found) = walker.advance().map_err(|(_, error)| error)? {
         all.push(found.path.to_owned());
         if found.kind() == FileType::Directory {
             walker.enter().map_err(|(_, error)| error)?;
@@ -119,7 +119,7 @@ fn a_tree_that_is_as_deep_as_paths_are_is_walked_with_few_handles() {
     fs::write(folder.path().join("last"), "").unwrap();
     let mut walker = Walker::new(Directory::top(folder.path()).unwrap(), false, true).unwrap();
     let (mut most, mut count) = (0, 0);
-    while let Some(found) = walker.next().unwrap() {
+    while let Some(found) = walker.advance().unwrap() {
         let is_directory = found.kind() == FileType::Directory;
         if is_directory {
             walker.enter().unwrap();
@@ -133,6 +133,29 @@ fn a_tree_that_is_as_deep_as_paths_are_is_walked_with_few_handles() {
 }
 
 #[test]
+fn what_stands_in_the_place_of_a_directory_is_left_as_it_was_entered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tree, volume) = (folder.path().join("tree"), folder.path().join("volumes/volume"));
+    fs::create_dir_all(tree.join("a/b/home")).unwrap();
+    fs::write(tree.join("a/b/zlast"), "").unwrap();
+    fs::create_dir_all(&volume).unwrap();
+    deep(&volume, 100);
+    let mut walker = Walker::new(Directory::top(&tree).unwrap(), false, true).unwrap();
+    let mut all = Vec::new();
+    while let Some(found) = walker.advance().unwrap() {
+        all.push(found.path.to_owned());
+        let is_directory = found.kind() == FileType::Directory;
+        if all.last().unwrap() == Path::new("a/b/home") {
+            walker.enter_instead(Directory::top(&volume).unwrap()).unwrap();
+        } else if is_directory {
+            walker.enter().unwrap();
+        }
+    }
+    assert_eq!(all.len(), 104);
+    assert_eq!(all.last().unwrap(), Path::new("a/b/zlast"));
+}
+
+#[test]
 fn a_directory_that_is_moved_away_under_a_walk_ends_that_part_only() {
     let folder = tempfile::tempdir().unwrap();
     let tree = folder.path().join("tree");
@@ -141,7 +164,7 @@ fn a_directory_that_is_moved_away_under_a_walk_ends_that_part_only() {
     fs::write(tree.join("zlast"), "").unwrap();
     let mut walker = Walker::new(Directory::top(&tree).unwrap(), true, true).unwrap();
     let mut all = Vec::new();
-    while let Some(found) = walker.next().unwrap() {
+    while let Some(found) = walker.advance().unwrap() {
         all.push(found.path.to_owned());
         let is_directory = found.kind() == FileType::Directory;
         if all.len() == 50 {
@@ -166,7 +189,7 @@ fn names_and_paths_are_counted() {
     let begun = Walker::within(top(), (true, false), names::Budget::of(19, 1000));
     assert!(is_excess(&begun.err().unwrap()));
     let mut walker = Walker::within(top(), (true, false), names::Budget::of(20, 100)).unwrap();
-    let problem = std::iter::repeat_with(|| walker.next().map(|found| found.is_some()))
+    let problem = std::iter::repeat_with(|| walker.advance().map(|found| found.is_some()))
         .find_map(|next| next.err())
         .unwrap();
     assert!(is_excess(&problem.1), "{}", problem.1);

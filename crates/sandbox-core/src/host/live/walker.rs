@@ -129,7 +129,7 @@ impl Walker {
     ///
     /// # Errors
     /// What the kernel says of a path, and of a tree over the limits.
-    pub fn next(&mut self) -> Result<Option<Found<'_>>, Failed> {
+    pub fn advance(&mut self) -> Result<Option<Found<'_>>, Failed> {
         loop {
             self.found = None;
             let Some(level) = self.levels.last_mut() else { return Ok(None) };
@@ -189,7 +189,10 @@ impl Walker {
     pub fn enter(&mut self) -> Result<Option<io::Error>, Failed> {
         let Some((name, stat)) = &self.found else { return Ok(None) };
         match self.stack.here().directory(name.as_os_str(), Identity::from(stat)) {
-            Ok(directory) => self.enter_instead(directory).map(|()| None),
+            Ok(directory) => {
+                let pushed = self.stack.push(directory);
+                self.entered(pushed).map(|()| None)
+            }
             Err(error) if self.is_gone(&error) => Ok(Some(error)),
             Err(error) => Err(self.failed(error)),
         }
@@ -200,7 +203,12 @@ impl Walker {
     /// # Errors
     /// As [`Self::enter`].
     pub fn enter_instead(&mut self, directory: Directory) -> Result<(), Failed> {
-        self.stack.push(directory).map_err(|error| self.failed(error))?;
+        let pushed = self.stack.push_instead(directory);
+        self.entered(pushed)
+    }
+
+    fn entered(&mut self, pushed: io::Result<()>) -> Result<(), Failed> {
+        pushed.map_err(|error| self.failed(error))?;
         match self.list() {
             Ok(()) => Ok(()),
             Err(error) if self.is_gone(&error) => {

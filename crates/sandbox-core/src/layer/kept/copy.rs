@@ -31,6 +31,9 @@ use crate::host::{
     root,
 };
 
+/// What the file system says of a path.
+pub(super) type Failed = (PathBuf, io::Error);
+
 /// How many threads work at once at most: each holds handles.
 const THREADS: usize = 16;
 
@@ -69,7 +72,7 @@ impl Bytes {
 ///
 /// # Errors
 /// Of the first path that cannot be made, with the path.
-pub fn make(plan: &Plan<'_>, sources: &[Bytes], tree: &Path) -> Result<(), (PathBuf, io::Error)> {
+pub fn make(plan: &Plan<'_>, sources: &[Bytes], tree: &Path) -> Result<(), Failed> {
     let top = || Directory::top(tree).map_err(|error| (tree.to_owned(), error));
     let mut cursor = Cursor::new(top()?);
     for entry in plan.folders.iter().filter(|entry| !entry.path.as_os_str().is_empty()) {
@@ -99,7 +102,7 @@ pub fn make(plan: &Plan<'_>, sources: &[Bytes], tree: &Path) -> Result<(), (Path
     Ok(())
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> (PathBuf, io::Error) {
+fn at(path: &Path) -> impl FnOnce(io::Error) -> Failed {
     let path = path.to_owned();
     |error| (path, error)
 }
@@ -132,12 +135,12 @@ fn above(path: &Path) -> &Path {
 pub(super) fn in_threads<S>(
     pieces: usize,
     begin: &(dyn Fn() -> io::Result<S> + Sync),
-    piece: &(dyn Fn(usize, &mut S) -> Result<(), (PathBuf, io::Error)> + Sync),
-) -> Result<(), (PathBuf, io::Error)> {
+    piece: &(dyn Fn(usize, &mut S) -> Result<(), Failed> + Sync),
+) -> Result<(), Failed> {
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
-    let first: Mutex<Option<(PathBuf, io::Error)>> = Mutex::new(None);
-    let all = || -> Result<(), (PathBuf, io::Error)> {
+    let first: Mutex<Option<Failed>> = Mutex::new(None);
+    let all = || -> Result<(), Failed> {
         let mut state = begin().map_err(at(Path::new("")))?;
         while !failed.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -170,7 +173,7 @@ fn paths(
     sources: &[Bytes],
     cursor: &mut Cursor,
     buffer: &mut Buffer,
-) -> Result<(), (PathBuf, io::Error)> {
+) -> Result<(), Failed> {
     let Some((_, first)) = others.first() else { return Ok(()) };
     let above = above(&first.path);
     let folder = cursor.go(above).map_err(at(above))?;

@@ -175,7 +175,7 @@ impl Walk {
     }
 
     /// Returns how long the list is.
-    pub const fn len(&self) -> usize {
+    pub const fn count(&self) -> usize {
         self.facts.len()
     }
 
@@ -196,7 +196,7 @@ impl Walk {
         let but = Path::new(but);
         let mut walker = Walker::new(top, live, false)?;
         loop {
-            let is_directory = match walker.next() {
+            let is_directory = match walker.advance() {
                 Ok(None) => break,
                 Ok(Some(found)) if found.path == but => false,
                 Ok(Some(found)) => {

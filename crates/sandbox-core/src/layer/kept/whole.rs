@@ -126,7 +126,7 @@ fn is_one_subvolume(tree: &Path, walk: &Walk) -> bool {
 }
 
 fn all(walk: &Walk) -> Vec<usize> {
-    (0..walk.len()).collect()
+    (0..walk.count()).collect()
 }
 
 /// Tells whether files of a copy can share extents with those of a tree, by trying.

@@ -101,8 +101,11 @@ impl Packer<'_> {
         self.folder_entry(&stat, name).map_err(begin())?;
         let above = |(path, error): (PathBuf, io::Error)| failed(&name.join(path), "reading")(error);
         let mut walker = Walker::new(top, true, true).map_err(begin())?;
-        while let Some(found) = walker.next().map_err(above)? {
+        while let Some(found) = walker.advance().map_err(above)? {
             let (path, stat) = (name.join(found.path), found.stat);
+            if path.as_os_str().len() > live::PATH {
+                return Err(failed(name, "reading")(live::Excess::path(path.as_os_str()).into()));
+            }
             if found.kind() != FileType::Directory {
                 match self.entry(&found, &path) {
                     // it went while we looked

@@ -155,8 +155,8 @@ impl Header {
     }
 }
 
-fn wrong(text: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, text)
+fn wrong(what: &'static str) -> io::Error {
+    Excess::Map { what }.into()
 }
 
 /// The numbers of a map.

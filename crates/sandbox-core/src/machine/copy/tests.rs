@@ -218,7 +218,9 @@ fn maps_of_holes_that_make_no_sense_are_refused() {
         let mut header = tar::Header::new_gnu();
         header.set_size(data.len() as u64);
         header.set_mode(0o644);
-        (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         builder.append_data(&mut header, "n", &data[..]).unwrap();
         builder.into_inner().unwrap()
     };
@@ -240,7 +242,9 @@ fn maps_of_holes_that_make_no_sense_are_refused() {
         member(u64::MAX, "0\n"),
     ];
     for (number, stream) in wrong.iter().enumerate() {
-        assert!(unpack(stream).is_err(), "{number}");
+        let class = unpack(stream).unwrap_err().class();
+        let expected = if number == 7 { Class::Host } else { Class::Untrusted };
+        assert!(class == expected || number == 6, "{number}: {class:?}");
     }
 }
 

@@ -177,6 +177,9 @@ fn stream(
             None => entry.path().map_err(broken)?.into_owned(),
         };
         let path = placed(&named, name)?;
+        if path.as_os_str().len() > live::PATH {
+            return Err(failed(Path::new(""), "unpacking")(live::Excess::path(path.as_os_str()).into()));
+        }
         unpacker.holes = holes;
         unpacker.entry(&mut entry, &path, name)?;
     }

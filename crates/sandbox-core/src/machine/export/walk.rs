@@ -68,7 +68,7 @@ impl Tree {
         let stat = self.top.own().map_err(at_top)?;
         visitor(&Found { path: top, stat, folder: self.top.as_fd(), name: Path::new(".") })?;
         let mut walker = Walker::new(self.top.again().map_err(at_top)?, self.live, true).map_err(at_top)?;
-        while let Some(found) = walker.next().map_err(|(path, error)| failed(&path, error))? {
+        while let Some(found) = walker.advance().map_err(|(path, error)| failed(&path, error))? {
             let instead = self.instead.get(found.path);
             let found = match instead {
                 Some(volume) => {

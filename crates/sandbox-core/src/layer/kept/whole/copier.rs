@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{FileType, Stat};
 
 use super::super::{
-    copy::{self, finish, in_threads},
+    copy::{self, Failed, finish, in_threads},
     pack::meta,
     plan,
     walk::{Seen, Walk},
@@ -25,8 +25,6 @@ use crate::host::{
     live::{self, Cursor, Directory, Identity},
     space::Meter,
 };
-
-type Failed = (PathBuf, io::Error);
 
 /// A copy under way.
 pub(super) struct Copier<'a> {
