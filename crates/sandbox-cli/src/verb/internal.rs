@@ -52,18 +52,7 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             direct::supervise(&definition, &settings.state)?;
             Ok(Exit::OK)
         }
-        Internal::WallUp { name: text } => {
-            let name = name(&text)?;
-            let subject = format!("machine `{name}`");
-            let definition =
-                Records::new(&settings.state).definition(&name).during("wall in", subject.clone())?;
-            let host = Host::new(settings);
-            match definition.backend {
-                Kind::Lxc => lxc::prepare(&definition, &settings.state, host.reporter())?,
-                _ => nspawn::prepare(&definition, host.reporter())?,
-            }
-            Ok(Exit::OK)
-        }
+        Internal::WallUp { name } => wall_up(&name, settings),
         Internal::LxcStarted { name: text, leader } => {
             let name = name(&text)?;
             let definition = Records::new(&settings.state)
@@ -126,6 +115,19 @@ fn begin(words: &[&str], settings: &Settings) -> bool {
         .process_group(0)
         .spawn();
     begun.is_ok()
+}
+
+/// Puts a machine's walls up, before it starts.
+fn wall_up(text: &str, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(text)?;
+    let subject = format!("machine `{name}`");
+    let definition = Records::new(&settings.state).definition(&name).during("wall in", subject)?;
+    let host = Host::new(settings);
+    match definition.backend {
+        Kind::Lxc => lxc::prepare(&definition, &settings.state, host.reporter())?,
+        _ => nspawn::prepare(&definition, host.reporter())?,
+    }
+    Ok(Exit::OK)
 }
 
 /// Becomes a command below the filter, or reports why not.
