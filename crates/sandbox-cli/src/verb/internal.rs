@@ -109,19 +109,7 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             direct::supervise(&definition, &settings.state)?;
             Ok(Exit::OK)
         }
-        Internal::WallUp { name: text } => {
-            let name = name(&text)?;
-            let subject = format!("machine `{name}`");
-            let host = Host::new(settings);
-            let records = Records::new(&settings.state);
-            mounts::complete_recorded(&records, &name, &holder("start"), host.reporter());
-            let definition = records.definition(&name).during("wall in", subject.clone())?;
-            match definition.backend {
-                Kind::Lxc => lxc::prepare(&definition, &settings.state, host.reporter())?,
-                _ => nspawn::prepare(&definition, host.reporter())?,
-            }
-            Ok(Exit::OK)
-        }
+        Internal::WallUp { name } => wall_up(&name, settings),
         Internal::KeepWalls => {
             network::keep_walls(Host::new(settings).reporter()).during("keep", "the walls of machines")?;
             Ok(Exit::OK)
@@ -188,6 +176,19 @@ fn begin(words: &[&str], settings: &Settings) -> bool {
         .process_group(0)
         .spawn();
     begun.is_ok()
+}
+
+/// Puts a machine's walls up, before it starts.
+fn wall_up(text: &str, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(text)?;
+    let (host, records) = (Host::new(settings), Records::new(&settings.state));
+    mounts::complete_recorded(&records, &name, &holder("start"), host.reporter());
+    let definition = records.definition(&name).during("wall in", format!("machine `{name}`"))?;
+    match definition.backend {
+        Kind::Lxc => lxc::prepare(&definition, &settings.state, host.reporter())?,
+        _ => nspawn::prepare(&definition, host.reporter())?,
+    }
+    Ok(Exit::OK)
 }
 
 /// Becomes a command below the filter, or reports why not.

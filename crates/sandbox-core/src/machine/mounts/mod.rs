@@ -171,7 +171,7 @@ pub fn start(leader: &Leader, definition: &Definition) -> Result<(), MountError>
         match attach::attach(leader, group, &commands, &volumes) {
             // the guest has a file system of its own there, which hides the tree's
             Err(AttachError::Refused { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                let side = Side::Running { leader: *leader, program: definition.program.clone() };
+                let side = Side::Running { leader: leader.clone(), program: definition.program.clone() };
                 copy::make_folder(&side, path)
                     .map_err(|source| MountError::Inside { path: path.clone(), source })?;
                 attach::attach(leader, group, &commands, &volumes)?;
