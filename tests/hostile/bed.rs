@@ -21,7 +21,7 @@ pub const HOSTILE: &str = "hostile";
 pub const OTHER: &str = "other";
 /// Where the programs are, in the host and in machines.
 pub const PROGRAMS: &str = "/usr/local/lib/hostile";
-/// A file of the host, which root alone may read.
+/// A file of the host, which root alone may read; it has as many bytes as those that the swapper makes.
 pub const SECRET: &str = "/root/host-secret";
 
 /// The longest that a verb may take, in seconds.
@@ -77,7 +77,7 @@ impl Bed {
         for (program, bytes) in programs::compile(place.path()) {
             host.put(&format!("{PROGRAMS}/{program}"), "0755", bytes);
         }
-        host.put(SECRET, "0600", format!("{}-file {}\n", self.marker, "secret ".repeat(70)).into_bytes());
+        host.put(SECRET, "0600", format!("{:x<512}", format!("{}-file ", self.marker)).into_bytes());
         for name in [HOSTILE, OTHER] {
             host.sandbox(&["create", name, "--release", "trixie", "--backend", "nspawn"]).ok();
             host.sandbox(&["copy", PROGRAMS, &format!("{name}:/usr/local/lib/")]).ok();
@@ -165,7 +165,7 @@ impl Measured {
     /// Returns what is wrong with it: an exit code that docs/errors.md does not have or that a wrong line has, a bug, too much time or memory, or
     /// raw control characters.
     pub fn fault(&self) -> Option<String> {
-        let Self { line, code, peak, took, said } = self;
+        let Self { code, peak, took, said, .. } = self;
         let is_known = matches!(code, 0 | 1 | 3..=7 | 125..=127);
         let wrong = if !is_known {
             format!("ended with {code}")

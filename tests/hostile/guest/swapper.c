@@ -85,31 +85,39 @@ static void be_busy(int dir) {
     }
 }
 
-static void watch(const char *dir, const char *pair, const char *victim, int events) {
-    char path[4096];
-    const char *const below[] = {"/x", "/f", ""};
-    for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
-        snprintf(path, sizeof path, "%s/%s%s", dir, pair, below[i]);
-        inotify_add_watch(events, path, IN_ACCESS | IN_OPEN | IN_CLOSE_NOWRITE);
-    }
-    snprintf(path, sizeof path, "%s/%s/x%s", dir, pair, victim);
-    inotify_add_watch(events, path, IN_ACCESS | IN_OPEN | IN_CLOSE_NOWRITE);
+static int watch(int events, const char *path) {
+    return inotify_add_watch(events, path, IN_CLOSE_NOWRITE);
 }
 
-/* Once the host has looked: some time later, for some time, which are others in each round. */
-static void be_seen(const char *path, const char *pair, const char *victim, int dir) {
-    const useconds_t delays[] = {20000, 0, 2000, 300000}, holds[] = {15000000, 2000000, 300000, 6000000, 30000};
-    char events[8192];
-    int queue = inotify_init1(IN_NONBLOCK);
-    watch(path, pair, victim, queue);
+/* Waits until one of the watched files is closed again, or the time is over. */
+static void wait_for(int events, int milliseconds) {
+    char buffer[8192];
+    struct pollfd waiting = {events, POLLIN, 0};
+    while (read(events, buffer, sizeof buffer) > 0) {}
+    poll(&waiting, 1, milliseconds);
+}
+
+/* Once the host has looked at the file: exchanged some time later, which is another in each round, until the host has copied
+ * another file beside it, and for some time more; then changed back, so that a second look finds the first file again. */
+static void be_seen(const char *dir, const char *pair, const char *victim, int at) {
+    const useconds_t delays[] = {20000, 50000, 5000, 100000, 0}, holds[] = {30000, 200000, 0, 800000};
+    char path[4096];
+    int file = inotify_init1(IN_NONBLOCK), last = inotify_init1(IN_NONBLOCK);
+    snprintf(path, sizeof path, "%s/%s/x%s", dir, pair, victim);
+    if (watch(file, path) < 0) {
+        snprintf(path, sizeof path, "%s/%s/f", dir, pair);
+        watch(file, path);
+    }
+    snprintf(path, sizeof path, "%s/zzz", dir);
+    make_file(path);
+    watch(last, path);
     for (unsigned round = 0;; round++) {
-        struct pollfd waiting = {queue, POLLIN, 0};
-        poll(&waiting, 1, -1);
+        wait_for(file, -1);
         usleep(delays[round % (sizeof delays / sizeof *delays)]);
-        exchange(dir, pair);
+        exchange(at, pair);
+        wait_for(last, 15000);
         usleep(holds[round % (sizeof holds / sizeof *holds)]);
-        exchange(dir, pair);
-        while (read(queue, events, sizeof events) > 0) {}
+        exchange(at, pair);
     }
 }
 
