@@ -209,7 +209,7 @@ impl Entry {
         let mut started = Started { carrier, pid: 0, terminal: None, joined: None };
         let begun = self.order(payload, terminal, &started.carrier.socket);
         let begun = begun.map_err(step("asking for the payload"));
-        let begun = begun.and_then(|()| self.follow(payload, &mut started, until));
+        let begun = begun.and_then(|()| self.follow(payload, terminal, &mut started, until));
         match begun {
             Ok(()) => Ok(started),
             Err(error) => {
@@ -238,9 +238,6 @@ impl Entry {
         text.write_all(&serde_json::to_vec(&request)?)?;
         text.seek(SeekFrom::Start(0))?;
         let mut files = vec![text.as_fd(), self.pidfd.as_fd(), self.root.as_fd()];
-        if let Terminal::Files(standard) = &terminal {
-            files.extend([standard.input, standard.output, standard.error]);
-        }
         if let Some(label) = &label {
             files.push(label.proc.as_fd());
         }
@@ -248,7 +245,13 @@ impl Entry {
     }
 
     /// Follows the carrier until it has executed the payload.
-    fn follow(&self, payload: &Payload, started: &mut Started, until: Instant) -> Result<(), EnterError> {
+    fn follow(
+        &self,
+        payload: &Payload,
+        terminal: Terminal<'_>,
+        started: &mut Started,
+        until: Instant,
+    ) -> Result<(), EnterError> {
         let waiting = || step("waiting for the payload");
         loop {
             while let Err(late) = readable(&started.carrier.socket, until.max(Instant::now() + LAST)) {
@@ -263,6 +266,13 @@ impl Entry {
                     let near = file.filter(|file| rustix::termios::isatty(file));
                     let near = near.ok_or_else(|| io::ErrorKind::InvalidData.into());
                     started.terminal = Some(near.map_err(step("making a terminal"))?);
+                }
+                Report::Ready => {
+                    let Terminal::Files(Standard { input, output, error }) = terminal else {
+                        return Err(waiting()(io::ErrorKind::InvalidData.into()));
+                    };
+                    let files = [input, output, error];
+                    send(&started.carrier.socket, &(), &files).map_err(waiting())?;
                 }
                 Report::Born { pid } => {
                     started.pid = pid;

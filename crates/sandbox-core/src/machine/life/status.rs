@@ -167,7 +167,7 @@ fn seen(record: Record, leader: Option<Leader>) -> Status {
         return seen_elsewhere(record);
     }
     // one that stands still answers nobody, and holds whoever goes in
-    let still = leader.as_ref().is_some_and(|leader| frozen::stands_still(leader));
+    let still = leader.as_ref().is_some_and(frozen::stands_still);
     // a guest that cannot be asked (no bus yet, going down) is starting as far as anyone can tell
     let guest =
         leader.as_ref().filter(|_| !still).map(|leader| guest::state(leader).unwrap_or(GuestState::Starting));

@@ -9,7 +9,7 @@
 //! 3. It becomes the payload's user, with the guest's ids, groups and capabilities; no id of the host is left. Each such
 //!    change may make it dumpable again (`fs.suid_dumpable`) and forgets whose end is its end, so that both are
 //!    repeated.
-//! 4. It forks. The child has a number in the guest, the payload's three files and two pipes, and waits.
+//! 4. It is given the payload's files, and forks. The child has a number in the guest, the payload's three files and two pipes, and waits.
 //! 5. The caller moves the child to a cgroup of the machine and lets it execute the payload.
 //!
 //! Where there is no user namespace (`--privileged`), the guest's root is the host's and may do all of it; what it finds
@@ -142,10 +142,6 @@ fn entered(socket: &OwnedFd) -> Result<Born, Refused> {
     text.read_to_end(&mut bytes).at(REQUEST)?;
     let request: Request = serde_json::from_slice(&bytes).map_err(io::Error::from).at(REQUEST)?;
     drop(text);
-    let standard = match request.size {
-        Some(_) => None,
-        None => Some([next()?, next()?, next()?]),
-    };
     let proc = request.label.is_some().then(next).transpose()?;
     // read while /proc is the host's
     let filter = Filter::new::<&str>(&[], Dumps::of_host());
@@ -174,14 +170,24 @@ fn entered(socket: &OwnedFd) -> Result<Born, Refused> {
     let execution = Execution::new(&root, &request.payload, user).at(REQUEST)?;
     drop(root);
     let account = &execution.account;
-    let standard = match (standard, request.size) {
-        (Some(standard), _) => standard,
-        (None, size) => new_terminal(socket, size.unwrap_or_default(), account.uid).at(NEW_TERMINAL)?,
-    };
+    let terminal = request.size.map(|size| new_terminal(socket, size, account.uid).at(NEW_TERMINAL));
+    let terminal = terminal.transpose()?;
     become_user(account.uid, account.gid, &account.groups).at(USER)?;
     with_parent(&request).at(REQUEST)?;
     rustix::process::chdir(&*execution.directory).at(DIRECTORY)?;
+    // only now: a file system of the guest may have held this process for good, with all that it has
+    let standard = match terminal {
+        Some(terminal) => terminal,
+        None => standard_files(socket).at(REQUEST)?,
+    };
     Ok(born(standard, &execution, request.size.is_some())?)
+}
+
+/// Asks for the payload's three files.
+fn standard_files(socket: &OwnedFd) -> io::Result<[OwnedFd; 3]> {
+    send(socket, &Report::Ready, &[])?;
+    let ((), files) = receive_all(socket)?;
+    files.try_into().map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Guards it again after a change of its ids, and looks whether the caller is still there to end with.

@@ -52,8 +52,8 @@ impl Payload {
     }
 }
 
-/// All that the carrier needs beside files: the request itself, the machine's first process, its root, the three standard
-/// files where there is no terminal to be made, the host's /proc where there is a label.
+/// All that the carrier needs beside files: the request itself, the machine's first process, its root, the host's
+/// /proc where there is a label. The three standard files come later.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) payload: Payload,
@@ -74,6 +74,8 @@ pub(super) struct Request {
 pub(super) enum Report {
     /// There is a terminal, which comes with this.
     Terminal,
+    /// The payload's files are the next that is needed.
+    Ready,
     /// There is a process that waits to become the payload.
     Born { pid: i32 },
     /// It is the payload now.
