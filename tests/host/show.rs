@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    lab::{Lab, SOON, names},
+    lab::{Host, Lab, SOON, names},
     process::until,
 };
 
@@ -59,7 +59,6 @@ pub fn a_machine_is_asked_by_two_doors(lab: &Lab) {
     };
     let well = ("running".to_owned(), "[]".to_owned());
     assert_eq!(status(), well);
-
     // on its bus alone: a program that could be run in it is not there, and no process enters it
     away(SYSTEMCTL);
     away(PRIVATE);
@@ -74,11 +73,9 @@ pub fn a_machine_is_asked_by_two_doors(lab: &Lab) {
          org.freedesktop.systemd1.Manager SystemState | grep -q running",
     );
     assert_eq!(status(), well, "by its files");
-    // they are as root in the machine has them
     inside("echo not yet >/run/nologin");
     assert_eq!(status().0, "starting", "by its files");
     inside("rm /run/nologin");
-    // nor is a program of it asked
     inside(&format!("printf '#!/bin/sh\\nexec sleep 1000\\n' >{SYSTEMCTL}; chmod +x {SYSTEMCTL}"));
     assert_eq!(status(), well, "by its files");
     host.exec(NAME, &["pgrep", "-x", "sleep"]).ends_with(1);
@@ -86,15 +83,11 @@ pub fn a_machine_is_asked_by_two_doors(lab: &Lab) {
     back(PRIVATE);
     away(BUS);
     assert_eq!(status(), well, "by its files");
-    // a bus that takes a connection, and says nothing
-    let silent = "unlink $ARGV[0]; my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 9) or die; \
-                  exit if fork; close STDIN; close STDOUT; close STDERR; sleep 600";
-    host.exec(NAME, &["perl", "-MIO::Socket::UNIX", "-e", silent, BUS]).ok();
+    is_silent(&host, NAME, BUS);
     assert_eq!(status(), well, "by its files, in the end");
     inside(&format!("pkill -x perl; rm {BUS}"));
     back(BUS);
     back(SYSTEMCTL);
-
     inside(
         "printf '[Service]\\nExecStart=/bin/false\\nType=oneshot\\n' >/run/systemd/system/bad.service; systemctl start bad || true",
     );
@@ -102,13 +95,24 @@ pub fn a_machine_is_asked_by_two_doors(lab: &Lab) {
     assert_eq!(status(), ill, "by its bus");
     away(BUS);
     assert_eq!(status(), well, "which units failed is not known without a bus");
+    a_first_process_hides_no_other(&host, NAME);
+    host.sandbox(&["remove", NAME, "--yes"]).ok();
+}
 
-    // its processes are those of its unit, wherever its first one moves to; its systemd is of no use after that
-    inside("cd /sys/fs/cgroup; mkdir -p z/y; echo 1 >z/y/cgroup.procs");
-    let killed = host.sandbox(&["kill", NAME, "--signal", "KILL", "--whom", "all", "--json"]);
+/// Puts a bus in a machine that takes a connection, and says nothing.
+fn is_silent(host: &Host<'_>, name: &str, bus: &str) {
+    let silent = "unlink $ARGV[0]; my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 9) or die; \
+                  exit if fork; close STDIN; close STDOUT; close STDERR; sleep 600";
+    host.exec(name, &["perl", "-MIO::Socket::UNIX", "-e", silent, bus]).ok();
+}
+
+/// A machine's processes are those of its unit, wherever its first one moves to; its systemd is of no use after that.
+fn a_first_process_hides_no_other(host: &Host<'_>, name: &str) {
+    let script = "cd /sys/fs/cgroup; mkdir -p z/y; echo 1 >z/y/cgroup.procs";
+    host.exec(name, &["sh", "-euc", script]).ok();
+    let killed = host.sandbox(&["kill", name, "--signal", "KILL", "--whom", "all", "--json"]);
     let killed: Value = serde_json::from_str(killed.ok()).expect("JSON");
     assert!(killed["processes"].as_u64().is_some_and(|count| count > 3), "{killed}");
-    host.sandbox(&["remove", NAME, "--yes"]).ok();
 }
 
 /// `logs` shows the machine's own journal.

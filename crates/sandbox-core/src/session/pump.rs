@@ -26,7 +26,7 @@ use rustix::{
 };
 
 /// How much is copied at once, and what a pipe holds where the kernel allows it.
-const SIZE: usize = 256 << 10;
+const SIZE: usize = 1 << 20;
 
 /// The three files of a payload, and what must be pumped.
 pub struct Files {
