@@ -210,7 +210,7 @@ pub fn it_starts_with_the_host_and_again(lab: &Lab) {
 pub fn a_folder_of_the_host_is_mounted(lab: &Lab) {
     let host = lab.host();
     let agents = host.agents();
-    host.sh("mkdir -p /srv/share && echo x >/srv/share/x && chown -R 1000 /srv/share").ok();
+    host.sh("mkdir -p /srv/share && echo x >/srv/share/x && chown -R 1000:1000 /srv/share").ok();
     host.sandbox(&["mount", agents, "/srv/share", "/mnt/ro", "--read-only"]).ok();
     let seen = host.exec(agents, &["stat", "-c", "%u", "/mnt/ro/x"]);
     assert_eq!(seen.ok(), "1000");

@@ -135,7 +135,8 @@ pub fn prepare(definition: &Definition) -> Result<(), MountError> {
     }
     api::check(&definition.tree)?;
     check(definition)?;
-    for folder in &definition.chosen.mounts {
+    // one below another is on a directory of the other's source
+    for folder in groups(&definition.chosen.mounts).iter().filter_map(|group| group.first()) {
         let path = &folder.path;
         let made = || {
             let root = Root::open(&definition.tree, Links::InTree)?;
