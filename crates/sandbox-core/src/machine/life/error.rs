@@ -21,6 +21,14 @@ pub enum LifeError {
         /// Why.
         source: io::Error,
     },
+    /// A file of the machine cannot be written: its tree may have a link in the place of a directory.
+    #[error("{path} cannot be written in the machine's tree", path = path.display())]
+    Inside {
+        /// The path in the tree.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It runs already.
     #[error("it runs already")]
     Running,
@@ -75,6 +83,7 @@ impl Cause for LifeError {
                 Class::Unavailable
             }
             Self::Io { .. } | Self::Backend { .. } | Self::Moving { .. } => Class::Host,
+            Self::Inside { source, .. } => Class::of_path(source),
             Self::Lost { .. } => Class::State,
         }
     }
