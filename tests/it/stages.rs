@@ -113,7 +113,9 @@ fn ui_alone_prints() {
         let name = file.strip_prefix(&cli).unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&file).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let code = code.replace("stdout().is_terminal()", "").replace("stderr().is_terminal()", "");
+        let code = ["stdout().is_terminal()", "stderr().is_terminal()", "use_stderr()"]
+            .iter()
+            .fold(code.to_owned(), |code, asks| code.replace(asks, ""));
         let prints = ["stdout()", "stderr()", "stdout_lock", "println!", "eprintln!"];
         if prints.iter().any(|way| code.contains(way)) {
             used.push(name);

@@ -22,6 +22,14 @@ pub enum LifeError {
         /// Why.
         source: io::Error,
     },
+    /// A file of the machine cannot be written: its tree may have a link in the place of a directory.
+    #[error("{path} cannot be written in the machine's tree", path = path.display())]
+    Inside {
+        /// The path in the tree.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It runs already.
     #[error("it runs already")]
     Running,
@@ -85,6 +93,7 @@ impl Cause for LifeError {
             }
             Self::Io { source, .. } => live::class_of(source, Class::Host),
             Self::Backend { .. } | Self::Moving { .. } => Class::Host,
+            Self::Inside { source, .. } => Class::of_path(source),
             Self::Lost { .. } => Class::State,
             Self::Left { source, .. } => source.class(),
         }

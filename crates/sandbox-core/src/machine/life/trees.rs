@@ -29,7 +29,7 @@ pub(in crate::machine) fn tell(tree: &Path, definition: &Definition) -> Result<(
         root.make_folders(Path::new("etc/sandbox"), root::Meta::of_root(0o755, 0))?;
         root.write(path, text.as_bytes(), root::Meta::of_root(0o644, 0))
     };
-    write().map_err(|source| LifeError::Io { path: tree.join(path), doing: "writing the file", source })
+    write().map_err(|source| LifeError::Inside { path: path.to_owned(), source })
 }
 
 /// Those volumes that are not there yet: an earlier machine of the name may have left some.

@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use rustix::{
@@ -59,10 +60,19 @@ pub(super) fn try_lock<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<Opt
     }
 }
 
+/// Kernel or `nft` do not know of tables that may be owned.
+static OLD: AtomicBool = AtomicBool::new(false);
+
 /// Applies a file of commands as one transaction, and makes the table where it is missing: one that may be owned, where
-/// kernel and `nft` know of that.
+/// kernel and `nft` know of that. Neither changes an existing table of the other sort, which is filled as it is.
 pub(super) fn put(commands: &str) -> Result<(), Error> {
-    apply(&(ruleset::table(true) + commands)).or_else(|_| apply(&(ruleset::table(false) + commands)))
+    let with = |table: String| apply(&(table + commands));
+    if !OLD.load(Ordering::Relaxed) && with(ruleset::table(true)).is_ok() {
+        return Ok(());
+    }
+    let plain = with(ruleset::table(false));
+    OLD.store(plain.is_ok(), Ordering::Relaxed);
+    plain.or_else(|error| with(String::new()).map_err(|_| error))
 }
 
 /// Applies a file of commands as one transaction.

@@ -31,8 +31,9 @@ pub(super) const TABLE: &str = "sandbox";
 pub(super) const MACHINES: &str = "hosts";
 
 /// How many connections of one machine to the world the host tracks at once. The host's whole table has room for
-/// 65,536 at least (`net.netfilter.nf_conntrack_max`), mostly for 262,144.
-const CONNECTIONS: u32 = 8192;
+/// 65,536 at least (`net.netfilter.nf_conntrack_max`), mostly for 262,144; a new connection costs time in proportion to
+/// how many are counted.
+const CONNECTIONS: u32 = 4096;
 
 /// How many connections of one machine to the host itself are tracked at once.
 const QUESTIONS: u32 = 512;
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(
             rules(&text, &format!("world-{link}")),
             [
-                "ct state new ct count over 8192 drop",
+                "ct state new ct count over 4096 drop",
                 "ct state invalid drop",
                 "ip daddr 10.0.0.53 tcp dport 53 accept",
                 "ip daddr 10.0.0.53 udp dport 53 accept",

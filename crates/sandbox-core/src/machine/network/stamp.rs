@@ -86,6 +86,11 @@ impl Table {
         }
     }
 
+    /// Tells whether the table is missing, or holds nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     fn text(&self, part: &str) -> String {
         let mut text = String::new();
         for (head, lines) in self.parts.get(part).into_iter().flatten() {

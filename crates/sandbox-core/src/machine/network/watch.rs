@@ -213,10 +213,13 @@ impl Keeper {
             if !self.doubtful && parts.contains(&ways) {
                 return Ok(false);
             }
-            if self.owner.is_none() {
+            let mut table = Table::read()?;
+            if self.owner.is_none() && !table.is_empty() {
                 self.owner = netlink::own(ruleset::TABLE).ok();
+                if self.owner.is_some() {
+                    table = Table::read()?;
+                }
             }
-            let table = Table::read()?;
             parts.retain(|(name, _)| name != WAYS);
             parts.insert(parts.len().min(1), ways);
             parts.retain(|part| !stamp::stands(part, &table));
@@ -228,7 +231,7 @@ impl Keeper {
             self.doubtful = true;
             super::put(&parts)?;
             let names: Vec<_> = parts.iter().map(|(name, _)| name.as_str()).collect();
-            reporter.report(Event::Notice { text: format!("put up again: {}", names.join(", ")) });
+            reporter.report(Event::Notice { text: format!("put in place again: {}", names.join(", ")) });
         }
         Err(Error::Contested)
     }
