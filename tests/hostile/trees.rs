@@ -154,6 +154,7 @@ pub fn names(bed: &Bed) {
     let make = r#"mkdir -p srv/evil; cd srv/evil
         for name in $'\e]52;c;cHduZWQ=\a' $'new\nline' $'\xff\xfe\x80' $'\x9b31m' '-rf' ' ' "$(printf '%0255d' 1)" $'\e]0;title\a\r'; do
           mkdir -- "./$name" && : >"./$name/$name" && mkfifo -- "./$name/p$(printf %.200s "$name")" && ln -s -- "$name" "./$name/l$(printf %.200s "$name")"
+          [ ${#name} -gt 40 ] || /usr/local/lib/hostile/socket "./$name/s$name"
         done
         cd ../..; cp -a etc/passwd srv/passwd
         printf 'evil:x:4294967295:4294967295::/:/bin/sh\nevil2:x:-1:-1::/\e]52;c;x\a:/bin/\e]52;c;x\a\n' >>etc/passwd
