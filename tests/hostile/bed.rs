@@ -47,6 +47,8 @@ pub struct Measured {
     pub took: f64,
     /// What it printed.
     pub said: String,
+    /// Whether a secret of the host is in that.
+    pub leaks: bool,
 }
 
 impl Bed {
@@ -78,6 +80,10 @@ impl Bed {
             host.put(&format!("{PROGRAMS}/{program}"), "0755", bytes);
         }
         host.put(SECRET, "0600", format!("{:x<512}", format!("{}-file ", self.marker)).into_bytes());
+        // a journal that a machine's link could lead to
+        let journal = "mkdir -p /var/log/journal && systemctl restart systemd-journald && journalctl -q --flush && \
+            echo \"$0-journal\" | systemd-cat && journalctl -q --sync";
+        host.run(&["sh", "-c", journal, &self.marker]).ok();
         for name in [HOSTILE, OTHER] {
             host.sandbox(&["create", name, "--release", "trixie", "--backend", "nspawn"]).ok();
             host.sandbox(&["copy", PROGRAMS, &format!("{name}:/usr/local/lib/")]).ok();
@@ -119,13 +125,21 @@ impl Bed {
         let bounded = format!("{PROGRAMS}/bounded");
         let deadline = DEADLINE.to_string();
         let output = self.lab.host().run(&[&bounded, &deadline, SECRET, "bash", "-c", &script]);
-        Measured::of(line, &output)
+        Measured::of(line, &output, &self.marker)
     }
 
     /// Runs lines in the host; returns what is wrong with each.
     #[track_caller]
     pub fn judge(&self, lines: &[String]) -> Vec<String> {
         lines.iter().filter_map(|line| self.measure(line).fault()).collect()
+    }
+
+    /// Returns which trees, snapshots, volumes and exports of machines hold a secret of the host.
+    pub fn leaks(&self) -> Vec<String> {
+        let script = "grep -rlF -D skip \"$0\" /var/lib/machines /var/lib/lxc /var/lib/sandbox /srv/shared 2>/dev/null; \
+            [ ! -e /tmp/kept.tar.zst ] || ! zstd -dc /tmp/kept.tar.zst | grep -qaF \"$0\" || echo /tmp/kept.tar.zst";
+        let found = self.lab.host().run(&["bash", "-c", script, &self.marker]);
+        found.out.lines().map(|path| format!("a secret of the host is in {path}")).collect()
     }
 
     /// Looks at what a machine could leave in the host: everything of `traces`, files of a moment, frozen cgroups.
@@ -148,7 +162,7 @@ impl Bed {
 
 impl Measured {
     #[track_caller]
-    fn of(line: &str, output: &Output) -> Self {
+    fn of(line: &str, output: &Output, marker: &str) -> Self {
         let Some((err, numbers)) = output.err.rsplit_once("bounded: ") else {
             panic!("`{line}` was not measured: {output:?}")
         };
@@ -159,7 +173,8 @@ impl Measured {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small whole numbers")]
         let (code, peak) = (number("exit=") as i32, number("peak=") as u64);
         let said = format!("{}{}", output.out, err);
-        Self { line: line.to_owned(), code, peak, took: number("took="), said }
+        let leaks = said.contains(marker);
+        Self { line: line.to_owned(), code, peak, took: number("took="), said, leaks }
     }
 
     /// Returns what is wrong with it: an exit code that docs/errors.md does not have or that a wrong line has, a bug, too much time or memory, or
@@ -175,6 +190,8 @@ impl Measured {
             format!("took {} MiB", peak >> 10)
         } else if *took > DEADLINE {
             format!("took {took:.0} s")
+        } else if self.leaks {
+            "printed a secret of the host".to_owned()
         } else if ["\u{1b}]", "\u{1b}P", "\u{7}", "\u{9b}"].iter().any(|raw| said.contains(raw)) {
             "printed raw control characters".to_owned()
         } else {

@@ -47,14 +47,6 @@ fn report(host: &Host<'_>, tree: &str) -> (Vec<String>, u64) {
     (caught.collect(), report.err.trim().parse().unwrap_or(0))
 }
 
-/// Which secrets of the host are in the trees, snapshots, volumes and exports of machines.
-fn leaks(bed: &Bed) -> Vec<String> {
-    let script = "grep -rlF -D skip \"$0\" /var/lib/machines /var/lib/lxc /var/lib/sandbox /srv/shared 2>/dev/null; \
-        [ ! -e /tmp/kept.tar.zst ] || ! zstd -dc /tmp/kept.tar.zst | grep -qaF \"$0\" || echo /tmp/kept.tar.zst";
-    let found = bed.lab.host().run(&["bash", "-c", script, bed.marker()]);
-    found.out.lines().map(|path| format!("a secret of the host is in {path}")).collect()
-}
-
 fn attack(bed: &Bed, backend: &str) {
     bed.on(backend);
     let host = bed.lab.host();
@@ -75,7 +67,7 @@ fn attack(bed: &Bed, backend: &str) {
         faults.extend(caught.first().map(|first| format!("`{line}`: {} times {first}", caught.len())));
         seen = now.max(seen);
     }
-    faults.extend(leaks(bed));
+    faults.extend(bed.leaks());
     for copy in ["running", "cloned", "imported", "renamed"].iter().filter(|copy| bed.is_there(copy)) {
         faults.extend(bed.judge(&[format!("sandbox remove {copy} --yes")]));
     }
