@@ -59,7 +59,7 @@ impl MachineCgroup {
         (is_plain && is_below(delegated, process)).then_some(known)
     }
 
-    /// Tells whether a process's path, as the kernel gives it, is in this cgroup or below it.
+    /// Returns whether a process's path, as the kernel gives it, is in this cgroup or below it.
     pub(super) fn has(&self, process: &str) -> bool {
         is_below(&self.path, process)
     }

@@ -302,7 +302,7 @@ fn forward_signals(pid: i32) -> std::io::Result<Forwarding> {
     Ok(Forwarding(handle))
 }
 
-/// Tells whether one more signal is one too many.
+/// Returns whether one more signal is one too many.
 fn insists(seen: &mut Vec<Instant>, now: Instant) -> bool {
     seen.retain(|at| now.duration_since(*at) < Duration::from_secs(1));
     seen.push(now);

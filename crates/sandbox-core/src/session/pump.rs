@@ -80,7 +80,7 @@ impl Files {
     /// Closes the copies of the payload's ends and begins to pump.
     ///
     /// # Errors
-    /// Where the kernel has nothing left to be told the payload's end by.
+    /// Where the kernel has no event file left.
     pub fn run(self) -> io::Result<Pumps> {
         drop(self.payload);
         let ended = eventfd(0, EventfdFlags::CLOEXEC)?;
@@ -169,7 +169,7 @@ impl Output {
             };
             last = last.map(|last| last - read);
             match write_all(&mut to, &buffer[..read]) {
-                // the reader has gone: the payload is told by its next write
+                // the reader has gone: the next write of the payload fails
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 other => other?,
             }
@@ -208,7 +208,7 @@ fn write_until(to: &OwnedFd, bytes: &[u8], ended: &OwnedFd) -> usize {
     written
 }
 
-/// Waits for a file, or for the payload's end; tells whether that has come.
+/// Waits for a file, or for the payload's end; returns whether that has come.
 fn ready(file: &impl std::os::fd::AsFd, wanted: PollFlags, ended: Option<&OwnedFd>) -> io::Result<bool> {
     let mut all = vec![PollFd::new(file, wanted)];
     all.extend(ended.map(|ended| PollFd::new(ended, PollFlags::IN)));
@@ -224,7 +224,7 @@ fn ready(file: &impl std::os::fd::AsFd, wanted: PollFlags, ended: Option<&OwnedF
 /// The numbers of `/dev/null`, on every Linux.
 const NULL: (u32, u32) = (1, 3);
 
-/// Tells whether a file may be the payload's as it is.
+/// Returns whether a file may be the payload's as it is.
 fn is_passed(stat: &Stat) -> bool {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Fifo => true,
@@ -233,7 +233,7 @@ fn is_passed(stat: &Stat) -> bool {
     }
 }
 
-/// Tells whether two files are one.
+/// Returns whether two files are one.
 fn is_same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
     matches!((fstat(a), fstat(b)), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
 }
