@@ -162,7 +162,7 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Snapshot,
     },
-    /// End what a command that died left: completed or undone
+    /// End what a command that died left, completed or undone, and put up walls that were taken down
     Repair(Repair),
     /// Show what machines use: processors, memory, tasks, disks, network
     Top(Top),

@@ -86,7 +86,7 @@ pub fn wall_up(definition: &Definition, served: Served, reporter: &dyn Reporter)
     nft::with_lock(|| {
         let parts = [
             (SHARED.to_owned(), ruleset::shared()),
-            (WAYS.to_owned(), ways::Ways::read().commands()),
+            (WAYS.to_owned(), ways::Ways::read()?.commands()),
             (interface(&definition.name), rules),
         ];
         let table = Table::read().unwrap_or_default();
@@ -124,11 +124,27 @@ pub fn stands() -> Result<bool, Error> {
     Ok(nft::is_installed() && nft::has_table()?)
 }
 
+/// Tells what became of the walls of machines that have a link, for one that shows many machines: a table that the process
+/// that keeps it owns is not listed, since no other process can have changed it.
+///
+/// # Errors
+/// Where the packet filter cannot be asked.
+pub fn walls_at_a_glance(names: &[MachineName]) -> Result<BTreeMap<MachineName, Wall>, Error> {
+    let of = |name: &MachineName| [SHARED, WAYS, &interface(name)].into_iter().all(stamp::is_stored);
+    if is_kept() && netlink::is_owned(ruleset::TABLE).unwrap_or_default() && names.iter().all(of) {
+        return Ok(names.iter().map(|name| (name.clone(), Wall::Up)).collect());
+    }
+    walls(names)
+}
+
 /// Tells what became of the walls of machines that have a link.
 ///
 /// # Errors
 /// Where the packet filter cannot be asked.
 pub fn walls(names: &[MachineName]) -> Result<BTreeMap<MachineName, Wall>, Error> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let table = Table::read()?;
     Ok(names.iter().map(|name| (name.clone(), Wall::of(&interface(name), &table))).collect())
 }
@@ -169,10 +185,10 @@ pub fn repair(program: &Path) -> Result<usize, Error> {
 pub fn wall_down(name: &MachineName) -> Result<(), Error> {
     nft::with_lock(|| {
         stamp::forget(&interface(name));
+        let _released = watch::release()?;
         if !stands()? {
             return Ok(());
         }
-        let _released = watch::release()?;
         nft::apply(&ruleset::down(&interface(name)))?;
         if nft::is_deserted()? { nft::apply(&ruleset::gone()) } else { Ok(()) }
     })?;

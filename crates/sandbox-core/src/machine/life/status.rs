@@ -122,7 +122,9 @@ impl Machines<'_> {
         let mut all = thread::scope(|scope| {
             let leaders: Vec<_> = leaders.values().cloned().collect();
             let addresses = scope.spawn(move || guest::addresses_of(&leaders));
-            let walls = scope.spawn(|| walls_of(records.iter().filter(|record| leader_of(record).is_some())));
+            let running = records.iter().filter(|record| leader_of(record).is_some());
+            let names = linked(running);
+            let walls = scope.spawn(move || network::walls_at_a_glance(&names).unwrap_or_default());
             let mut all = parallel(&records, ASKERS, |record| seen(record.clone(), leader_of(record)));
             let mut addresses = addresses.join().unwrap_or_default();
             let walls = walls.join().unwrap_or_default();
@@ -145,17 +147,17 @@ impl Machines<'_> {
         let backend = self.backend(record.definition.backend).during("show", format!("machine `{name}`"))?;
         let leader = backend.leader(name)?;
         let addresses = leader.as_ref().and_then(|leader| guest::addresses(leader).ok());
-        let wall = leader.as_ref().and_then(|_| walls_of([&record].into_iter()).remove(name));
+        let names = linked(leader.iter().map(|_| &record));
+        let wall = network::walls(&names).ok().and_then(|mut walls| walls.remove(name));
         let seen = seen(record, leader);
         Ok(Status { addresses: addresses.unwrap_or_default(), wall, ..seen })
     }
 }
 
-/// Looks at the walls of those machines that have a link: the table is listed once for all.
-fn walls_of<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeMap<MachineName, Wall> {
+/// Names those machines that have a link.
+fn linked<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<MachineName> {
     let linked = records.filter(|record| network::has_link(record.definition.network));
-    let names: Vec<_> = linked.map(|record| record.definition.name.clone()).collect();
-    if names.is_empty() { BTreeMap::new() } else { network::walls(&names).unwrap_or_default() }
+    linked.map(|record| record.definition.name.clone()).collect()
 }
 
 /// How many machines that run are asked at once.

@@ -40,6 +40,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The kernel does not list the host's routes.
+    #[error("the host's routes cannot be read")]
+    Routes {
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// The process that keeps the walls does not start or answer.
     #[error("the process that keeps the walls does not answer")]
     Keeper {
@@ -77,7 +84,7 @@ impl Cause for Error {
                 vec![Hint::run("see what became of it", "systemctl status sandbox-walls.service")]
             }
             Self::Contested => vec![Hint::run("see which process does", "nft monitor")],
-            Self::Lock { .. } | Self::Store { .. } => Vec::new(),
+            Self::Lock { .. } | Self::Store { .. } | Self::Routes { .. } => Vec::new(),
         }
     }
 }

@@ -20,6 +20,15 @@ const DUMP: u16 = 0x300;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 
+/// `NFT_MSG_NEWTABLE`; `NFT_MSG_GETTABLE` is the next.
+const NEW_TABLE: u16 = 10 << 8;
+/// `NFPROTO_INET`.
+const INET: u8 = 1;
+/// `NFTA_TABLE_NAME`.
+const NAME: u16 = 1;
+/// `NFTA_TABLE_FLAGS`.
+const FLAGS: u16 = 2;
+
 /// A socket of the kernel's.
 pub(super) struct Socket(OwnedFd);
 
@@ -91,18 +100,16 @@ impl AsFd for Socket {
 pub(super) fn own(table: &str) -> io::Result<Socket> {
     const BATCH_BEGIN: u16 = 0x10;
     const BATCH_END: u16 = 0x11;
-    const NEW_TABLE: u16 = 10 << 8;
-    const NAME: u16 = 1;
-    const FLAGS: u16 = 2;
     /// `NFT_TABLE_F_OWNER` and `NFT_TABLE_F_PERSIST`.
     const OWNED: u32 = 0x2 | 0x4;
-    const INET: u8 = 1;
     let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, SockFlag::empty())?;
     // family, version, and in a batch's ends the subsystem, nf_tables
     let batch = [0, 0, 0, 10];
-    let mut named = table.as_bytes().to_vec();
-    named.push(0);
-    let body = [[INET, 0, 0, 0].to_vec(), attribute(NAME, &named), attribute(FLAGS, &OWNED.to_be_bytes())];
+    let body = [
+        [INET, 0, 0, 0].to_vec(),
+        attribute(NAME, &terminated(table)),
+        attribute(FLAGS, &OWNED.to_be_bytes()),
+    ];
     let parts = [
         message(BATCH_BEGIN, REQUEST, &batch),
         message(NEW_TABLE, REQUEST | ACK, &body.concat()),
@@ -118,6 +125,33 @@ pub(super) fn own(table: &str) -> io::Result<Socket> {
         }
     }
     Ok(socket)
+}
+
+/// Tells whether a socket owns a table of family `inet`, so that no other can change it.
+///
+/// # Errors
+/// Where the kernel does not tell, or has no such table.
+pub(super) fn is_owned(table: &str) -> io::Result<bool> {
+    /// `NFT_TABLE_F_OWNER`.
+    const OWNER: u32 = 0x2;
+    let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, SockFlag::empty())?;
+    let body = [&[INET, 0, 0, 0][..], &attribute(NAME, &terminated(table))].concat();
+    send(socket.0.as_raw_fd(), &message(NEW_TABLE | 1, REQUEST, &body), MsgFlags::empty())?;
+    for (kind, body) in socket.messages()? {
+        if kind == NEW_TABLE {
+            let found = attributes(body.get(4..).unwrap_or_default());
+            let flags =
+                found.iter().find(|(kind, _)| *kind == FLAGS).and_then(|(_, value)| value.first_chunk::<4>());
+            return Ok(flags.is_some_and(|raw| u32::from_be_bytes(*raw) & OWNER != 0));
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+fn terminated(name: &str) -> Vec<u8> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.push(0);
+    bytes
 }
 
 /// A route of the host to somewhere, by one interface.
@@ -301,5 +335,6 @@ mod tests {
     #[test]
     fn the_kernel_lists_its_routes() {
         routes().unwrap();
+        assert!(!is_owned("no-such-table-of-sandbox").unwrap_or_default());
     }
 }

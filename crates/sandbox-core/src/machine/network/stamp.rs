@@ -25,6 +25,9 @@ pub(super) const SHARED: &str = "shared";
 /// The sets of the host's ways out.
 pub(super) const WAYS: &str = "ways";
 
+/// The digest of a part that read as something else right after its commands.
+const UNKNOWN: &str = "-";
+
 /// A part of the table: its name and the commands that put it up.
 pub(super) type Part = (String, String);
 
@@ -190,6 +193,11 @@ pub(super) fn stored() -> Vec<Part> {
     parts
 }
 
+/// Tells whether what the table read for a part right after its commands is stored.
+pub(super) fn is_stored(part: &str) -> bool {
+    read(part).is_some_and(|(stamp, _)| stamp != UNKNOWN)
+}
+
 /// Tells whether a wall should be up.
 pub(super) fn has_links() -> bool {
     let parts = fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
@@ -203,7 +211,7 @@ pub(super) fn has_links() -> bool {
 /// Where nothing can be stored: the wall would not be kept.
 pub(super) fn store(part: &Part, table: &Table) -> Result<(), Error> {
     let (name, commands) = part;
-    let stamp = if table.is_made_by(part) { digest(commands, &table.text(name)) } else { "-".to_owned() };
+    let stamp = if table.is_made_by(part) { digest(commands, &table.text(name)) } else { UNKNOWN.to_owned() };
     let path = path(name);
     let write = || -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o755).create(DIRECTORY)?;

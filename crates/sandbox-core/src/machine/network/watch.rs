@@ -43,6 +43,10 @@ use crate::report::{Event, Reporter};
 const LOCK: &str = "/run/sandbox/walls.lock";
 const SOCKET: &str = "/run/sandbox/walls.sock";
 
+/// What it says to a process that connects: which form what is stored has. One that knows another form says so, and the
+/// keeper ends.
+const FORM: [u8; 1] = [1];
+
 /// The unit that runs it, where systemd does.
 const UNIT: &str = "sandbox-walls.service";
 
@@ -54,6 +58,9 @@ const CHANGE: Duration = Duration::from_secs(60);
 
 /// How soon it looks again where it could not.
 const AGAIN: Duration = Duration::from_millis(20);
+
+/// The longest rest between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How many times in a row another process may undo what it does before it takes a rest.
 const ROUNDS: usize = 5;
@@ -67,15 +74,23 @@ pub(super) fn release() -> Result<Option<UnixStream>, Error> {
     let failed = |source| Error::Keeper { source };
     let Ok(mut stream) = UnixStream::connect(SOCKET) else { return Ok(None) };
     stream.set_read_timeout(Some(DEADLINE)).map_err(failed)?;
-    match stream.read_exact(&mut [0]) {
+    let mut form = [0];
+    match stream.read_exact(&mut form) {
         // it has just ended
         Err(error)
             if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
         {
-            Ok(None)
+            return Ok(None);
         }
-        read => read.map(|()| Some(stream)).map_err(failed),
+        read => read.map_err(failed)?,
     }
+    if form == FORM {
+        return Ok(Some(stream));
+    }
+    // a keeper of another version reads what is stored in another way
+    stream.write_all(&FORM).map_err(failed)?;
+    ended();
+    Ok(None)
 }
 
 /// Tells whether the process is there.
@@ -123,7 +138,7 @@ fn start_unit(program: &Path) -> io::Result<bool> {
         "After=nftables.service",
         "After=firewalld.service",
         "Restart=on-failure",
-        "RestartSec=20ms",
+        "RestartSec=200ms",
         "StartLimitIntervalSec=0",
         "OOMScoreAdjust=-900",
     ];
@@ -162,22 +177,35 @@ pub fn keep_walls(reporter: &dyn Reporter) -> Result<(), Error> {
         return Ok(());
     }
     let mut keeper = Keeper::new().map_err(|source| Error::Keeper { source })?;
-    loop {
-        match nft::try_lock(|| keeper.settle(reporter)) {
-            Ok(Some(true)) => {
-                // nothing is left to keep; the next wall starts a process again
-                let _ = fs::remove_file(SOCKET);
-                drop(lock);
-                return Ok(());
-            }
-            Ok(Some(false)) => keeper.wait(None),
+    // before the lock of the table falls, a process that looks for a keeper must find none
+    let end = |lock: File| {
+        let _ = fs::remove_file(SOCKET);
+        drop(lock);
+    };
+    let mut lock = Some(lock);
+    while lock.is_some() {
+        let began = Instant::now();
+        let settled = nft::try_lock(|| {
+            let is_over = keeper.settle(reporter)?;
+            lock.take_if(|_| is_over).map(end);
+            Ok(())
+        });
+        // a host whose routes change all the time, or are very many, is left half of its time at least
+        thread::sleep(began.elapsed().min(PAUSE));
+        match settled {
+            Ok(Some(())) if lock.is_none() => {}
+            Ok(Some(())) => keeper.wait(None),
             Ok(None) => keeper.wait(Some(AGAIN)),
             Err(error) => {
                 reporter.report(Event::Warning { text: error.to_string() });
-                keeper.wait(Some(Duration::from_secs(1)));
+                keeper.wait(Some(PAUSE));
             }
         }
+        if keeper.is_dismissed {
+            lock.take().map(end);
+        }
     }
+    Ok(())
 }
 
 struct Keeper {
@@ -188,6 +216,8 @@ struct Keeper {
     owner: Option<Socket>,
     /// Another process may have changed the table.
     doubtful: bool,
+    /// A program of another version has taken over.
+    is_dismissed: bool,
 }
 
 impl Keeper {
@@ -199,7 +229,7 @@ impl Keeper {
         umask(Mode::RWXG | Mode::RWXO);
         let listener = UnixListener::bind(SOCKET)?;
         let (routes, rules) = (Socket::of_news(News::Routes)?, Socket::of_news(News::Rules)?);
-        Ok(Self { listener, routes, rules, owner: None, doubtful: true })
+        Ok(Self { listener, routes, rules, owner: None, doubtful: true, is_dismissed: false })
     }
 
     /// Puts up what is missing, under the lock of the table. Tells whether nothing is left to keep.
@@ -209,7 +239,7 @@ impl Keeper {
         }
         for _ in 0..ROUNDS {
             let mut parts = stamp::stored();
-            let ways: Part = (WAYS.to_owned(), Ways::read().commands());
+            let ways: Part = (WAYS.to_owned(), Ways::read()?.commands());
             if !self.doubtful && parts.contains(&ways) {
                 return Ok(false);
             }
@@ -255,15 +285,38 @@ impl Keeper {
         if has_guest && let Ok((stream, _)) = self.listener.accept() {
             self.owner = None;
             self.doubtful = true;
-            let _ = lend(stream);
+            self.is_dismissed = lend(stream).unwrap_or_default();
         }
     }
 }
 
-/// Lets the process at the other end change the table until it hangs up.
-fn lend(mut stream: UnixStream) -> io::Result<()> {
+/// Lets the process at the other end change the table until it hangs up. Tells whether it says that this process is to
+/// end.
+fn lend(mut stream: UnixStream) -> io::Result<bool> {
     stream.set_read_timeout(Some(CHANGE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
-    stream.write_all(b"1")?;
-    stream.read(&mut [0]).map(drop)
+    stream.write_all(&FORM)?;
+    Ok(stream.read(&mut [0])? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_lent_until_the_other_end_hangs_up_or_dismisses_the_keeper() {
+        for dismisses in [false, true] {
+            let (near, mut far) = UnixStream::pair().unwrap();
+            let lent = thread::spawn(|| lend(near));
+            let mut form = [0];
+            far.read_exact(&mut form).unwrap();
+            assert_eq!(form, FORM);
+            assert!(!lent.is_finished(), "it is another process's turn");
+            if dismisses {
+                far.write_all(&FORM).unwrap();
+            }
+            drop(far);
+            assert_eq!(lent.join().unwrap().unwrap(), dismisses);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    PREFIX, Subnet, is_private,
+    Error, PREFIX, Subnet, is_private,
     netlink::{self, Route},
     ruleset::{SETS, TABLE},
 };
@@ -43,9 +43,12 @@ pub(super) struct Ways {
 
 impl Ways {
     /// Reads them.
-    pub(super) fn read() -> Self {
-        let routes = netlink::routes().unwrap_or_default();
-        Self::of(&routes, &names(&routes), is_point_to_point)
+    ///
+    /// # Errors
+    /// Where the kernel does not list its routes.
+    pub(super) fn read() -> Result<Self, Error> {
+        let routes = netlink::routes().map_err(|source| Error::Routes { source })?;
+        Ok(Self::of(&routes, &names(&routes), is_point_to_point))
     }
 
     fn of(routes: &[Route], names: &BTreeMap<u32, String>, is_point_to_point: impl Fn(&str) -> bool) -> Self {
