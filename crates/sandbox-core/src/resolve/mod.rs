@@ -7,6 +7,7 @@
 //! it expands only packages that are chosen, prefers apt's order, and keeps for each learned clause what it
 //! was learned from, which is what the explanation is made of.
 
+pub(crate) mod clauses;
 mod explain;
 mod greedy;
 mod layers;
