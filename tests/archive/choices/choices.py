@@ -60,8 +60,11 @@ def problem(case):
         result = Resolver(Provider(case["offers"]), BaseReporter()).resolve(wanted, max_rounds=100000)
     except ResolutionImpossible:
         return None if chosen is None else f"resolvelib finds nothing, and {chosen} was chosen"
+    except RecursionError:
+        # of packages in a circle: all versions are chosen by then
+        result = None
     if chosen is None:
-        found = {name: str(one[1]) for name, one in result.mapping.items()}
+        found = result and {name: str(one[1]) for name, one in result.mapping.items()}
         return f"nothing was chosen, and resolvelib finds {found}"
     needs = {(name, version): list(map(Requirement, wishes)) for name, version, wishes in case["offers"]}
     for wish in wanted + [wish for one in chosen.items() for wish in needs[one]]:

@@ -96,12 +96,15 @@ pub(crate) struct Clauses<I, O> {
     contradicted: Option<usize>,
 }
 
+/// The things chosen, or the facts that contradict each other.
+pub(crate) type Answer<R> = Result<Vec<<R as Rules>::Id>, Vec<<R as Rules>::Origin>>;
+
 /// Searches until everything that is chosen has what it needs; gives the things chosen, in the order in which they
 /// were, or the facts that contradict each other.
 pub(crate) fn search<R: Rules>(
     rules: &mut R,
     clauses: &mut Clauses<R::Id, R::Origin>,
-) -> Result<Result<Vec<R::Id>, Vec<R::Origin>>, R::Error> {
+) -> Result<Answer<R>, R::Error> {
     loop {
         if let Some(conflict) = clauses.propagate(rules)? {
             if !clauses.learn(conflict) {

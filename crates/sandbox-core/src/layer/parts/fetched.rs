@@ -104,12 +104,14 @@ pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> R
     Ok(found)
 }
 
+type Find<'a> = Box<dyn Fn(&[LockedPart]) -> Result<LockedPart> + Send + Sync + 'a>;
+
 /// What finds out what one part is, exactly.
 struct Finder<'a> {
     /// Whether others are chosen by what it finds.
     first: bool,
     /// Of the parts that were found before, those that it may depend on are read.
-    find: Box<dyn Fn(&[LockedPart]) -> Result<LockedPart> + Send + Sync + 'a>,
+    find: Find<'a>,
 }
 
 impl<'a> Finder<'a> {

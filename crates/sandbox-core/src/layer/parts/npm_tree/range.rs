@@ -258,8 +258,11 @@ fn set(text: &str, reading: Reading) -> Option<Vec<Bound>> {
         return Some(Vec::new());
     }
     let (mut bounds, mut is_known) = (Vec::new(), false);
-    for word in joined(&text) {
-        match bounded_by(&word, reading) {
+    let words = joined(&text);
+    for (at, word) in words.iter().enumerate() {
+        match bounded_by(word, reading) {
+            // a word that takes everything says nothing between others
+            Some(found) if found.is_empty() => is_known |= at == 0 || at + 1 == words.len(),
             Some(found) => {
                 bounds.extend(found);
                 is_known = true;
