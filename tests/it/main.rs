@@ -16,6 +16,7 @@ mod download;
 mod elsewhere;
 mod export;
 mod facts;
+mod foreign;
 mod full;
 mod git;
 mod import;

@@ -199,7 +199,7 @@ fn locked(catalog: &Catalog, id: PackageId, reason: Reason, layer: String) -> Re
         version: package.version_text().to_owned(),
         architecture: package.architecture()?.to_owned(),
         source: package.source().to_owned(),
-        path: package.path()?.to_owned(),
+        path: package.path()?,
         size: package.size()?,
         sha256: package.sha256()?,
         reason,
