@@ -32,9 +32,11 @@ unit: ## Run the tests that need no network (root, where they run the program)
 	@scripts/setup build
 	@scripts/test unit
 
-fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (600) for each target
+fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (600) for each target, and compare choices with pip's and npm's
 	@scripts/setup build
 	@tests/fuzz/run
+	@CHOICES_SEED=$${CHOICES_SEED:-$$RANDOM} CHOICES_CASES=$${CHOICES_CASES:-100000} \
+		cargo test --locked -p sandbox-cli --test archive -- choices::
 
 archive: ## Run the tests on the real archive, beside mmdebstrap and apt (root, network)
 	@scripts/setup build run reference

@@ -148,6 +148,7 @@ fn order(lab: &Lab) -> Order {
         include: Vec::new(),
         exclude: Vec::new(),
         recommends: false,
+        guesses: Default::default(),
         mirrors: [("main".to_owned(), vec![main]), ("security".to_owned(), vec![security])].into(),
         pockets: Some(Vec::new()),
         components: None,

@@ -4,6 +4,7 @@
 //! They need root and a network, and no machine is started. They run in order and share one cache.
 
 mod apt;
+mod choices;
 mod compare;
 mod foreign;
 mod lab;
@@ -62,6 +63,17 @@ const TESTS: &[Test<Lab>] = &[
         variants::the_variants_of_bookworm_are_mmdebstraps,
     ),
     ("tree::a_packed_tree_is_the_folder", tree::a_packed_tree_is_the_folder),
+    (
+        "choices::python_versions_go_together_where_pips_resolver_finds_some",
+        choices::python_versions_go_together_where_pips_resolver_finds_some,
+    ),
+    (
+        "choices::python_conditions_are_met_as_packaging_says",
+        choices::python_conditions_are_met_as_packaging_says,
+    ),
+    ("choices::wheels_are_taken_as_pip_takes_them", choices::wheels_are_taken_as_pip_takes_them),
+    ("choices::npm_ranges_are_read_as_semver_reads_them", choices::npm_ranges_are_read_as_semver_reads_them),
+    ("choices::npm_picks_the_same_versions", choices::npm_picks_the_same_versions),
     ("parts::an_npm_tool_runs_with_its_tree", parts::an_npm_tool_runs_with_its_tree),
     ("parts::a_python_tool_runs_in_its_environment", parts::a_python_tool_runs_in_its_environment),
     ("suites::sid_is_built", suites::sid_is_built),

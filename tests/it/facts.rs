@@ -123,11 +123,13 @@ fn debian_is_as_its_archive_has_it() {
         assert_eq!(layer.release.clone(), (version > 0).then(|| version.to_string()), "{name}");
         assert_eq!((spec.distribution.as_str(), spec.keyring.as_str()), ("debian", "debian-archive-keyring"));
         assert_eq!(layer.components, ["main"]);
-        for (archive, folder) in [("main", "debian"), ("security", "debian-security")] {
+        for (archive, host, folder) in
+            [("main", "ftp", "debian"), ("security", "security", "debian-security")]
+        {
             let Some(file) = layer.archive.get(archive) else { continue };
             let snapshot = format!("https://snapshot.debian.org/archive/{folder}/{{timestamp}}");
             assert_eq!(file.snapshot.as_ref(), Some(&snapshot));
-            assert_eq!(file.mirror, format!("http://ftp.debian.org/{folder}"));
+            assert_eq!(file.mirror, format!("http://{host}.debian.org/{folder}"));
         }
         let mut expected = vec![format!("release main {name} {name} -")];
         if name != "sid" {

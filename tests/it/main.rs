@@ -17,6 +17,7 @@ mod download;
 mod elsewhere;
 mod export;
 mod facts;
+mod foreign;
 mod full;
 mod git;
 mod import;

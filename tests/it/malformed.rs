@@ -84,11 +84,6 @@ fn a_file_that_is_no_package_is_refused() {
         "`data.tar` is where `control.tar` must be",
     );
     refused(
-        "a second data member",
-        file_of(ar(&[version, ("control.tar", &control), ("data.tar", &data), ("data.tar", &data)])),
-        "the end",
-    );
-    refused(
         "an unknown compression",
         file_of(ar(&[version, ("control.tar.rar", &control), ("data.tar", &data)])),
         "unknown way",

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use crate::{
     kit::{
-        archive::{Archive, date},
+        archive::{Archive, Edit, date},
+        compress::Compression,
         deb::{Built, Deb},
         key::{Key, sign_inline},
         now,
@@ -20,10 +21,15 @@ use crate::{
 
 /// Somebody else's archive with one package, `third`.
 fn third() -> Archive {
+    let archive = third_unpublished();
+    archive.publish();
+    archive
+}
+
+fn third_unpublished() -> Archive {
     let mut archive = Archive::new();
     archive.codename = "stable".to_owned();
     archive.add(&Deb::new("third", "3").file("usr/bin/third", 0o755, b"#!/bin/sh\n"));
-    archive.publish();
     archive
 }
 
@@ -97,6 +103,142 @@ fn an_extra_source_is_read_and_trusted_by_its_own_key_alone() {
         assert!(said(&refused).contains(word), "{word}: {}", said(&refused));
     }
     assert_eq!(other.log(), []);
+}
+
+/// Changes one word of a text.
+fn edit(from: &'static str, to: &'static str) -> Option<Edit> {
+    Some(Box::new(move |text: String| {
+        assert!(text.contains(from), "{from} is not in {text}");
+        text.replacen(from, to, 1)
+    }))
+}
+
+/// Changes what a Release file calls its suite.
+fn named(suite: &'static str, codename: &'static str) -> Option<Edit> {
+    let change =
+        move |text: String| text.replace("Codename: stable\n", codename).replace("Suite: stable\n", suite);
+    Some(Box::new(change))
+}
+
+/// Adds a stanza to an index.
+fn stanza_of(lines: &'static str) -> Option<Edit> {
+    let sum = "0".repeat(64);
+    Some(Box::new(move |text: String| {
+        format!("{text}\nPackage: odd\n{lines}\nFilename: pool/odd.deb\nSize: 1\nSHA256: {sum}\n")
+    }))
+}
+
+/// An archive beside the distribution's, and what a build says of it with `third` and with `odd` included.
+struct Odd {
+    what: &'static str,
+    release: Option<Edit>,
+    packages: Option<Edit>,
+    formats: Vec<Compression>,
+    /// What is said where it is accepted.
+    says: &'static str,
+}
+
+impl Odd {
+    fn release(what: &'static str, edit: Option<Edit>, says: &'static str) -> Self {
+        Self { what, release: edit, packages: None, formats: vec![Compression::Gz], says }
+    }
+
+    fn packages(what: &'static str, edit: Option<Edit>, says: &'static str) -> Self {
+        Self { packages: edit, ..Self::release(what, None, says) }
+    }
+}
+
+fn odd_archives() -> Vec<Odd> {
+    let left = "left out a package that cannot be read";
+    let of = |lines| stanza_of(lines);
+    vec![
+        Odd::release("neither Suite nor Codename", named("", ""), ""),
+        Odd::release(
+            "another Suite",
+            named("Suite: a\n", "Codename: b\n"),
+            "is of the suite `a`, `b`, not `stable`",
+        ),
+        Odd::release("no Date", edit("Date: ", "X-Date: "), "has no date that can be read"),
+        Odd { formats: vec![Compression::Bz2], ..Odd::release("bzip2 alone", None, "") },
+        Odd::packages("`_` in a version", of("Version: 10.0.1_1\nArchitecture: amd64"), left),
+        Odd::packages("an empty revision", of("Version: 2.0-\nArchitecture: amd64"), left),
+        Odd::packages(
+            "a variable in Provides",
+            of("Version: 1\nArchitecture: amd64\nProvides: ${x:Y}"),
+            left,
+        ),
+        Odd::packages("a field twice", of("Version: 1\nArchitecture: all\nDepends: a\nDepends: b"), left),
+        Odd::packages("no field", of("Version: 1\nArchitecture: all\nno field"), left),
+        Odd::packages("no version", of("Architecture: all"), left),
+        Odd::packages("odd elsewhere", of("Version: 1_1\nArchitecture: i386"), ""),
+        Odd::packages("carriage returns", Some(Box::new(|text: String| text.replace('\n', "\r\n"))), ""),
+        Odd::packages("slashes that say nothing", edit("pool/main/t/third/", "/pool//main/t/third/"), ""),
+    ]
+}
+
+#[test]
+fn a_foreign_archive_is_read_as_apt_reads_it() {
+    let archive = Archive::small();
+    let server = Server::new(archive.root());
+    let user = User::new(&archive, server.url());
+    for Odd { what, release, packages, formats, says } in odd_archives() {
+        let mut third = third_unpublished();
+        (third.edit_release, third.edit_packages, third.formats) = (release, packages, formats);
+        third.publish();
+        let text = stanza(&format!("file://{}", third.root().display()), &inline(&third.keys[0]));
+        fs::write(user.path("outside/third.sources"), text).unwrap();
+        let extra = ["--extra-source", "outside/third.sources", "--include"];
+        let built = build(&user, &[&extra[..], &["third"]].concat());
+        let code = built.status.code();
+        assert!(matches!(code, Some(1 | 6)) && said(&built).contains("dpkg"), "{what}: {}", said(&built));
+        assert!(said(&built).contains(says), "{what}: {}", said(&built));
+        if says.starts_with("left out") {
+            let refused = build(&user, &[&extra[..], &["odd"]].concat());
+            assert_eq!(refused.status.code(), Some(4), "{what}: {}", said(&refused));
+            assert!(said(&refused).contains("package `odd`"), "{what}: {}", said(&refused));
+        }
+    }
+}
+
+#[test]
+fn two_archives_of_one_signer_are_two() {
+    let archive = Archive::small();
+    let server = Server::new(archive.root());
+    let user = User::new(&archive, server.url());
+    let (newer, mut older) = (third(), third_unpublished());
+    older.keys = vec![newer.keys[0].clone()];
+    older.date -= 2 * 86_400;
+    older.publish();
+    for one in [&newer, &older] {
+        let text = stanza(&format!("file://{}", one.root().display()), &inline(&one.keys[0]));
+        fs::write(user.path("outside/third.sources"), text).unwrap();
+        came_through(&build(&user, &["--extra-source", "outside/third.sources", "--include", "third"]));
+    }
+    // of one archive, an older state is still refused
+    newer.tamper("dists/stable/InRelease", |_| fs::read(older.path("dists/stable/InRelease")).unwrap());
+    let text = stanza(&format!("file://{}", newer.root().display()), &inline(&newer.keys[0]));
+    fs::write(user.path("outside/third.sources"), text).unwrap();
+    let refused = build(&user, &["--extra-source", "outside/third.sources", "--include", "third"]);
+    assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
+    assert!(said(&refused).contains("was seen before"), "{}", said(&refused));
+}
+
+#[test]
+fn a_password_of_an_address_is_for_the_transport_alone() {
+    let archive = Archive::small();
+    let server = Server::new(archive.root());
+    let user = User::new(&archive, server.url());
+    let url = server.url().replace("http://", "http://user:s3cret@");
+    let lock = user.path("outside/a.lock");
+    let mirror = format!("--mirror={url}");
+    let mut arguments: Vec<&str> =
+        BOOTSTRAP[1..].iter().copied().filter(|word| !word.starts_with('/')).collect();
+    arguments.retain(|word| *word != "tree");
+    let output = user.sandbox(&[&["lock", "-o", lock.to_str().unwrap(), &mirror], &arguments[..]].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    let text = fs::read_to_string(&lock).unwrap();
+    assert!(!text.contains("s3cret") && text.contains(server.url()), "{text}");
+    assert!(!said(&output).contains("s3cret"), "{}", said(&output));
 }
 
 #[test]

@@ -213,12 +213,14 @@ impl Archive {
         Source {
             id: "release".to_owned(),
             mirrors: mirrors.iter().map(|&mirror| mirror.to_owned()).collect(),
+            guesses: Vec::new(),
             suite: self.codename.clone(),
             expect_codename: Some(self.codename.clone()),
             expect_suite: None,
             components: vec!["main".to_owned()],
             architecture: self.architecture.clone(),
             keyring: Keyring::read(&certificates).unwrap().pinned(&pins).unwrap(),
+            is_foreign: false,
             snapshot: None,
         }
     }

@@ -13,6 +13,8 @@ pub enum Compression {
     Xz,
     /// Zstandard.
     Zst,
+    /// bzip2.
+    Bz2,
 }
 
 impl Compression {
@@ -23,6 +25,7 @@ impl Compression {
             Self::Gz => ".gz",
             Self::Xz => ".xz",
             Self::Zst => ".zst",
+            Self::Bz2 => ".bz2",
         }
     }
 
@@ -41,6 +44,11 @@ impl Compression {
                 encoder.finish().unwrap()
             }
             Self::Zst => zstd::encode_all(bytes, 3).unwrap(),
+            Self::Bz2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
         }
     }
 }

@@ -215,6 +215,26 @@ fn read(stream: &TcpStream) -> Option<(Request, Vec<u8>)> {
     Some((Request { path, offset, proxied, authorization }, body))
 }
 
+/// Reads a path's quoting, once.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStream) -> std::io::Result<()> {
     if let Some(Fault::Status(status)) = fault {
         return head(&mut stream, &format!("{status} Told so"), 0, "");
@@ -225,8 +245,7 @@ fn send(root: &Path, request: &Request, fault: Option<Fault>, mut stream: TcpStr
     let name = request.path.split('?').next().unwrap_or_default();
     // as many servers do for a folder
     let name = if name.ends_with('/') { format!("{name}index.html") } else { name.to_owned() };
-    let file: PathBuf =
-        root.join(name.trim_start_matches('/').replace("%3a", ":").replace("%2f", "/").replace("%2B", "+"));
+    let file: PathBuf = root.join(decoded(name.trim_start_matches('/')));
     let Some(mut bytes) =
         std::fs::File::open(file).ok().filter(|file| file.metadata().is_ok_and(|of| of.is_file()))
     else {

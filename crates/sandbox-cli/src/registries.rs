@@ -42,14 +42,39 @@ impl Settings {
         let npm = self.npm_registry_as_given(args.npm_registry.as_deref());
         let mut found: Vec<(String, String)> =
             self.npmrc().iter().flat_map(|text| of_npmrc(text, &npm, variable)).collect();
+        let basic = |user: &[u8]| format!("Basic {}", STANDARD.encode(user));
         for url in [npm, self.python_index_as_given(args.python_index.as_deref())] {
             if let (url, Some(user)) = without_user(&url) {
                 // files may stand beside the index, on the same host
                 let host = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-                found.push((host, format!("Basic {}", STANDARD.encode(unescaped(&user)))));
+                found.push((host, basic(&unescaped(&user))));
             }
         }
+        for url in self.addresses_of_archives(args) {
+            if let (url, Some(user)) = without_user(&url) {
+                found.push((url.trim_end_matches('/').to_owned(), basic(&unescaped(&user))));
+            }
+        }
+        for text in read(auth_conf().into_iter()) {
+            found.extend(of_auth_conf(&text).into_iter().map(|(url, user)| (url, basic(user.as_bytes()))));
+        }
         Credentials(found)
+    }
+
+    /// Lists the addresses of archives as they are given, with their passwords: options, files and the host's apt.
+    fn addresses_of_archives(&self, args: &Build) -> Vec<String> {
+        let (_, sources) = self.host_apt();
+        let files = read(args.extra_source.iter().cloned());
+        let texts = files.iter().map(String::as_str).chain(sources.iter().map(|(_, text)| text.as_str()));
+        let words = texts.flat_map(str::split_whitespace).map(str::to_owned);
+        // `security=URL` and `PREFIX=URL` have theirs at the end
+        let options = args.mirror.iter().chain(&args.vendor_mirror);
+        let options = options.map(|option| {
+            let at = ["=https://", "=http://"].iter().find_map(|sign| option.find(sign));
+            at.map_or_else(|| option.clone(), |at| option[at + 1..].to_owned())
+        });
+        let remote = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        options.chain(words).filter(remote).collect()
     }
 
     fn npmrc(&self) -> Vec<String> {
@@ -74,6 +99,35 @@ impl Settings {
 
 fn read(files: impl Iterator<Item = PathBuf>) -> Vec<String> {
     files.filter_map(|file| fs::read_to_string(file).ok()).collect()
+}
+
+/// Lists the files in which apt keeps passwords.
+///
+/// **Source**: apt_auth.conf(5).
+fn auth_conf() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/etc/apt/auth.conf.d").into_iter().flatten();
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "conf"));
+    files.sort();
+    files.insert(0, PathBuf::from("/etc/apt/auth.conf"));
+    files
+}
+
+/// Reads `machine HOST login USER password WORD`: addresses, each with user and password. Without a scheme an entry
+/// is for https alone.
+fn of_auth_conf(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    let mut found = Vec::new();
+    for entry in words.split(|word| *word == "machine").skip(1) {
+        let of = |key: &str| entry.iter().position(|word| *word == key).and_then(|at| entry.get(at + 1));
+        if let (Some(machine), Some(login), Some(password)) = (entry.first(), of("login"), of("password")) {
+            let machine = machine.trim_end_matches('/');
+            let url = if machine.contains("://") { machine.to_owned() } else { format!("https://{machine}") };
+            found.push((url, format!("{login}:{password}")));
+        }
+    }
+    found
 }
 
 /// Finds a key's last value in a text of `key = value` lines.
@@ -122,7 +176,7 @@ fn expanded(value: &str, variable: impl Fn(&str) -> Option<String>) -> Option<St
 }
 
 /// Takes user and password out of an address.
-fn without_user(url: &str) -> (String, Option<String>) {
+pub fn without_user(url: &str) -> (String, Option<String>) {
     let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
     let end = rest.find('/').unwrap_or(rest.len());
     match rest[..end].rsplit_once('@') {
@@ -161,6 +215,17 @@ mod tests {
         let text = "; c\n@me:registry=https://a.invalid/\nregistry = \"https://b.invalid/\"\n";
         assert_eq!(last(text, "registry").as_deref(), Some("https://b.invalid/"));
         assert_eq!(last("cache=/x\n", "registry"), None);
+    }
+
+    #[test]
+    fn passwords_of_apt_are_for_their_machines() {
+        let text = "# machine c.invalid login x password y\nmachine a.invalid/debian/\nlogin u\npassword p\n\
+                    machine http://b.invalid login v password q\nmachine d.invalid login w\n";
+        let pair = |url: &str, user: &str| (url.to_owned(), user.to_owned());
+        assert_eq!(
+            of_auth_conf(text),
+            [pair("https://a.invalid/debian", "u:p"), pair("http://b.invalid", "v:q")]
+        );
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Settings {
         let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
         if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
-            files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+            files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_of_apt(path)));
         }
         files.sort();
         let sources = files
@@ -147,6 +147,15 @@ impl Settings {
             .collect();
         (os_release, sources)
     }
+}
+
+/// Tells whether apt reads a file of its directory of sources.
+///
+/// **Source**: sources.list(5), "THE /etc/apt/sources.list.d/ FILES".
+fn is_of_apt(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (name.ends_with(".list") || name.ends_with(".sources")) && name.bytes().all(known)
 }
 
 fn absolute(path: &Path) -> PathBuf {

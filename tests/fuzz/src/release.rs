@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use sandbox_core::deb::release::Release;
+use sandbox_core::deb::release::{Digest, Release};
 
 use crate::memory::bounded;
 
@@ -40,10 +40,18 @@ fn write(release: &Release) -> String {
         put("No-Support-for-Architecture-all", Some("Packages".to_owned()));
     }
     let mut files = String::new();
+    let mut field = "SHA256";
     for (path, listed) in &release.files {
-        let _ = write!(files, "\n{} {} {path}", listed.sha256, listed.size);
+        let digest = match listed.digest {
+            Digest::Sha256(digest) => digest.to_string(),
+            Digest::Sha512(digest) => {
+                field = "SHA512";
+                digest.iter().map(|byte| format!("{byte:02x}")).collect()
+            }
+        };
+        let _ = write!(files, "\n{digest} {} {path}", listed.size);
     }
-    put("SHA256", Some(files));
+    put(field, Some(files));
     text
 }
 

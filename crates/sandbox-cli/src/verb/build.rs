@@ -20,6 +20,7 @@ use crate::{
     args::Build,
     exit::Exit,
     failure::Failure,
+    registries::without_user,
     settings::{Proxies, Settings},
 };
 
@@ -53,6 +54,7 @@ pub fn order(
         include: args.include.clone(),
         exclude: args.exclude.clone(),
         recommends: args.recommends,
+        guesses: guesses(args, &spec, &architecture),
         mirrors: mirrors(args, &spec, &architecture, settings)?,
         pockets: match args.pocket.as_slice() {
             [] => None,
@@ -107,7 +109,8 @@ fn extra_sources(args: &Build) -> Result<Vec<Trusted>, Failure> {
         let origin = path.display().to_string();
         let text = fs::read_to_string(path)
             .map_err(|error| Failure::said(Exit::FILE, format!("{origin} cannot be read: {error}")))?;
-        for source in spec::of_stanzas(&origin, &text).during("read", origin.clone())? {
+        for mut source in spec::of_stanzas(&origin, &text).during("read", origin.clone())? {
+            source.uris.iter_mut().for_each(|url| *url = without_user(url).0);
             found.push(spec::trusted(&origin, source).during("read", origin.clone())?);
         }
     }
@@ -125,10 +128,7 @@ fn mirrors(
 ) -> Result<mirrors::Mirrors, Failure> {
     let mut asked: mirrors::Mirrors = BTreeMap::new();
     for mirror in &args.mirror {
-        let (archive, url) = match mirror.split_once('=') {
-            Some((archive, url)) if !archive.contains(['/', ':']) => (archive, url),
-            _ => ("main", mirror.as_str()),
-        };
+        let (archive, url) = named(mirror);
         if !spec.layer.archive.contains_key(archive) {
             let known: Vec<_> = spec.layer.archive.keys().map(String::as_str).collect();
             return Err(Failure::said(
@@ -136,16 +136,36 @@ fn mirrors(
                 format!("image `{}` has no archive `{archive}`; it has {}", spec.image, known.join(", ")),
             ));
         }
-        asked.entry(archive.to_owned()).or_default().push(url.trim_end_matches('/').to_owned());
+        let (url, _) = without_user(url.trim_end_matches('/'));
+        asked.entry(archive.to_owned()).or_default().push(url);
     }
     let (os_release, sources) = settings.host_apt();
     for (archive, urls) in mirrors::of_host(&os_release, &sources, &spec.distribution) {
         let file = spec.layer.archive.get(&archive);
         if file.is_some_and(|file| file.mirror_of(architecture) == file.mirror_of(ARCHITECTURE)) {
+            let urls = urls.iter().map(|url| without_user(url).0).collect();
             asked.entry(archive).or_insert(urls);
         }
     }
     Ok(asked)
+}
+
+/// Takes `security=URL` apart; an address alone is of the main archive.
+fn named(mirror: &str) -> (&str, &str) {
+    match mirror.split_once('=') {
+        Some((archive, url)) if !archive.contains(['/', ':']) => (archive, url),
+        _ => ("main", mirror),
+    }
+}
+
+/// Where only the main archive has a mirror of the user's, the security archive may be beside it.
+fn guesses(args: &Build, spec: &Spec, architecture: &str) -> mirrors::Mirrors {
+    let named: Vec<_> = args.mirror.iter().map(|mirror| named(mirror)).collect();
+    let usual =
+        spec.layer.archive.get("security").filter(|_| named.iter().all(|(archive, _)| *archive == "main"));
+    let main: Vec<String> = named.iter().map(|(_, url)| without_user(url.trim_end_matches('/')).0).collect();
+    let found = usual.map(|usual| mirrors::siblings(&main, usual.mirror_of(architecture)));
+    found.map(|urls| ("security".to_owned(), urls)).into_iter().collect()
 }
 
 /// Opens the cache.
@@ -178,7 +198,7 @@ pub fn transport(args: &Build, settings: &Settings) -> Result<Http, Failure> {
 fn elsewhere(mirrors: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let pair = |mirror: &String| {
         let at = ["=https://", "=http://", "=file://"].iter().find_map(|sign| mirror.find(sign));
-        let pair = at.map(|at| (mirror[..at].to_owned(), mirror[at + 1..].to_owned()));
+        let pair = at.map(|at| (mirror[..at].to_owned(), without_user(&mirror[at + 1..]).0));
         pair.filter(|(prefix, _)| prefix.contains("://")).ok_or_else(|| {
             let text = format!("`--vendor-mirror {mirror}` is not of the form PREFIX=URL");
             Failure::said(Exit::USAGE, text).hint(

@@ -212,10 +212,16 @@ impl Cause for ArchiveError {
     fn hints(&self) -> Vec<Hint> {
         let note = |text: &str| vec![Hint::Note(text.to_owned())];
         match self {
-            Self::Unreachable { source: TransportError::Missing { .. }, .. } => note(
-                "check the suite's name and the mirror: releases at their end of life move to another host",
-            ),
-            Self::Unreachable { source, .. } => source.hints(),
+            Self::Unreachable { id, source, .. } => {
+                let missing = || {
+                    note(
+                        "check the suite's name and the mirror: releases at their end of life move to another host",
+                    )
+                };
+                let is_missing = matches!(source, TransportError::Missing { .. });
+                let hints = if is_missing { missing() } else { source.hints() };
+                hints.into_iter().chain(of_pocket(id)).collect()
+            }
             Self::NotKept { .. } => note("run it once with the network"),
             Self::Signature { source, .. } => source.hints(),
             Self::Expired { .. } => note(
@@ -242,4 +248,16 @@ impl Cause for ArchiveError {
             _ => Vec::new(),
         }
     }
+}
+
+/// Says how to go on without a pocket whose mirror does not answer; every image has the pocket `release`.
+fn of_pocket(id: &str) -> Vec<Hint> {
+    if id == "release" || id.contains(crate::lock::FOREIGN) {
+        return Vec::new();
+    }
+    let mirror = if id == "security" { "--mirror security=URL" } else { "--mirror URL" };
+    vec![
+        Hint::run(format!("name a mirror that has the pocket `{id}`"), mirror),
+        Hint::run("build without further pockets", "--pocket none"),
+    ]
 }

@@ -14,7 +14,7 @@ use super::{
     release::{NEAR, Verified},
 };
 use crate::{
-    deb::release::Listed,
+    deb::release::{Digest, Listed},
     digest::Sha256,
     host::transport::Transport,
     report::{Phase, Timed},
@@ -45,10 +45,10 @@ pub struct Index {
 const PIECE: u64 = 1 << 20;
 
 /// How an index may be compressed: by file name suffix, the smallest of those that decode fast first.
-const FORMATS: [&str; 4] = [".zst", ".xz", ".gz", ""];
+const FORMATS: [&str; 5] = [".zst", ".xz", ".gz", ".bz2", ""];
 
 /// The same where bytes cost less than decoding; gzip before xz only if it does come fast.
-const FORMATS_NEARBY: [&str; 5] = [".zst", ".gz", ".xz", ".gz", ""];
+const FORMATS_NEARBY: [&str; 6] = [".zst", ".gz", ".xz", ".gz", ".bz2", ""];
 
 impl Opening<'_> {
     /// Fetches and decodes all indexes of a source, side by side.
@@ -60,7 +60,18 @@ impl Opening<'_> {
                 "" => "Packages".to_owned(),
                 component => format!("{component}/binary-{}/Packages", source.architecture),
             };
-            if !FORMATS.iter().any(|format| verified.release.files.contains_key(&format!("{base}{format}"))) {
+            let release = &verified.release;
+            let is_listed = |base: &str| {
+                FORMATS.iter().any(|format| release.files.contains_key(&format!("{base}{format}")))
+            };
+            let all = format!("{component}/binary-all/Packages");
+            // one of packages for every architecture alone
+            let is_all = source.is_foreign && !component.is_empty() && !is_listed(&base) && is_listed(&all);
+            if is_all {
+                wanted.push((component, all));
+                continue;
+            }
+            if !is_listed(&base) {
                 return Err(ArchiveError::NoIndex {
                     id: source.id.clone(),
                     suite: source.suite.clone(),
@@ -69,8 +80,7 @@ impl Opening<'_> {
                 });
             }
             wanted.push((component, base));
-            let all = format!("{component}/binary-all/Packages");
-            if verified.release.separate_all && verified.release.files.contains_key(&all) {
+            if release.separate_all && release.files.contains_key(&all) {
                 wanted.push((component, all));
             }
         }
@@ -104,7 +114,7 @@ impl Opening<'_> {
             let urls = urls(verified, source, &path, listed);
             let wanted = Wanted {
                 urls: &urls,
-                checksum: Checksum::Sha256(listed.sha256),
+                checksum: checksum(listed),
                 size: Some(listed.size),
                 limit: listed.size,
             };
@@ -122,7 +132,8 @@ impl Opening<'_> {
             }
         }
         let (path, problem) = missing.unwrap_or_else(|| {
-            let checksum = Checksum::Sha256(plain.map_or_else(|| Sha256::of(b""), |plain| plain.sha256));
+            let empty = || Checksum::Sha256(Sha256::of(b""));
+            let checksum = plain.as_ref().map_or_else(empty, checksum);
             (base.to_owned(), StoreError::NoAddress { checksum: Box::new(checksum) })
         });
         Err(failed(source, path, problem))
@@ -138,7 +149,7 @@ impl Opening<'_> {
         plain: Option<Listed>,
     ) -> Result<Option<Vec<u8>>, ArchiveError> {
         let Some(plain) = plain else { return Ok(None) };
-        let read = self.store.read(&Checksum::Sha256(plain.sha256), plain.size);
+        let read = self.store.read(&checksum(&plain), plain.size);
         read.map_err(|problem| failed(source, base.to_owned(), problem))
     }
 
@@ -157,7 +168,7 @@ impl Opening<'_> {
             let bytes = decode(file, format, UNLISTED, &mut |_| {}).map_err(broken)?;
             return if bytes.len() as u64 > UNLISTED { Err(broken(too_large(UNLISTED))) } else { Ok(bytes) };
         };
-        let expected = Checksum::Sha256(plain.sha256);
+        let expected = checksum(&plain);
         let mut keeping =
             self.store.keeping(&expected).map_err(|problem| failed(source, path.to_owned(), problem))?;
         let (send, receive) = sync_channel::<Vec<u8>>(4);
@@ -192,6 +203,13 @@ impl Opening<'_> {
     }
 }
 
+fn checksum(listed: &Listed) -> Checksum {
+    match listed.digest {
+        Digest::Sha256(digest) => Checksum::Sha256(digest),
+        Digest::Sha512(digest) => Checksum::Sha512(digest),
+    }
+}
+
 fn too_large(limit: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, format!("it decompresses to more than {} MiB", limit >> 20))
 }
@@ -206,7 +224,9 @@ fn urls(verified: &Verified, source: &Source, path: &str, listed: &Listed) -> Ve
     let mut urls = Vec::new();
     for base in verified.mirrors.iter().map(|mirror| source.base(mirror)) {
         if verified.release.by_hash {
-            urls.push(format!("{base}/{folder}by-hash/SHA256/{}", listed.sha256));
+            let digest = checksum(listed);
+            let field = digest.algorithm().to_ascii_uppercase();
+            urls.push(format!("{base}/{folder}by-hash/{field}/{}", digest.digits()));
         }
         urls.push(format!("{base}/{path}"));
     }
@@ -224,6 +244,7 @@ fn decode(file: &Path, format: &str, limit: u64, each: &mut dyn FnMut(&[u8])) ->
             Box::new(liblzma::bufread::XzDecoder::new_stream(file, stream))
         }
         ".gz" => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        ".bz2" => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
         _ => Box::new(file),
     };
     // The listed size is a signed statement, but memory is only taken as bytes really come.

@@ -36,11 +36,17 @@ pub(super) enum Raw {
 /// Gives the folder of a source: its name is a digest, so that no field can lead out of the cache.
 ///
 /// It is found by who signs and by the suite, not by the mirrors: what one mirror showed, another must not take
-/// back. Architectures are apart, because Ubuntu's ports have Release files of their own.
+/// back. Architectures are apart, because Ubuntu's ports have Release files of their own. Of foreign archives one
+/// signer may have several with suites of the same name, so the mirrors that the user named as one list count too.
 fn folder(store: &Store, source: &Source) -> PathBuf {
     let mut signers: Vec<_> = source.keyring.signers().iter().map(ToString::to_string).collect();
     signers.sort();
-    let key = format!("{}\n{}\n{}", signers.join(" "), source.suite, source.architecture);
+    let mut key = format!("{}\n{}\n{}", signers.join(" "), source.suite, source.architecture);
+    if source.is_foreign {
+        let mut mirrors = source.mirrors.clone();
+        mirrors.sort();
+        key = format!("{key}\n{}", mirrors.join(" "));
+    }
     store.root().join("release").join(&Sha256::of(key.as_bytes()).to_string()[..32])
 }
 

@@ -121,7 +121,7 @@ impl Opening<'_> {
         let priority = verified.release.priority();
         let release = Release {
             source: source.id.clone(),
-            mirrors: source.mirrors.clone(),
+            mirrors: if verified.guessed { verified.mirrors } else { source.mirrors.clone() },
             suite: source.suite.clone(),
             components: source.components.clone(),
             names: verified.release.suite.into_iter().chain(verified.release.codename).collect(),

@@ -23,6 +23,8 @@ pub(super) struct Verified {
     pub(super) digest: Sha256,
     pub(super) signer: String,
     pub(super) kept: bool,
+    /// Whether a guessed mirror gave it, which is then the only one.
+    pub(super) guessed: bool,
     /// The mirrors in the order in which to ask: the one first that gave the Release file. None offline.
     pub(super) mirrors: Vec<String>,
     /// The mirror answers so fast that fewer seconds of decoding are worth more bytes.
@@ -46,6 +48,14 @@ impl Opening<'_> {
             return self.recalled(source);
         }
         let newest = self.newest_seen(source)?;
+        for mirror in &source.guesses {
+            let kept = self
+                .ask(source, mirror, 1)
+                .and_then(|(verified, raw, url)| self.keep(source, newest.as_ref(), verified, &raw, &url));
+            if let Ok(verified) = kept {
+                return Ok(Verified { mirrors: vec![mirror.clone()], guessed: true, ..verified });
+            }
+        }
         let mut told = None;
         for (at, mirror) in source.mirrors.iter().enumerate() {
             let last = at + 1 == source.mirrors.len();
@@ -100,7 +110,24 @@ impl Opening<'_> {
         let (verified, url) = self.believed(source, &raw, &base)?;
         let verified = Verified { near, ..verified };
         self.dates(&verified.release, &url)?;
+        self.warn_of_odd(source, &verified.release, &url);
         Ok((verified, raw, url))
+    }
+
+    /// Says what is accepted of a foreign archive and weakens what its signature is worth, as apt does.
+    fn warn_of_odd(&self, source: &Source, release: &Release, url: &str) {
+        if !source.is_foreign {
+            return;
+        }
+        let warn = |text: String| self.reporter.report(Event::Warning { text });
+        if release.date == 0 {
+            warn(format!("{url} has no date that can be read: an older state of the archive is not noticed"));
+        }
+        let names: Vec<&str> =
+            [&release.suite, &release.codename].into_iter().flatten().map(String::as_str).collect();
+        if !source.is_flat() && !names.is_empty() && !names.contains(&source.suite.as_str()) {
+            warn(format!("{url} is of the suite `{}`, not `{}`", names.join("`, `"), source.suite));
+        }
     }
 
     /// Keeps the newest Release file that was seen, and refuses one that is older.
@@ -175,14 +202,16 @@ impl Opening<'_> {
             }
             _ => ArchiveError::Signature { url: url.clone(), source },
         })?;
-        let release = Release::parse(&signed.text)
-            .map_err(|source| ArchiveError::Malformed { url: url.clone(), source })?;
+        let parse = if source.is_foreign { Release::parse_foreign } else { Release::parse };
+        let release =
+            parse(&signed.text).map_err(|source| ArchiveError::Malformed { url: url.clone(), source })?;
         identity(source, &release, &url)?;
         let verified = Verified {
             digest: Sha256::of(&signed.text),
             signer: signed.signer.to_string(),
             release,
             kept: false,
+            guessed: false,
             mirrors: Vec::new(),
             near: false,
         };
@@ -210,8 +239,8 @@ fn identity(source: &Source, release: &Release, url: &str) -> Result<(), Archive
     let wrong = |field, expected: &str, found: String| {
         Err(ArchiveError::Identity { url: url.to_owned(), field, expected: expected.to_owned(), found })
     };
-    // a flat archive is one suite, whatever it calls itself
-    if source.is_flat() {
+    // a flat archive is one suite, whatever it calls itself, and a foreign one was named with its key by the user
+    if source.is_flat() || source.is_foreign {
         return Ok(());
     }
     if let Some(expected) = source.expect_codename.as_deref().filter(|expected| *expected != codename) {

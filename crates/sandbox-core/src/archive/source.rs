@@ -9,6 +9,8 @@ pub struct Source {
     pub id: String,
     /// Base addresses without a trailing slash, the preferred one first.
     pub mirrors: Vec<String>,
+    /// Mirrors that may exist, asked before the others; one that answers is the only one.
+    pub guesses: Vec<String>,
     /// The folder below `dists/`; with a slash at the end, of a flat archive, below the base address itself.
     pub suite: String,
     /// What the Release file's `Codename` must be.
@@ -23,6 +25,9 @@ pub struct Source {
     pub architecture: String,
     /// The certificates that may sign, already pinned.
     pub keyring: Keyring,
+    /// Whether it is an archive beside the distribution's own, which is read as apt reads it: see
+    /// docs/design/0027-foreign-archives.md.
+    pub is_foreign: bool,
     /// Where old states of the archive are kept: a base address in which `{timestamp}` stands for the moment.
     pub snapshot: Option<String>,
 }

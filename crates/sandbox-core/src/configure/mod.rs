@@ -8,6 +8,7 @@ mod preinst;
 mod times;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     time::Instant,
@@ -20,7 +21,7 @@ use crate::{
         runner::{Command, Runner, RunnerError},
     },
     report::{Event, Phase, Reporter, Timed, Unit},
-    unpack::{BESIDE, Unpacked},
+    unpack::{BESIDE, Scripted, Unpacked},
 };
 
 pub(crate) use full::ran_out;
@@ -236,10 +237,19 @@ impl<'a> Configuring<'a> {
             no_services(&self.rootfs.root, self.options.epoch)?;
         }
         let timed = Timed::begin(self.reporter, Phase::Configure, "preinst scripts");
+        let (mut ran, mut configured) = (BTreeSet::new(), BTreeSet::new());
         for package in &unpacked.preinsts {
-            self.at(&package.name);
-            let epoch = self.options.epoch;
-            preinst::run(&self.rootfs.root, package, self.runner, epoch, &|command| self.in_tree(command))?;
+            let waits_for = |other: &&Scripted| package.after.contains(&other.name);
+            for before in unpacked.preinsts.iter().filter(waits_for) {
+                self.preinst(before, &mut ran)?;
+            }
+            let first: Vec<&str> =
+                package.after.iter().map(String::as_str).filter(|name| configured.insert(*name)).collect();
+            if !first.is_empty() {
+                let options = ["--force-unsafe-io", "--force-confold", "--configure"];
+                self.dpkg("configure", &[&options[..], &first].concat())?;
+            }
+            self.preinst(package, &mut ran)?;
         }
         drop(timed);
         if !unpacked.deferred.is_empty() {
@@ -251,6 +261,16 @@ impl<'a> Configuring<'a> {
             self.dpkg("configure", &["--force-unsafe-io", "--force-confold", "--configure", "-a"])?;
         }
         Ok(())
+    }
+
+    /// Runs a package's preinst, where it has not run.
+    fn preinst<'p>(&self, package: &'p Scripted, ran: &mut BTreeSet<&'p str>) -> Result<(), ConfigureError> {
+        if !ran.insert(&package.name) {
+            return Ok(());
+        }
+        self.at(&package.name);
+        let epoch = self.options.epoch;
+        preinst::run(&self.rootfs.root, package, self.runner, epoch, &|command| self.in_tree(command))
     }
 
     /// Sees that dpkg is content, and gives the tree as it is when it is done or nothing is added to it.

@@ -128,8 +128,8 @@ impl<'a> Deb<'a> {
     /// Finds the members of a package's file.
     ///
     /// # Errors
-    /// For anything but exactly debian-binary, control.tar and data.tar, in this order. Members whose names
-    /// begin with an underscore are passed over, as deb(5) has it.
+    /// For anything but debian-binary, control.tar and data.tar, in this order. Members whose names begin with an
+    /// underscore, and all that are behind data.tar, are passed over, as deb(5) has it.
     pub fn read(bytes: &'a [u8]) -> Result<Self, DebError> {
         let mut rest = members(bytes)?.into_iter();
         let version = rest.next().ok_or(DebError::Magic)?;
@@ -151,10 +151,7 @@ impl<'a> Deb<'a> {
         };
         let control = next("control.tar", "`control.tar`")?;
         let data = next("data.tar", "`data.tar`")?;
-        match rest.next() {
-            None => Ok(Self { control, data }),
-            Some(more) => Err(DebError::Member { member: more.name.to_owned(), wanted: "the end" }),
-        }
+        Ok(Self { control, data })
     }
 
     /// Reads the control archive.
@@ -218,7 +215,7 @@ impl<'a> Deb<'a> {
     /// Tells whether the data archive is compressed in a way that takes long to decode.
     #[must_use]
     pub fn is_slow(&self) -> bool {
-        self.data.name.ends_with(".xz") || self.data.name.ends_with(".lzma")
+        [".xz", ".lzma", ".bz2"].iter().any(|end| self.data.name.ends_with(end))
     }
 
     /// Gives the compressed size of the data archive, as a measure of its work.
@@ -241,6 +238,7 @@ impl<'a> Member<'a> {
                     liblzma::stream::Stream::new_auto_decoder(MEMORY_LIMIT, 0).map_err(|_| unknown())?;
                 Box::new(liblzma::read::XzDecoder::new_stream(bytes, stream))
             }
+            ".bz2" => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
             ".zst" => Box::new(zstd::stream::read::Decoder::with_buffer(bytes).map_err(|_| unknown())?),
             _ => return Err(unknown()),
         };
@@ -377,7 +375,7 @@ mod tests {
         assert!(matches!(Deb::read(&second), Err(DebError::Member { .. })), "a second control member");
         let more =
             ar(&[("debian-binary", b"2.0\n"), ("control.tar", &good), ("data.tar", &data), ("x", b"")]);
-        assert!(matches!(Deb::read(&more), Err(DebError::Member { .. })), "a member behind the data");
+        assert!(Deb::read(&more).is_ok(), "a member behind the data is passed over");
         let late = ar(&[("debian-binary", b"3.0\n"), ("control.tar", &good), ("data.tar", &data)]);
         assert!(matches!(Deb::read(&late), Err(DebError::Version { .. })));
         let whole = deb(&good);

@@ -12,7 +12,7 @@ use std::{cmp::Ordering, ops::Range};
 
 pub use error::{Error, Problem};
 pub use origin::Origin;
-pub use package::{Package, is_path};
+pub use package::{Package, is_file_path, is_path, quoted};
 
 use super::{deb822, relation, version::Version};
 
@@ -101,6 +101,8 @@ pub struct Catalog {
     /// Records by name, and of one name the newest first.
     names: Vec<(u64, Range<u32>)>,
     provided: Vec<Provided>,
+    /// Stanzas of foreign archives that could not be read.
+    aside: Vec<Error>,
 }
 
 impl Catalog {
@@ -125,7 +127,10 @@ impl Catalog {
     /// [`Error`] with the first stanza that is wrong.
     pub fn of(indexes: Vec<(Origin, Vec<u8>)>, architecture: &str) -> Result<Self, Error> {
         let mut catalog = Self { architecture: architecture.to_owned(), ..Self::default() };
-        for (origin, bytes) in indexes {
+        for (origin, mut bytes) in indexes {
+            if origin.is_foreign && memchr::memmem::find(&bytes, b"\r\n").is_some() {
+                bytes.retain(|byte| *byte != b'\r');
+            }
             if u32::try_from(bytes.len()).is_err() {
                 return Err(Error::Large { pocket: origin.id });
             }
@@ -133,11 +138,20 @@ impl Catalog {
             catalog.indexes.push(Index { origin, bytes });
         }
         for at in 0..catalog.indexes.len() {
-            catalog.records.extend(scan::scan(&catalog.indexes[at], at, architecture)?);
+            let mut aside = Vec::new();
+            let records = scan::scan(&catalog.indexes[at], at, architecture, &mut aside)?;
+            catalog.records.extend(records);
+            catalog.aside.extend(aside);
         }
         catalog.sort();
         catalog.collect_provided()?;
         Ok(catalog)
+    }
+
+    /// Gives what is wrong with the stanzas of foreign archives that were left out.
+    #[must_use]
+    pub fn left_out(&self) -> &[Error] {
+        &self.aside
     }
 
     /// Counts the packages, all versions.

@@ -24,7 +24,7 @@ pub struct Release {
     pub codename: Option<String>,
     /// `Version`: `13.7`.
     pub version: Option<String>,
-    /// `Date`, in seconds since 1970.
+    /// `Date`, in seconds since 1970; 0 where [`Release::parse_foreign`] could not read one.
     pub date: i64,
     /// `Valid-Until`, in seconds since 1970; most stable suites have none.
     pub valid_until: Option<i64>,
@@ -42,7 +42,7 @@ pub struct Release {
     ///
     /// True where `all` is an architecture and `No-Support-for-Architecture-all: Packages` is not said.
     pub separate_all: bool,
-    /// `SHA256`: the listed files by their path below the suite's folder.
+    /// `SHA256`, or `SHA512` where it alone is there: the listed files by their path below the suite's directory.
     pub files: BTreeMap<String, Listed>,
 }
 
@@ -52,7 +52,16 @@ pub struct Listed {
     /// Bytes.
     pub size: u64,
     /// Digest.
-    pub sha256: Sha256,
+    pub digest: Digest,
+}
+
+/// A digest that a Release file gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digest {
+    /// Of the field `SHA256`.
+    Sha256(Sha256),
+    /// Of the field `SHA512`.
+    Sha512([u8; 64]),
 }
 
 /// What is wrong with a Release file.
@@ -102,6 +111,21 @@ impl Release {
     /// # Errors
     /// [`Malformed`] says what is wrong first.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::read(bytes, &|date| date)
+    }
+
+    /// Reads the Release file of a foreign archive as apt does: without a `Date`, or with one that cannot be read.
+    ///
+    /// # Errors
+    /// [`Malformed`] says what is wrong first.
+    pub fn parse_foreign(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::read(bytes, &|date| date.or(Ok(0)))
+    }
+
+    fn read(
+        bytes: &[u8],
+        dated: &dyn Fn(Result<i64, Malformed>) -> Result<i64, Malformed>,
+    ) -> Result<Self, Malformed> {
         let fields = fields(std::str::from_utf8(bytes).map_err(|_| Malformed::NotText)?)?;
         let get = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.trim().is_empty());
         let yes = |name| get(name).is_some_and(|value| value.eq_ignore_ascii_case("yes"));
@@ -114,7 +138,9 @@ impl Release {
             suite: get("suite").map(str::to_owned),
             codename: get("codename").map(str::to_owned),
             version: get("version").map(str::to_owned),
-            date: date("Date", get("date").ok_or(Malformed::Without { field: "Date" })?)?,
+            date: dated(
+                get("date").ok_or(Malformed::Without { field: "Date" }).and_then(|value| date("Date", value)),
+            )?,
             valid_until: get("valid-until").map(|value| date("Valid-Until", value)).transpose()?,
             by_hash: yes("acquire-by-hash"),
             not_automatic: yes("notautomatic"),
@@ -122,7 +148,11 @@ impl Release {
             separate_all: !merged && architectures.iter().any(|architecture| architecture == "all"),
             architectures,
             components: words("components"),
-            files: files(get("sha256").ok_or(Malformed::Without { field: "SHA256" })?)?,
+            files: match (get("sha256"), get("sha512")) {
+                (Some(lines), _) => files(lines, sha256)?,
+                (None, Some(lines)) => files(lines, sha512)?,
+                (None, None) => return Err(Malformed::Without { field: "SHA256" }),
+            },
         })
     }
 
@@ -166,17 +196,34 @@ fn fields(text: &str) -> Result<BTreeMap<String, String>, Malformed> {
     Ok(fields)
 }
 
-fn files(value: &str) -> Result<BTreeMap<String, Listed>, Malformed> {
+fn files(value: &str, digest: fn(&str) -> Option<Digest>) -> Result<BTreeMap<String, Listed>, Malformed> {
     let lines = value.lines().filter(|line| !line.is_empty());
-    lines.map(|line| listed(line).ok_or_else(|| Malformed::File { line: line.to_owned() })).collect()
+    lines.map(|line| listed(line, digest).ok_or_else(|| Malformed::File { line: line.to_owned() })).collect()
 }
 
-fn listed(line: &str) -> Option<(String, Listed)> {
+fn sha256(text: &str) -> Option<Digest> {
+    Sha256::parse(text.as_bytes()).map(Digest::Sha256)
+}
+
+fn sha512(text: &str) -> Option<Digest> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; 64];
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(0)? << 4 | digit(1)?;
+    }
+    Some(Digest::Sha512(bytes))
+}
+
+fn listed(line: &str, digest: fn(&str) -> Option<Digest>) -> Option<(String, Listed)> {
     let mut words = line.split_ascii_whitespace();
-    let sha256 = Sha256::parse(words.next()?.as_bytes())?;
+    let digest = digest(words.next()?)?;
     let size = words.next()?.parse().ok()?;
     let path = words.next()?.to_owned();
-    words.next().is_none().then_some((path, Listed { size, sha256 }))
+    words.next().is_none().then_some((path, Listed { size, digest }))
 }
 
 /// Reads `Sat, 12 Sep 2026 07:55:41 UTC`: RFC 2822 but for the zone's name.
@@ -187,6 +234,9 @@ fn date(field: &'static str, value: &str) -> Result<i64, Malformed> {
         .find_map(|zone| value.strip_suffix(zone))
         .map_or_else(|| value.to_owned(), |moment| format!("{} +0000", moment.trim_end()));
     let wrong = || Malformed::Date { field, value: value.to_owned() };
+    // an hour of one digit, which apt reads too
+    let padded = |word: &str| if word.find(':') == Some(1) { format!("0{word}") } else { word.to_owned() };
+    let numeric = numeric.split(' ').map(padded).collect::<Vec<_>>().join(" ");
     PARSER.parse_timestamp(&numeric).map(jiff::Timestamp::as_second).map_err(|_| wrong())
 }
 
@@ -219,7 +269,7 @@ SHA256:
         assert!(release.by_hash && !release.separate_all);
         assert_eq!(release.components, ["main", "contrib"]);
         let listed = release.files["main/binary-amd64/Packages"];
-        assert_eq!((listed.size, listed.sha256), (0, Sha256::of(b"")));
+        assert_eq!((listed.size, listed.digest), (0, Digest::Sha256(Sha256::of(b""))));
         assert_eq!(release.files.len(), 1, "only the SHA256 list counts");
     }
 
@@ -230,6 +280,7 @@ SHA256:
             ("Thu, 1 Jan 1970 00:00:10 GMT", 10),
             ("Thu, 01 Jan 1970 00:00:10 Z", 10),
             ("Thu, 01 Jan 1970 01:00:10 +0100", 10),
+            ("Thu, 01 Jan 1970 0:00:10 UTC", 10),
         ] {
             assert_eq!(date("Date", text), Ok(seconds), "{text}");
         }
@@ -247,6 +298,26 @@ SHA256:
         assert!(matches!(Release::parse(odd.as_bytes()), Err(Malformed::File { .. })));
         assert!(matches!(Release::parse(b" x\n"), Err(Malformed::Line { line: 1 })));
         assert_eq!(Release::parse(&[0xff]), Err(Malformed::NotText));
+    }
+
+    #[test]
+    fn a_foreign_archive_may_leave_out_its_date_and_have_sha512_alone() {
+        for (date, seconds) in [
+            ("", 0),
+            ("Date: Mon, Jan 08 2024 15:24:22 +0000\n", 0),
+            ("Date: 2016-09-29 13:22:30 UTC\n", 0),
+            ("Date: Thu, 01 Jan 1970 00:00:10 UTC\n", 10),
+        ] {
+            let text = TRIXIE.replace("Date: Sat, 12 Sep 2026 07:55:41 UTC\n", date);
+            assert_eq!(Release::parse(text.as_bytes()).is_ok(), seconds == 10, "{date}");
+            assert_eq!(Release::parse_foreign(text.as_bytes()).unwrap().date, seconds, "{date}");
+        }
+        let digits = "0f".repeat(64);
+        let list = TRIXIE.split("SHA256:").next().unwrap();
+        let text = format!("{list}SHA512:\n {digits} 7 Packages\n");
+        let release = Release::parse(text.as_bytes()).unwrap();
+        assert_eq!(release.files["Packages"], Listed { size: 7, digest: Digest::Sha512([15; 64]) });
+        assert!(Release::parse(text.replace("0f", "0").as_bytes()).is_err());
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Order {
     pub recommends: bool,
     /// Mirrors that go before the image file's, by archive.
     pub mirrors: Mirrors,
+    /// Mirrors that may exist, by the name of the archive: asked first, and used where they answer.
+    pub guesses: Mirrors,
     /// Pockets beside `release`; none takes those that the image file does not call optional.
     pub pockets: Option<Vec<String>>,
     /// Components; none takes the image file's.
@@ -420,7 +422,8 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
             let mut names = release.names.clone();
             names.push(release.suite.clone());
             let id = release.source.clone();
-            (id.clone(), Origin { id, names, priority: release.priority })
+            let is_foreign = sources::is_foreign(&id);
+            (id.clone(), Origin { id, names, priority: release.priority, is_foreign })
         })
         .collect();
     let sources: Vec<LockedSource> = archive
@@ -442,11 +445,17 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
     let timed = Timed::begin(doors.reporter, Phase::Resolve, "read indexes");
     let catalog = Catalog::of(indexes, &order.architecture).during("read", subject())?;
     drop(timed);
+    sources::report_left_out(&catalog, doors.reporter);
     let timed = Timed::begin(doors.reporter, Phase::Resolve, "choose");
     let opened: Vec<&str> = origins.keys().map(String::as_str).collect();
-    let resolve::Resolved { packages, skipped } = resolve::resolve(&catalog, &request)
-        .map_err(|error| unmet::Unmet::new(error, spec, &opened))
-        .during("resolve", subject())?;
+    let chosen = resolve::resolve(&catalog, &request);
+    if let Err(resolve::Error::Unknown { name, .. }) = &chosen
+        && let Some(problem) = sources::left_out(&catalog, name)
+    {
+        return Err(problem).during("read", subject());
+    }
+    let resolve::Resolved { packages, skipped } =
+        chosen.map_err(|error| unmet::Unmet::new(error, spec, &opened)).during("resolve", subject())?;
     drop(timed);
     for resolve::Skipped { wanted, why } in skipped {
         let text = format!("left out `{}`, which {} would like: {why}", wanted.name, wanted.by);

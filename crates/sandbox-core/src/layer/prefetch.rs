@@ -8,7 +8,7 @@ use std::{
 use super::Doors;
 use crate::{
     archive::{Early, Source},
-    deb::deb822,
+    deb::{deb822, packages::quoted},
     digest::Sha256,
     resolve::Variant,
     store::{Checksum, Wanted},
@@ -88,7 +88,7 @@ impl<'a> Prefetch<'a> {
         let path = stanza.get("Filename").filter(|path| !path.contains(".."))?;
         let size = stanza.get("Size")?.parse().ok()?;
         let sha256 = stanza.get("SHA256")?.parse().ok()?;
-        let urls = source.mirrors.iter().map(|mirror| format!("{mirror}/{path}")).collect();
+        let urls = source.mirrors.iter().map(|mirror| format!("{mirror}/{}", quoted(path))).collect();
         Some(Guess { urls, size, sha256 })
     }
 

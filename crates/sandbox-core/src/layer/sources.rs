@@ -1,16 +1,46 @@
 //! Where a build's packages come from: the image's pockets and the archives of others, and what the tree's own apt is
 //! told of them.
 
+use std::collections::BTreeMap;
+
 use super::{Order, OrderError};
 use crate::{
     archive, configure,
+    deb::packages::{self, Catalog},
     keyring::{Fingerprint, Keyring, shipped},
-    lock::{Lock, LockedSource},
+    lock::{FOREIGN, Lock, LockedSource},
+    report::{Event, Reporter},
     spec::{Pocket, Trusted, is_armored},
 };
 
-/// What stands between the name and the suite of somebody else's archive; no pocket's name has it.
-const EXTRA: char = ' ';
+/// Tells whether a source's id is that of an archive beside the image's.
+pub(super) fn is_foreign(id: &str) -> bool {
+    id.contains(FOREIGN)
+}
+
+/// Says which stanzas of foreign archives are left out: of each archive how many, and the first.
+pub(super) fn report_left_out(catalog: &Catalog, reporter: &dyn Reporter) {
+    let mut left: BTreeMap<&str, Vec<&packages::Error>> = BTreeMap::new();
+    for problem in catalog.left_out() {
+        if let packages::Error::Stanza { pocket, .. } = problem {
+            left.entry(pocket).or_default().push(problem);
+        }
+    }
+    for problems in left.values() {
+        let more = match problems.len() {
+            1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        let text = format!("left out a package that cannot be read: {}{more}", problems[0]);
+        reporter.report(Event::Notice { text });
+    }
+}
+
+/// Finds why a package was left out.
+pub(super) fn left_out(catalog: &Catalog, name: &str) -> Option<packages::Error> {
+    let is_it = |problem: &&packages::Error| matches!(problem, packages::Error::Stanza { package, .. } if package == name);
+    catalog.left_out().iter().find(is_it).cloned()
+}
 
 /// Makes sources of the image's pockets and of the archives beside it.
 pub(super) fn sources(order: &Order) -> Result<Vec<archive::Source>, OrderError> {
@@ -57,14 +87,16 @@ fn extra_source(order: &Order, extra: &Trusted, suite: &str) -> Result<archive::
     let keyring = Keyring::read(&extra.key)
         .map_err(|source| OrderError::Key { name: extra.source.name.clone(), source })?;
     Ok(archive::Source {
-        id: format!("{}{EXTRA}{suite}", extra.source.name),
+        id: format!("{}{FOREIGN}{suite}", extra.source.name),
         mirrors: extra.source.uris.clone(),
+        guesses: Vec::new(),
         suite: suite.to_owned(),
         expect_codename: None,
         expect_suite: None,
         components: extra.source.components.clone(),
         architecture: order.architecture.clone(),
         keyring,
+        is_foreign: true,
         snapshot: None,
     })
 }
@@ -79,12 +111,14 @@ fn source(order: &Order, pocket: &Pocket, keyring: &[u8]) -> Result<archive::Sou
     Ok(archive::Source {
         id: pocket.name.clone(),
         mirrors,
+        guesses: order.guesses.get(&pocket.archive).cloned().unwrap_or_default(),
         suite: pocket.suite.clone(),
         expect_codename: pocket.codename.clone(),
         expect_suite: pocket.release_suite.clone(),
         components: order.components.clone().unwrap_or_else(|| layer.components.clone()),
         architecture: order.architecture.clone(),
         keyring: trust(order, pocket, keyring)?,
+        is_foreign: false,
         snapshot: layer.archive.get(&pocket.archive).and_then(|archive| archive.snapshot.clone()),
     })
 }
@@ -134,7 +168,7 @@ pub(super) fn of_tree(order: &Order, lock: &Lock) -> configure::Sources {
         beside.push((path, extra.stanza().into_bytes()));
         beside.push((extra.key_path(), extra.key.clone()));
     }
-    let own = lock.sources.iter().filter(|source| !source.id.contains(EXTRA));
+    let own = lock.sources.iter().filter(|source| !source.id.contains(FOREIGN));
     let sources: Vec<LockedSource> = own.map(|source| seen_inside(order, source)).collect();
     let text = apt_sources(&sources, &signed_by.join(" "));
     configure::Sources { file: order.spec.apt.sources.clone(), text, beside }
@@ -192,6 +226,7 @@ pub(super) fn test_order(spec: crate::spec::Spec, architecture: &str) -> Order {
         exclude: Vec::new(),
         recommends: false,
         mirrors: crate::spec::mirrors::Mirrors::new(),
+        guesses: crate::spec::mirrors::Mirrors::new(),
         pockets: None,
         components: None,
         keyrings: Vec::new(),

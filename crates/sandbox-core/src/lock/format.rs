@@ -317,7 +317,7 @@ fn check(text: &str, at: usize, entry: &Entry, native: &str, sources: &HashSet<&
     if !sources.contains(entry.source.as_str()) {
         return wrong("source", &entry.source);
     }
-    if !packages::is_path(&entry.path) {
+    if !packages::is_file_path(&entry.path) {
         return wrong("path", &entry.path);
     }
     if entry.layer.contains(|letter: char| letter == '/' || letter.is_control()) {

@@ -122,6 +122,17 @@ pub struct LockedPackage {
     pub layer: String,
 }
 
+/// What is between the name and the suite in the id of an archive beside the distribution's own; no pocket has it.
+pub const FOREIGN: char = ' ';
+
+impl LockedPackage {
+    /// Tells whether it comes from an archive beside the distribution's own.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.source.contains(FOREIGN)
+    }
+}
+
 /// Why a package is in a build.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "of")]

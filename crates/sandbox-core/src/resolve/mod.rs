@@ -7,6 +7,7 @@
 //! it expands only packages that are chosen, prefers apt's order, and keeps for each learned clause what it
 //! was learned from, which is what the explanation is made of.
 
+pub(crate) mod clauses;
 mod explain;
 mod greedy;
 mod layers;
@@ -198,7 +199,7 @@ fn locked(catalog: &Catalog, id: PackageId, reason: Reason, layer: String) -> Re
         version: package.version_text().to_owned(),
         architecture: package.architecture()?.to_owned(),
         source: package.source().to_owned(),
-        path: package.path()?.to_owned(),
+        path: package.path()?,
         size: package.size()?,
         sha256: package.sha256()?,
         reason,

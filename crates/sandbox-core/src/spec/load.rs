@@ -212,6 +212,17 @@ fn fetched(layer: &Layer) -> Option<(&'static str, String)> {
         let scheme = ["https://", "http://", "file://"].iter().any(|scheme| url.starts_with(scheme));
         scheme && url.bytes().all(|byte| byte.is_ascii_graphic())
     };
+    let urls: Vec<_> = urls.collect();
+    let secret = |url: &str| {
+        let host = url.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+        host.is_some_and(|host| host.contains('@'))
+    };
+    if let Some((key, _)) = urls.iter().find(|(_, url)| secret(url)) {
+        return Some((
+            key,
+            "an address with a user or password would be in the lock and in every machine".into(),
+        ));
+    }
     let (key, url) = urls.into_iter().find(|(_, url)| !spoken(url))?;
     Some((key, format!("`{url}` is not an http or https address")))
 }
@@ -241,6 +252,7 @@ mod tests {
         refused("[[npm]]\npackage = \"a\"\ninto = \"lib\"", "npm.into");
         refused("[[python]]\npackage = \"a\"\ninto = \"/opt/../etc\"", "python.into");
         refused("[[git]]\nurl = \"https://a\"\ninto = \"x\"", "git.into");
+        refused("[[git]]\nurl = \"https://user:word@a/b\"\ninto = \"/x\"", "git.url");
         refused("[[git]]\nurl = \"ssh://a\"\ninto = \"/x\"", "git.url");
         refused("[[npm]]\npackage = \"a\"\ninto = \"/x\"\nbin = { b = \"b\" }", "npm.bin");
         let download = |url: &str, more: &str| {

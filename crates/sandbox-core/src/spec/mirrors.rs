@@ -51,6 +51,16 @@ pub fn of_host(os_release: &str, sources: &[(String, String)], distribution: &st
     mirrors
 }
 
+/// Guesses mirrors of the security archive beside those of the main archive: many mirrors have `debian-security`
+/// beside `debian`. `usual` is the image's own mirror of it, whose name says whether it has such a name.
+#[must_use]
+pub fn siblings(main: &[String], usual: &str) -> Vec<String> {
+    if !usual.ends_with("-security") {
+        return Vec::new();
+    }
+    main.iter().map(|mirror| format!("{mirror}-security")).collect()
+}
+
 /// What one source says of one suite.
 struct Entry {
     uri: String,
@@ -128,6 +138,13 @@ mod tests {
     use super::*;
 
     const OS: &str = "ID=debian\nVERSION_CODENAME=bookworm\n";
+
+    #[test]
+    fn a_mirror_may_have_the_security_archive_beside_it() {
+        let main = ["http://m.invalid/debian".to_owned()];
+        assert_eq!(siblings(&main, "http://x.invalid/debian-security"), ["http://m.invalid/debian-security"]);
+        assert!(siblings(&main, "http://x.invalid/ubuntu").is_empty());
+    }
 
     #[test]
     fn both_styles_are_read_and_third_parties_left_out() {

@@ -3,6 +3,7 @@
 use super::{Checksum, Entry, Store, StoreError, Wanted};
 use crate::{
     archive::ArchiveError,
+    deb::packages::quoted,
     host::transport::Transport,
     lock::{Lock, LockedPackage, LockedSource},
 };
@@ -45,7 +46,7 @@ impl<'a> Ways<'a> {
     ) -> Result<Entry, StoreError> {
         let source = lock.sources.iter().find(|source| source.id == package.source);
         let mirrors = source.iter().flat_map(|source| &source.mirrors);
-        let urls: Vec<String> = mirrors.map(|mirror| format!("{mirror}/{}", package.path)).collect();
+        let urls: Vec<String> = mirrors.map(|mirror| format!("{mirror}/{}", quoted(&package.path))).collect();
         let problem = match store.fetch(&wanted(package, &urls), self.transport, progress) {
             Err(problem) if problem.is_absent() => problem,
             other => return other,
@@ -54,7 +55,7 @@ impl<'a> Ways<'a> {
         let base =
             elsewhere.base(source).map_err(|source| StoreError::Snapshot { source: Box::new(source) })?;
         let Some(base) = base else { return Err(problem) };
-        let urls = [format!("{base}/{}", package.path)];
+        let urls = [format!("{base}/{}", quoted(&package.path))];
         store.fetch(&wanted(package, &urls), elsewhere.transport(), progress)
     }
 }

@@ -149,6 +149,11 @@ pub fn info(
     let mut list = contents.list.join("\n");
     list.push('\n');
     put("list", list.as_bytes(), 0o644)?;
+    if !package.lists_digests() {
+        // dpkg adds what the package leaves out, and `dpkg --audit` misses it
+        let lines = contents.digests.iter().map(|(path, digest)| format!("{digest}  {path}\n"));
+        put("md5sums", lines.collect::<String>().as_bytes(), 0o644)?;
+    }
     package.control.members.iter().try_for_each(|(member, (bytes, mode))| put(member, bytes, *mode))
 }
 

@@ -12,6 +12,7 @@ mod merge;
 mod overlap;
 mod package;
 mod plan;
+mod predepends;
 mod shared;
 mod skeleton;
 mod tree;
@@ -73,6 +74,8 @@ pub(crate) struct Scripted {
     pub(crate) architecture: String,
     /// Its control members, as `tmp.ci` has them while a preinst runs.
     pub(crate) members: BTreeMap<String, (Vec<u8>, u32)>,
+    /// Packages of the same batch that are to be configured before its preinst runs.
+    pub(crate) after: Vec<String>,
 }
 
 /// Unpacks every package of a filled lock into an empty folder, in one batch.
@@ -113,7 +116,14 @@ pub fn unpack(
 
 fn preinsts(packages: &[&Package<'_>]) -> Vec<Scripted> {
     let scripted = packages.iter().filter(|package| package.control.members.contains_key("preinst"));
-    scripted.map(|package| package.scripted()).collect()
+    scripted
+        .map(|package| {
+            // those of the distribution are made to be unpacked before anything is configured
+            let is_foreign = package.locked.is_foreign();
+            let after = if is_foreign { predepends::of(package, packages) } else { Vec::new() };
+            Scripted { after, ..package.scripted() }
+        })
+        .collect()
 }
 
 /// Reads every package's control archive and its list of paths, on all processors.

@@ -42,6 +42,8 @@ pub struct Contents {
     pub list: Vec<String>,
     /// Digests of its configuration files.
     pub conffiles: BTreeMap<String, String>,
+    /// Digests of all its files, where the package itself lists none, in the archive's order.
+    pub digests: Vec<(String, String)>,
     /// How many bytes its files have.
     pub bytes: u64,
 }
@@ -89,7 +91,17 @@ impl<'a> Package<'a> {
     pub fn scripted(&self) -> Scripted {
         let mut members = self.control.members.clone();
         members.insert("control".to_owned(), (self.control.control.clone(), 0o644));
-        Scripted { name: self.locked.name.clone(), architecture: self.locked.architecture.clone(), members }
+        Scripted {
+            name: self.locked.name.clone(),
+            architecture: self.locked.architecture.clone(),
+            members,
+            after: Vec::new(),
+        }
+    }
+
+    /// Tells whether it lists the digests of its files; dpkg does where it does not (deb-md5sums(5)).
+    pub fn lists_digests(&self) -> bool {
+        self.control.members.contains_key("md5sums")
     }
 
     /// Lists its configuration files, as dpkg lists paths.
@@ -139,7 +151,8 @@ impl<'a> Package<'a> {
                 let attributes = attributes(entry).map_err(failed)?;
                 let size = entry.header().entry_size().map_err(failed)?;
                 contents.bytes += size;
-                let digest = self.conffiles.contains(&listed);
+                let is_conffile = self.conffiles.contains(&listed);
+                let digest = is_conffile || !self.lists_digests();
                 let mut source = Source { inner: entry, failed: false, md5: digest.then(Md5::new) };
                 let made = writer.file(&path, meta, size, &mut source, &attributes);
                 let cut = made.as_ref().is_err_and(|problem| problem.kind() == io::ErrorKind::UnexpectedEof);
@@ -147,7 +160,7 @@ impl<'a> Package<'a> {
                     return Err(failed(made.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into())));
                 }
                 if let Some(md5) = source.md5.filter(|_| made.is_ok()) {
-                    contents.conffiles.insert(listed.clone(), hex(&md5.finalize()));
+                    contents.digest(&path, hex(&md5.finalize()), is_conffile, self.lists_digests());
                 }
                 made
             }
@@ -157,6 +170,10 @@ impl<'a> Package<'a> {
             }
             tar::EntryType::Link => {
                 let target = target(entry).as_deref().and_then(|raw| inside(raw).ok()).ok_or_else(escape)?;
+                let known = contents.digests.iter().find(|(file, _)| *file == target);
+                if let Some((_, digest)) = known.cloned() {
+                    contents.digests.push((path.clone(), digest));
+                }
                 writer.put(&path, &Entry { meta, kind: Kind::HardLink(target) })
             }
             tar::EntryType::Fifo => writer.put(&path, &Entry { meta, kind: Kind::Fifo }),
@@ -183,10 +200,21 @@ impl<'a> Package<'a> {
     }
 }
 
+impl Contents {
+    fn digest(&mut self, path: &str, digest: String, is_conffile: bool, is_listed: bool) {
+        if is_conffile {
+            self.conffiles.insert(format!("/{path}"), digest.clone());
+        }
+        if !is_listed {
+            self.digests.push((path.to_owned(), digest));
+        }
+    }
+}
+
 /// Why a path of an archive is none of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outside {
-    /// It has `..` or begins at the root.
+    /// It has `..`.
     Escape,
     /// It is no name; says what it is.
     Name(&'static str),
@@ -205,7 +233,7 @@ impl Outside {
     }
 }
 
-/// Gives an archive's path without `./`.
+/// Gives an archive's path without `./` or `/`: as dpkg has it, the root is the tree's.
 ///
 /// **Source**: Debian Policy §10.10 asks for UTF-8; dpkg's file lists have a path a line.
 pub(super) fn inside(raw: &[u8]) -> Result<String, Outside> {
@@ -214,7 +242,7 @@ pub(super) fn inside(raw: &[u8]) -> Result<String, Outside> {
         return Err(Outside::Name("has a control character"));
     }
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if text.starts_with('/') || parts.contains(&"..") {
+    if parts.contains(&"..") {
         return Err(Outside::Escape);
     }
     Ok(parts.join("/"))
@@ -224,10 +252,83 @@ fn meta(header: &tar::Header) -> io::Result<Meta> {
     let number = |value: u64| u32::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
     Ok(Meta {
         mode: header.mode()? & 0o7777,
-        uid: number(header.uid()?)?,
-        gid: number(header.gid()?)?,
+        uid: owner(header.username_bytes(), USERS).map_or_else(|| number(header.uid()?), Ok)?,
+        gid: owner(header.groupname_bytes(), GROUPS).map_or_else(|| number(header.gid()?), Ok)?,
         mtime: i64::try_from(header.mtime()?).unwrap_or(0),
     })
+}
+
+/// Users that every tree has, with the numbers that they have in all of them. dpkg takes the name of an owner before
+/// the number where the tree knows it: a package that was built elsewhere has other numbers.
+///
+/// **Source**: base-passwd's `passwd.master`; dpkg's lib/dpkg/tarfn.c.
+const USERS: &[(&str, u32)] = &[
+    ("root", 0),
+    ("daemon", 1),
+    ("bin", 2),
+    ("sys", 3),
+    ("sync", 4),
+    ("games", 5),
+    ("man", 6),
+    ("lp", 7),
+    ("mail", 8),
+    ("news", 9),
+    ("uucp", 10),
+    ("proxy", 13),
+    ("www-data", 33),
+    ("backup", 34),
+    ("list", 38),
+    ("irc", 39),
+    ("nobody", 65_534),
+];
+
+/// Groups that every tree has.
+///
+/// **Source**: base-passwd's `group.master`.
+const GROUPS: &[(&str, u32)] = &[
+    ("root", 0),
+    ("daemon", 1),
+    ("bin", 2),
+    ("sys", 3),
+    ("adm", 4),
+    ("tty", 5),
+    ("disk", 6),
+    ("lp", 7),
+    ("mail", 8),
+    ("news", 9),
+    ("uucp", 10),
+    ("man", 12),
+    ("proxy", 13),
+    ("kmem", 15),
+    ("dialout", 20),
+    ("fax", 21),
+    ("voice", 22),
+    ("cdrom", 24),
+    ("floppy", 25),
+    ("tape", 26),
+    ("sudo", 27),
+    ("audio", 29),
+    ("dip", 30),
+    ("www-data", 33),
+    ("backup", 34),
+    ("operator", 37),
+    ("list", 38),
+    ("irc", 39),
+    ("src", 40),
+    ("shadow", 42),
+    ("utmp", 43),
+    ("video", 44),
+    ("sasl", 45),
+    ("plugdev", 46),
+    ("staff", 50),
+    ("games", 60),
+    ("users", 100),
+    ("nogroup", 65_534),
+];
+
+fn owner(name: Option<&[u8]>, known: &[(&str, u32)]) -> Option<u32> {
+    let name = name?;
+    known.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, number)| *number)
 }
 
 /// Reads extended attributes (PAX records `SCHILY.xattr.NAME`).
@@ -298,10 +399,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_owner_that_every_tree_knows_counts_by_name() {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        for (user, group, uid, gid) in [
+            ("", "", 501, 20),
+            ("root", "staff", 0, 50),
+            ("someone", "shadow", 501, 42),
+            ("www-data", "x", 33, 20),
+        ] {
+            header.set_uid(501);
+            header.set_gid(20);
+            header.set_username(user).unwrap();
+            header.set_groupname(group).unwrap();
+            let meta = meta(&header).unwrap();
+            assert_eq!((meta.uid, meta.gid), (uid, gid), "{user}:{group}");
+        }
+    }
+
+    #[test]
     fn paths_that_lead_out_are_none() {
         assert_eq!(inside(b"./usr/bin/x").as_deref(), Ok("usr/bin/x"));
         assert_eq!(inside(b"./").as_deref(), Ok(""));
-        for bad in [&b"../x"[..], b"./a/../../x", b"/etc/passwd", b"a/.."] {
+        assert_eq!(inside(b"/etc/passwd").as_deref(), Ok("etc/passwd"));
+        assert_eq!(inside(b"/").as_deref(), Ok(""));
+        for bad in [&b"../x"[..], b"./a/../../x", b"/../x", b"a/.."] {
             assert_eq!(inside(bad), Err(Outside::Escape), "{bad:?}");
         }
         for bad in [&b"a\0b"[..], b"\xff", b"a\nb"] {

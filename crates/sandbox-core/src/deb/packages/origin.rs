@@ -9,12 +9,14 @@ pub struct Origin {
     pub names: Vec<String>,
     /// What apt calls the pin priority: 500, or less where the Release file says so.
     pub priority: u16,
+    /// Whether it is beside the distribution's own pockets: a stanza that cannot be read is left out there.
+    pub is_foreign: bool,
 }
 
 impl Origin {
     /// Makes one of the ordinary priority, called by its id only.
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), names: Vec::new(), priority: crate::deb::release::AUTOMATIC }
+        Self { id: id.into(), names: Vec::new(), priority: crate::deb::release::AUTOMATIC, is_foreign: false }
     }
 
     /// Tells whether a wish for a version of `name/suite` means it.

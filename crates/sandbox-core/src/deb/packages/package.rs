@@ -105,15 +105,19 @@ impl<'a> Package<'a> {
             .map_err(|invalid| self.malformed(Problem::Relation(name, invalid)))
     }
 
-    /// Gives its path below the mirror.
+    /// Gives its path below the mirror; of a foreign archive without slashes that say nothing.
     ///
     /// # Errors
     /// [`Error::Stanza`] where it is absent or would lead out of the mirror.
-    pub fn path(&self) -> Result<&'a str, Error> {
+    pub fn path(&self) -> Result<String, Error> {
         let path = self.required("Filename")?;
+        let origin = &self.catalog.indexes[usize::from(self.record.index)].origin;
         // dpkg-scanpackages(1) writes the paths of flat archives so
         let path = path.strip_prefix("./").unwrap_or(path);
-        if is_path(path) { Ok(path) } else { Err(self.malformed(Problem::Wrong("Filename"))) }
+        let parts = path.split('/').filter(|part| !origin.is_foreign || !part.is_empty());
+        let path = parts.collect::<Vec<_>>().join("/");
+        let fits = if origin.is_foreign { is_file_path(&path) } else { is_path(&path) };
+        if fits { Ok(path) } else { Err(self.malformed(Problem::Wrong("Filename"))) }
     }
 
     /// Gives the bytes of its `.deb`.
@@ -157,7 +161,30 @@ impl<'a> Package<'a> {
     }
 }
 
-/// Tells whether a text may be a path below a mirror: it stays there, and needs no quoting in a URL.
+/// Tells whether a text may be the path of a package below a mirror: as [`is_path`], also with blanks.
+#[must_use]
+pub fn is_file_path(path: &str) -> bool {
+    path.trim() == path && is_path(&path.replace(' ', "_"))
+}
+
+/// Gives a path below a mirror as a URL has it. What a path says is the name of a file: its `%` is no quoting, and
+/// its `+`, which some servers read as a blank, is quoted as apt does.
+///
+/// **Source**: RFC 3986 §2, §3.3; apt's `QuoteString`.
+#[must_use]
+pub fn quoted(path: &str) -> String {
+    let mut quoted = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/:@!$&'()*,;=".contains(&byte) {
+            quoted.push(char::from(byte));
+        } else {
+            quoted.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    quoted
+}
+
+/// Tells whether a text may be a path below a mirror: it stays there, and has no characters that end a URL's path.
 #[must_use]
 pub fn is_path(path: &str) -> bool {
     path.split('/').all(|part| !matches!(part, "" | "." | ".."))

@@ -1,25 +1,53 @@
 //! Reading the stanzas of one index.
 
-use super::{Error, Index, NameId, Priority, Problem, Record, span};
+use super::{Error, Index, NameId, Priority, Problem, Record, slice, span};
 use crate::deb::{
     deb822::{self, Stanza},
     relation,
     version::Version,
 };
 
-/// Finds the stanzas of one index that fit an architecture.
-pub(super) fn scan(index: &Index, at: usize, architecture: &str) -> Result<Vec<Record>, Error> {
+/// Finds the stanzas of one index that fit an architecture. Those of a foreign archive that cannot be read are put
+/// aside, with what is wrong.
+pub(super) fn scan(
+    index: &Index,
+    at: usize,
+    architecture: &str,
+    aside: &mut Vec<Error>,
+) -> Result<Vec<Record>, Error> {
     let mut records = Vec::new();
     for stanza in deb822::stanzas(&index.bytes) {
-        let found = record(index, at, stanza, architecture).map_err(|problem| Error::Stanza {
+        let found = record(index, at, stanza, architecture).and_then(|record| {
+            if index.origin.is_foreign {
+                provides_are_read(index, record.as_ref(), architecture)?;
+            }
+            Ok(record)
+        });
+        let malformed = |problem| Error::Stanza {
             pocket: index.origin.id.clone(),
             package: stanza.get("Package").unwrap_or("?").to_owned(),
             line: deb822::line_of(&index.bytes, stanza.offset()),
             problem: Box::new(problem),
-        })?;
-        records.extend(found);
+        };
+        match found {
+            Ok(found) => records.extend(found),
+            Err(problem) if index.origin.is_foreign => {
+                let own = stanza.get("Architecture");
+                if own.is_none_or(|own| own == "all" || own == architecture) {
+                    aside.push(malformed(problem));
+                }
+            }
+            Err(problem) => return Err(malformed(problem)),
+        }
     }
     Ok(records)
+}
+
+/// Sees that what a package provides can be read.
+fn provides_are_read(index: &Index, record: Option<&Record>, architecture: &str) -> Result<(), Problem> {
+    let Some(field) = record.and_then(|record| record.provides) else { return Ok(()) };
+    let text = std::str::from_utf8(slice(&index.bytes, field)).map_err(|_| Problem::Wrong("Provides"))?;
+    relation::parse(text, architecture).map(drop).map_err(|invalid| Problem::Relation("Provides", invalid))
 }
 
 /// Reads what a stanza must have, and what choosing needs to know of every package.

@@ -87,54 +87,83 @@ pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> R
     };
     let finders = finders(order, lock, doors);
     let _timed = (!finders.is_empty()).then(|| Timed::begin(doors.reporter, Phase::Resolve, "find parts"));
-    for part in all(&finders) {
-        put(part?)?;
+    // what npm packages run by is known before they are chosen
+    let (first, then): (Vec<_>, Vec<_>) = finders.into_iter().enumerate().partition(|(_, one)| one.first);
+    let mut all = Vec::new();
+    let mut engines = Vec::new();
+    for finders in [first, then] {
+        let (places, finders): (Vec<usize>, Vec<Finder<'_>>) = finders.into_iter().unzip();
+        let parts = all_of(&finders, &engines).into_iter().collect::<Result<Vec<_>>>()?;
+        engines.extend(parts.iter().cloned());
+        all.extend(places.into_iter().zip(parts));
+    }
+    all.sort_by_key(|(place, _)| *place);
+    for (_, part) in all {
+        put(part)?;
     }
     Ok(found)
 }
 
+type Find<'a> = Box<dyn Fn(&[LockedPart]) -> Result<LockedPart> + Send + Sync + 'a>;
+
 /// What finds out what one part is, exactly.
-type Finder<'a> = Box<dyn Fn() -> Result<LockedPart> + Send + Sync + 'a>;
+struct Finder<'a> {
+    /// Whether others are chosen by what it finds.
+    first: bool,
+    /// Of the parts that were found before, those that it may depend on are read.
+    find: Find<'a>,
+}
+
+impl<'a> Finder<'a> {
+    fn new(first: bool, find: impl Fn(&[LockedPart]) -> Result<LockedPart> + Send + Sync + 'a) -> Self {
+        Self { first, find: Box::new(find) }
+    }
+}
 
 fn finders<'a>(order: &'a Order, lock: &'a Lock, doors: &'a Doors<'_>) -> Vec<Finder<'a>> {
     let layer = &order.spec.layer;
     let mut finders: Vec<Finder<'a>> = Vec::new();
     for part in &layer.npm {
-        finders.push(Box::new(move || {
+        let is_tree = part.platform.is_empty();
+        let first = !is_tree && npm_tree::brings_engine(part.bin.keys());
+        finders.push(Finder::new(first, move |parts| {
             let subject = || format!("`{}`", part.package);
-            if part.platform.is_empty() {
-                npm_tree::lock(part, order, lock, doors).during("find", subject())
+            if is_tree {
+                npm_tree::lock(part, order, lock, parts, doors).during("find", subject())
             } else {
                 npm::lock(part, order, doors.transport).during("find", subject())
             }
         }));
     }
     for part in &layer.python {
-        finders.push(Box::new(move || {
+        finders.push(Finder::new(false, move |_| {
             python::lock(part, order, lock, doors).during("find", format!("`{}`", part.package))
         }));
     }
     for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
-        finders.push(Box::new(move || {
+        let first = npm_tree::brings_engine(part.bin.keys());
+        finders.push(Finder::new(first, move |_| {
             download::lock(part, order, doors).during("find", format!("`{}`", part.name))
         }));
     }
     for part in &layer.git {
-        finders.push(Box::new(move || git::lock(part, doors).during("find", format!("`{}`", part.url))));
+        finders.push(Finder::new(false, move |_| {
+            git::lock(part, doors).during("find", format!("`{}`", part.url))
+        }));
     }
     finders
 }
 
 /// Asks for several at once, since most of it is waiting for answers, and gives what came of them in their order. Once
 /// one has failed no more are begun.
-fn all(finders: &[Finder<'_>]) -> Vec<Result<LockedPart>> {
+fn all_of(finders: &[Finder<'_>], known: &[LockedPart]) -> Vec<Result<LockedPart>> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let found = Mutex::new(Vec::new());
     let work = || {
         while !failed.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(finder) = finders.get(at) else { return };
-            let part = finder();
+            let part = (finder.find)(known);
             failed.fetch_or(part.is_err(), Ordering::Relaxed);
             found.lock().unwrap_or_else(PoisonError::into_inner).push((at, part));
         }

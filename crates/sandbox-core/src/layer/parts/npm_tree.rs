@@ -15,10 +15,10 @@ use std::{
 };
 
 use install::Tarball;
-use registry::Registry;
+use registry::{Engines, Registry};
 use tree::Placed;
 
-use super::{PartError, fetched::Into, npm};
+use super::{PartError, fetched::Into, npm, python};
 use crate::{
     Result,
     deb::packages::is_path,
@@ -190,20 +190,23 @@ impl Cause for TreeError {
     }
 }
 
-/// Finds out which packages a part has.
+/// Finds out which packages a part has. Of what was locked before, the versions of Node.js and npm are read.
 pub(super) fn lock(
     part: &Npm,
     order: &Order,
     lock: &Lock,
+    parts: &[LockedPart],
     doors: &Doors<'_>,
 ) -> std::result::Result<LockedPart, TreeError> {
     if !has_npm(order, lock) {
         return Err(TreeError::NoNpm { package: part.package.clone() });
     }
-    let mut registry = Registry::new(&order.npm_registry, doors.transport);
+    let engines = engines(order, lock, parts);
+    let mut registry = Registry::new(&order.npm_registry, doors.transport, engines);
     registry.learn(vec![part.package.clone()])?;
-    let version =
-        registry.of(&part.package).and_then(|known| Some(known.pick(&part.version)?.version.clone()));
+    let version = registry
+        .of(&part.package)
+        .and_then(|known| Some(known.pick(&part.version, &registry.engines)?.version.clone()));
     let version = version.ok_or_else(|| TreeError::NoVersion {
         package: part.package.clone(),
         wanted: part.version.clone(),
@@ -223,6 +226,37 @@ fn has_npm(order: &Order, lock: &Lock) -> bool {
         .chain(layer.links.iter().map(|link| &link.path));
     let is_npm = |path: &PathBuf| path.file_name().is_some_and(|name| name == "npm");
     lock.packages.iter().any(|package| package.name == "npm") || links.into_iter().any(is_npm)
+}
+
+/// Tells whether a part brings a program that npm packages run by, so that it is locked before them.
+pub(super) fn brings_engine<'a>(mut links: impl Iterator<Item = &'a PathBuf>) -> bool {
+    links.any(|path| is_named(path, "node") || is_named(path, "npm"))
+}
+
+fn is_named(path: &Path, name: &str) -> bool {
+    path.file_name().is_some_and(|last| last == name)
+}
+
+/// Finds the versions of Node.js and npm that the tree will have: of a part that links them, or of Debian's packages.
+fn engines(order: &Order, lock: &Lock, parts: &[LockedPart]) -> Engines {
+    let layer = &order.spec.layer;
+    let of = |program: &str, package: &str| {
+        let npm = (layer.npm.iter())
+            .filter(|part| !part.platform.is_empty() && part.bin.keys().any(|link| is_named(link, program)))
+            .map(|part| ("npm", part.package.as_str()));
+        let download = (layer.download.iter())
+            .filter(|part| part.bin.keys().any(|link| is_named(link, program)))
+            .map(|part| ("download", part.name.as_str()));
+        let mut brought = npm.chain(download);
+        let found = brought.find_map(|(kind, name)| {
+            parts
+                .iter()
+                .find(|part| part.kind() == kind && part.name == name)
+                .map(|part| part.version.clone())
+        });
+        range::Version::parse(&found.or_else(|| python::upstream(lock, package))?)
+    };
+    Engines { node: of("node", "nodejs"), npm: of("npm", "npm") }
 }
 
 fn package(placed: &Placed, registry: &str) -> std::result::Result<NpmPackage, TreeError> {
@@ -305,6 +339,15 @@ pub(super) fn at_once<'a, T: Sync, R: Send, E: Send>(
         result
     });
     results.into_iter().flatten().collect()
+}
+
+/// Picks a version as npm does of a registry's document about a package, by a version of Node.js; for comparison with
+/// npm itself.
+#[must_use]
+pub fn pick(document: &str, wanted: &str, node: &str) -> Option<String> {
+    let known: registry::Packument = serde_json::from_str(document).ok()?;
+    let engines = Engines { node: range::Version::parse(node), npm: None };
+    known.pick(wanted, &engines).map(|found| found.version.clone())
 }
 
 /// Compares two versions as npm does; none where one is none.

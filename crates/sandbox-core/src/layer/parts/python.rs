@@ -89,11 +89,11 @@ pub enum PythonError {
         /// What is wished, and by whom.
         wishes: Vec<String>,
     },
-    /// No versions were found in time.
-    #[error("no versions that go together were found in {rounds} rounds")]
-    Rounds {
-        /// How many.
-        rounds: usize,
+    /// Wishes contradict each other through several packages.
+    #[error("no versions with wheels for this tree fulfil all of {}", wishes.join(" and "))]
+    Together {
+        /// What is wished, and by whom.
+        wishes: Vec<String>,
     },
     /// A file has no digest.
     #[error("the Python index gives no sha256 of `{file}`")]
@@ -146,7 +146,7 @@ impl Cause for PythonError {
             Self::Document { .. } | Self::Foreign { .. } | Self::Digest { .. } | Self::Wheel { .. } => {
                 Class::Untrusted
             }
-            Self::Conflict { .. } | Self::Rounds { .. } => Class::Unavailable,
+            Self::Conflict { .. } | Self::Together { .. } => Class::Unavailable,
             Self::Write { .. } => Class::Host,
         }
     }
@@ -159,7 +159,7 @@ impl Cause for PythonError {
             Self::Ask { .. } | Self::Document { .. } => {
                 vec![Hint::run("name another index", "sandbox create … --python-index https://…")]
             }
-            Self::Conflict { .. } => vec![Hint::Note(
+            Self::Conflict { .. } | Self::Together { .. } => vec![Hint::Note(
                 "another `version`, or a condition in `with`, may help; source archives are not built".into(),
             )],
             Self::Fetch { source, .. } => source.hints(),
@@ -189,7 +189,8 @@ fn interpreter(part: &Python, lock: &Lock) -> Option<String> {
     part.python.as_ref().map(|python| python.version.clone()).or_else(|| upstream(lock, "python3"))
 }
 
-fn upstream(lock: &Lock, name: &str) -> Option<String> {
+/// Gives the numbers that a package's version begins with, without its epoch.
+pub(super) fn upstream(lock: &Lock, name: &str) -> Option<String> {
     let version = &lock.packages.iter().find(|package| package.name == name)?.version;
     let version = version.split_once(':').map_or(version.as_str(), |(_, version)| version);
     let end = version.find(|one: char| !one.is_ascii_digit() && one != '.').unwrap_or(version.len());
@@ -234,20 +235,9 @@ pub(super) fn lock(
         wishes.push(read(with)?);
     }
     wishes.retain(|wish| wish.counts(&tree.environment, &[]));
-    let mut index = Index::new(&order.python_index, doors.transport, &tree);
-    let transport = index.transport();
-    let mut known: HashMap<String, Vec<String>> = HashMap::new();
-    let mut needs = |_: &str, candidate: &Candidate| {
-        let file = candidate.wheel.file.clone();
-        if let Some(known) = known.get(&file) {
-            return Ok(known.clone());
-        }
-        let text = metadata(candidate, doors, transport)?;
-        let found = requires(&text);
-        known.insert(file, found.clone());
-        Ok(found)
-    };
-    let chosen = solve::solve(&wishes, &tree.environment, &mut index, &mut needs)?;
+    let index = Index::new(&order.python_index, doors.transport, &tree);
+    let mut packages = Known { index, doors, needs: HashMap::new() };
+    let chosen = solve::solve(&wishes, &tree.environment, &mut packages)?;
     let own = name_of(&part.package);
     let version = chosen.iter().find(|(name, _)| *name == own).map(|(_, one)| one.version.to_string());
     let mut files =
@@ -258,6 +248,31 @@ pub(super) fn lock(
         version: version.unwrap_or_default(),
         what: Fetched::Python { python: tree.environment.short().to_owned(), asked: asked_for(part), files },
     })
+}
+
+/// What the index says of versions, and what they say of themselves.
+struct Known<'a> {
+    index: Index<'a>,
+    doors: &'a Doors<'a>,
+    /// By file: what it needs.
+    needs: HashMap<String, Vec<String>>,
+}
+
+impl solve::Packages for Known<'_> {
+    fn versions(&mut self, names: &[String]) -> std::result::Result<Vec<Vec<Candidate>>, PythonError> {
+        self.index.learn(names.to_vec())?;
+        Ok(names.iter().map(|name| self.index.of(name).to_vec()).collect())
+    }
+
+    fn needs(&mut self, candidate: &Candidate) -> std::result::Result<Vec<String>, PythonError> {
+        let file = &candidate.wheel.file;
+        if let Some(known) = self.needs.get(file) {
+            return Ok(known.clone());
+        }
+        let found = requires(&metadata(candidate, self.doors, self.index.transport())?);
+        self.needs.insert(file.clone(), found.clone());
+        Ok(found)
+    }
 }
 
 fn locked(candidate: Candidate) -> std::result::Result<PythonFile, PythonError> {
@@ -344,6 +359,58 @@ fn fetch<'a>(
         .fetch(std::slice::from_ref(&file.url), checksum, LIMIT)
         .map_err(|source| PythonError::Fetch { file: file.file.clone(), source })?;
     Ok((file, entry))
+}
+
+/// A version of a package and what it needs, for [`choose`].
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The package.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it needs, in the words of its metadata.
+    pub needs: Vec<String>,
+}
+
+impl solve::Packages for &[Offer] {
+    fn versions(&mut self, names: &[String]) -> std::result::Result<Vec<Vec<Candidate>>, PythonError> {
+        let of = |name: &String| {
+            let offers = self.iter().filter(|offer| offer.name == *name);
+            let mut all: Vec<_> =
+                offers.filter_map(|offer| Candidate::plain(name, &offer.version, false)).collect();
+            all.sort_by(|a, b| b.version.cmp(&a.version));
+            all
+        };
+        Ok(names.iter().map(of).collect())
+    }
+
+    fn needs(&mut self, candidate: &Candidate) -> std::result::Result<Vec<String>, PythonError> {
+        let is_it = |offer: &&Offer| {
+            Candidate::plain(&offer.name, &offer.version, false)
+                .is_some_and(|one| one.wheel.file == candidate.wheel.file)
+        };
+        Ok(self.iter().find(is_it).map(|offer| offer.needs.clone()).unwrap_or_default())
+    }
+}
+
+/// Chooses of offers what meets some wishes, for comparison with other resolvers; none where nothing does.
+#[must_use]
+pub fn choose(offers: &[Offer], wanted: &[String]) -> Option<Vec<(String, String)>> {
+    let wanted = wanted.iter().map(|text| Requirement::parse(text)).collect::<Option<Vec<_>>>()?;
+    let environment = Environment { full: "3.13.5".to_owned(), machine: "x86_64".to_owned() };
+    let mut offers = offers;
+    let chosen = solve::solve(&wanted, &environment, &mut offers).ok()?;
+    Some(chosen.into_iter().map(|(name, one)| (name, one.version.to_string())).collect())
+}
+
+/// Finds which of some wheels pip would take in a tree of CPython 3.`minor` and glibc 2.`glibc`, for comparison with
+/// pip itself; none where it takes none of them.
+#[must_use]
+pub fn best_wheel<'a>(files: &[&'a str], minor: u32, glibc: u32, machine: &str) -> Option<&'a str> {
+    let environment = Environment { full: format!("3.{minor}.0"), machine: machine.to_owned() };
+    let tree = Tree { environment, minor, glibc };
+    let fitting = files.iter().filter_map(|file| Some((wheel::Wheel::parse(file)?.fits(&tree)?, *file)));
+    fitting.max_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, file)| file)
 }
 
 /// Compares two versions as PEP 440 does; none where one is none.

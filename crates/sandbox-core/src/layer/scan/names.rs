@@ -20,6 +20,16 @@ fn has(text: &[u8], word: &str) -> bool {
     memmem::find(text, word.as_bytes()).is_some()
 }
 
+/// Tells whether a text has an address like `https://user:word@host`.
+fn password_in_address(text: &[u8]) -> bool {
+    memmem::find_iter(text, "://").any(|at| {
+        let rest = &text[at + 3..];
+        let end = rest.iter().position(|byte| b"/ \t\n\r\"'".contains(byte)).unwrap_or(rest.len());
+        let user = rest[..end].rsplitn(2, |byte| *byte == b'@').nth(1).unwrap_or_default();
+        user.iter().position(|byte| *byte == b':').is_some_and(|colon| colon + 1 < user.len())
+    })
+}
+
 /// Tells whether a file of the name is what it seems to be.
 type Says = fn(&[u8]) -> bool;
 
@@ -43,6 +53,12 @@ const ENDINGS: &[(&str, &str, Says)] = &[
     (".config/git/credentials", "passwords of git", always),
     (".npmrc", "an npm token", |text| has(text, "_authToken") || has(text, "_password")),
     ("etc/npmrc", "an npm token", |text| has(text, "_authToken") || has(text, "_password")),
+    ("etc/apt/auth.conf", "passwords of apt", |text| has(text, "password")),
+    ("etc/apt/sources.list", "a password in an address", password_in_address),
+    ("etc/pip.conf", "a password in an address", password_in_address),
+    (".config/pip/pip.conf", "a password in an address", password_in_address),
+    (".gitconfig", "a password in an address", password_in_address),
+    (".git/config", "a password in an address", password_in_address),
     (".pypirc", "passwords of a Python index", |text| has(text, "password")),
     (".cargo/credentials.toml", "a crate registry's token", always),
     (".docker/config.json", "logins of container registries", |text| {
@@ -69,6 +85,12 @@ pub fn kind(path: &Path) -> Option<Name> {
     }
     let name = path.file_name()?.to_str()?;
     let above = path.parent()?;
+    if above.ends_with("etc/apt/sources.list.d") || above.ends_with("etc/apt/apt.conf.d") {
+        return Some(Name { kind: "a password in an address", says: password_in_address });
+    }
+    if above.ends_with("etc/apt/auth.conf.d") {
+        return Some(Name { kind: "passwords of apt", says: |text| has(text, "password") });
+    }
     let public = name.ends_with(".pub");
     if above.ends_with("etc/ssh") && name.starts_with("ssh_host_") && !public {
         return Some(Name { kind: "a machine's SSH key", says: always });
@@ -106,5 +128,12 @@ mod tests {
         assert!(says("home/agent/.claude.json", "{\"oauthAccount\":{}}"));
         assert!(!says("root/.npmrc", "registry=http://r\n"));
         assert!(says("root/.npmrc", "//r/:_authToken=x\n"));
+        let sources = "etc/apt/sources.list.d/debian.sources";
+        assert!(!says(
+            sources,
+            "URIs: https://a.invalid/debian http://b.invalid:80/x@y https://user@c.invalid\n"
+        ));
+        assert!(says(sources, "URIs: https://a.invalid/debian https://user:word@b.invalid/debian\n"));
+        assert!(says("etc/apt/sources.list", "deb http://u:p@a.invalid b main"));
     }
 }

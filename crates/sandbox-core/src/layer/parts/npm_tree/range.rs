@@ -22,9 +22,9 @@ enum Word {
 }
 
 impl Version {
-    /// Reads `1.2.3-rc.1+build`; what was built does not count.
+    /// Reads `1.2.3-rc.1+build`, also `v1.2.3rc.1`; what was built does not count.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let partial = Partial::parse(text)?;
+        let partial = Partial::parse(text, Reading::Loose)?;
         let [Some(major), Some(minor), Some(patch)] = partial.numbers else { return None };
         Some(Self { numbers: [major, minor, patch], pre: partial.pre })
     }
@@ -57,49 +57,57 @@ impl PartialOrd for Version {
     }
 }
 
+/// How strictly a text is read: npm takes dependencies loosely, and `engines` strictly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Loose,
+    Strict,
+}
+
 /// A version of which the later numbers may be left open: `1`, `1.2.x`, `*`.
 struct Partial {
     numbers: [Option<u64>; 3],
     pre: Vec<Word>,
+    /// Whether a number stands behind one that is open: `1.x.3`.
+    is_odd: bool,
 }
 
 impl Partial {
-    fn parse(text: &str) -> Option<Self> {
-        let text = text.trim_start_matches(['v', '=', ' ']);
-        let (text, build) = text.split_once('+').unwrap_or((text, ""));
-        if !build.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)) {
+    fn parse(text: &str, reading: Reading) -> Option<Self> {
+        let bare = text.trim_start_matches(['v', '=', ' ']);
+        let prefix = &text[..text.len() - bare.len()];
+        let (version, build) =
+            bare.split_once('+').map_or((bare, None), |(version, build)| (version, Some(build)));
+        if build.is_some_and(|build| !build.split('.').all(is_word)) {
             return None;
         }
-        let (numbers, pre) = text.split_once('-').map_or((text, None), |(numbers, pre)| (numbers, Some(pre)));
+        let mut rest = version;
         let mut found = [None; 3];
-        let mut open = false;
-        for (at, part) in numbers.split('.').enumerate() {
-            let place = found.get_mut(at)?;
-            if matches!(part, "x" | "X" | "*") || numbers.is_empty() {
-                open = true;
-            } else {
-                let number: u64 =
-                    part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())??;
-                if number > LARGEST {
-                    return None;
-                }
-                *place = if open { None } else { Some(number) };
+        let (mut parts, mut is_open, mut is_odd) = (0, false, false);
+        for place in &mut found {
+            let (number, after) = number(rest, reading)?;
+            is_odd |= is_open && number.is_some();
+            is_open |= number.is_none();
+            *place = if is_open { None } else { number };
+            (parts, rest) = (parts + 1, after);
+            match after.strip_prefix('.') {
+                Some(after) if parts < 3 => rest = after,
+                _ => break,
             }
         }
-        let word = |word: &str| {
-            let known =
-                !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-            known.then(|| word.parse().map_or_else(|_| Word::Text(word.to_owned()), Word::Number))
+        // only what has three numbers has a pre-release
+        let pre = match rest {
+            "" => Vec::new(),
+            _ if parts < 3 => return None,
+            rest => pre_release(rest, reading)?,
         };
-        let pre = match pre {
-            // only what has three numbers has a pre-release
-            Some(_) if numbers.split('.').count() < 3 => return None,
-            Some(pre) => pre.split('.').map(word).collect::<Option<Vec<_>>>()?,
-            None => Vec::new(),
-        };
+        // of whole versions a strict reading takes no `=` more
+        if reading == Reading::Strict && !is_open && !matches!(prefix, "" | "v") {
+            return None;
+        }
         // one of a version that is open says nothing
         let pre = if found[2].is_some() { pre } else { Vec::new() };
-        Some(Self { numbers: found, pre })
+        Some(Self { numbers: found, pre, is_odd })
     }
 
     /// The least that it may be.
@@ -119,6 +127,36 @@ impl Partial {
 
     fn is_whole(&self) -> bool {
         self.numbers[2].is_some()
+    }
+}
+
+/// Reads a number, or a sign that leaves it open, and gives what is behind.
+fn number(text: &str, reading: Reading) -> Option<(Option<u64>, &str)> {
+    if let Some(rest) = text.strip_prefix(['x', 'X', '*']) {
+        return Some((None, rest));
+    }
+    let end = text.find(|one: char| !one.is_ascii_digit()).unwrap_or(text.len());
+    let number = text[..end].parse().ok().filter(|number| *number <= LARGEST)?;
+    let is_padded = end > 1 && text.starts_with('0');
+    (reading == Reading::Loose || !is_padded).then(|| (Some(number), &text[end..]))
+}
+
+fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Reads `-rc.1`; loosely also `rc.1`, and a `-` alone, which is a word then.
+fn pre_release(text: &str, reading: Reading) -> Option<Vec<Word>> {
+    let word = |word: &str| {
+        let is_padded =
+            word.len() > 1 && word.starts_with('0') && word.bytes().all(|one| one.is_ascii_digit());
+        let known = is_word(word) && (reading == Reading::Loose || !is_padded);
+        known.then(|| word.parse().map_or_else(|_| Word::Text(word.to_owned()), Word::Number))
+    };
+    let words = |text: &str| text.split('.').map(word).collect::<Option<Vec<_>>>();
+    match text.strip_prefix('-') {
+        Some(rest) => words(rest).or_else(|| (reading == Reading::Loose).then(|| words(text))?),
+        None => (reading == Reading::Loose).then(|| words(text))?,
     }
 }
 
@@ -158,9 +196,30 @@ impl Bound {
 pub(super) struct Range(Vec<Vec<Bound>>);
 
 impl Range {
-    /// Reads a range; nothing where the text is none, such as a tag.
+    /// Reads a range as npm reads those of dependencies: words that say nothing are passed over. Nothing where the
+    /// text is none, such as a tag.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        text.split("||").map(set).collect::<Option<Vec<_>>>().map(Self)
+        Self::read(text, Reading::Loose)
+    }
+
+    /// Reads a range as npm reads those of `engines`.
+    pub(super) fn parse_strict(text: &str) -> Option<Self> {
+        Self::read(text, Reading::Strict)
+    }
+
+    fn read(text: &str, reading: Reading) -> Option<Self> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let sets = words.join(" ");
+        let sets = sets.split("||").map(|text| set(text.trim(), reading));
+        let mut sets: Vec<Vec<Bound>> = match reading {
+            Reading::Loose => sets.flatten().collect(),
+            Reading::Strict => sets.collect::<Option<_>>()?,
+        };
+        // where one takes everything, the others name no pre-releases
+        if sets.iter().any(Vec::is_empty) {
+            sets = vec![Vec::new()];
+        }
+        (!sets.is_empty()).then_some(Self(sets))
     }
 
     /// Tells whether a version is in it. A pre-release is only where a bound names one of the same version.
@@ -174,30 +233,99 @@ impl Range {
         };
         self.0.iter().any(meets)
     }
+
+    /// Tells whether a version is in it, pre-releases too.
+    pub(super) fn admits_any(&self, version: &Version) -> bool {
+        self.0.iter().any(|set| set.iter().all(|bound| bound.admits(version)))
+    }
 }
 
-fn set(text: &str) -> Option<Vec<Bound>> {
-    if let Some((from, to)) = text.trim().split_once(" - ") {
-        let (from, to) = (Partial::parse(from.trim())?, Partial::parse(to.trim())?);
-        let mut bounds = vec![Bound::AtLeast(from.floor())];
+/// Reads bounds that must all be met; nothing where no word of them is one.
+fn set(text: &str, reading: Reading) -> Option<Vec<Bound>> {
+    let text = without_builds(text);
+    if let Some((from, to)) = text.split_once(" - ")
+        && let (Some(from), Some(to)) = (Partial::parse(from, reading), Partial::parse(to.trim(), reading))
+    {
+        let mut bounds = Vec::new();
+        bounds.extend(from.numbers[0].map(|_| Bound::AtLeast(from.floor())));
         bounds.extend(match to.beyond() {
             _ if to.is_whole() => Some(Bound::AtMost(to.floor())),
             beyond => beyond.map(|beyond| Bound::Below(Version::least(beyond))),
         });
         return Some(bounds);
     }
-    let mut bounds = Vec::new();
-    let mut sign = String::new();
-    for word in text.split_whitespace() {
-        let at = word.find(|one: char| !"^~<>=".contains(one)).unwrap_or(word.len());
-        sign.push_str(&word[..at]);
-        // a sign may stand apart from its version
-        if at < word.len() {
-            bounds.extend(bounded(&sign, &Partial::parse(&word[at..])?)?);
-            sign.clear();
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    let (mut bounds, mut is_known) = (Vec::new(), false);
+    let words = joined(&text);
+    for (at, word) in words.iter().enumerate() {
+        match bounded_by(word, reading) {
+            // a word that takes everything says nothing between others
+            Some(found) if found.is_empty() => is_known |= at == 0 || at + 1 == words.len(),
+            Some(found) => {
+                bounds.extend(found);
+                is_known = true;
+            }
+            None if reading == Reading::Strict => return None,
+            None => {}
         }
     }
-    sign.is_empty().then_some(bounds)
+    // `>=0.0.0` takes everything
+    bounds.retain(|bound| *bound != Bound::AtLeast(Version::plain([0, 0, 0])));
+    is_known.then_some(bounds)
+}
+
+/// Takes the builds off all versions of a text.
+fn without_builds(text: &str) -> String {
+    let mut parts = text.split('+');
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|one: char| !one.is_ascii_alphanumeric() && !"-.".contains(one));
+        let (build, rest) = part.split_at(end.unwrap_or(part.len()));
+        let build = build.trim_end_matches('.');
+        if build.split('.').all(is_word) {
+            kept.push_str(&part[build.len()..]);
+        } else {
+            kept.push('+');
+            kept.push_str(build);
+            kept.push_str(rest);
+        }
+    }
+    kept
+}
+
+/// Splits a text into words; a sign that stands apart belongs to the word behind it.
+fn joined(text: &str) -> Vec<String> {
+    let join = |words: Vec<String>, signs: &[&str]| {
+        let mut joined: Vec<String> = Vec::new();
+        let mut is_open = false;
+        for word in words {
+            match joined.last_mut().filter(|_| is_open) {
+                Some(last) => {
+                    last.push_str(&word);
+                    is_open = false;
+                }
+                None => {
+                    is_open = signs.contains(&word.as_str());
+                    joined.push(word);
+                }
+            }
+        }
+        joined
+    };
+    let words = join(text.split_whitespace().map(str::to_owned).collect(), &["<", ">", "<=", ">=", "="]);
+    join(words, &["~", "~>", "^"])
+}
+
+fn bounded_by(word: &str, reading: Reading) -> Option<Vec<Bound>> {
+    const SIGNS: [&str; 8] = ["^", "~>", "~", ">=", "<=", ">", "<", "="];
+    let sign = SIGNS.into_iter().find(|sign| word.starts_with(sign)).unwrap_or_default();
+    let partial = Partial::parse(&word[sign.len()..], reading)?;
+    if partial.is_odd && !sign.starts_with(['^', '~']) {
+        return None;
+    }
+    bounded(sign, &partial)
 }
 
 fn bounded(sign: &str, partial: &Partial) -> Option<Vec<Bound>> {
@@ -280,6 +408,34 @@ mod tests {
                 }
             }
         }
+        // those that are read loosely: a pre-release without its `-`, words that say nothing
+        for (range, inside, outside) in [
+            ("^1.2.3beta", "1.2.3-beta 1.2.3 1.9.0", "1.2.3-alpha 2.0.0 1.3.0-beta"),
+            ("1.2.3beta", "1.2.3-beta 1.2.3beta", "1.2.3"),
+            (">=1.0.0 <2.0.0-", "1.0.0 1.9.9 2.0.0-0", "2.0.0 2.0.0-a 2.0.0--"),
+            (">=0.10.0-", "0.10.0 0.10.0-- 1.0.0", "0.9.0"),
+            ("== 1.2.3", "1.2.3", "1.2.4"),
+            (">= 1.2.3 foo", "1.3.0", "1.2.2"),
+            ("foo || 1", "1.0.0", "2.0.0"),
+            ("~ > 1.2.3", "1.2.4", "1.3.0"),
+            ("1.2.3 - foo", "1.2.3", "1.2.4"),
+            ("v 1.2.3", "1.2.3", "1.2.4"),
+            ("01.2.3", "1.2.3", "1.2.4"),
+            ("* || 1.0.0-rc", "1.0.0", "1.0.0-rc"),
+            ("1.x.3 || 2", "2.0.0", "1.0.3"),
+            (">1.0.0+b.1 <2.0.0+c", "1.5.0", "1.0.0 2.0.0"),
+        ] {
+            let parsed = Range::parse(range).unwrap_or_else(|| panic!("`{range}` is a range"));
+            assert!(
+                Range::parse_strict(range).is_none() || !range.contains(['b', 'f']) || range.contains('+')
+            );
+            for (versions, is) in [(inside, true), (outside, false)] {
+                for version in versions.split_whitespace() {
+                    let admits = parsed.admits(&Version::parse(version).unwrap());
+                    assert_eq!(admits, is, "{version} of `{range}`: {parsed:?}");
+                }
+            }
+        }
         for tag in [
             "latest",
             "next-11",
@@ -290,7 +446,10 @@ mod tests {
             "^9007199254740992",
             "x-be",
             "1.2-rc",
-            "1.2.x-a|",
+            "1.x.3",
+            "*.1",
+            "1.2.3+",
+            "=>1.2.3",
             ".1",
             "1.",
         ] {

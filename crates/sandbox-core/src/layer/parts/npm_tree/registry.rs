@@ -59,6 +59,7 @@ pub(super) struct Manifest {
     #[serde(deserialize_with = "words")]
     pub libc: Vec<String>,
     pub deprecated: Value,
+    pub engines: Value,
     pub bin: Value,
     pub dist: Dist,
 }
@@ -123,10 +124,36 @@ fn admits(list: &[String], word: &str) -> bool {
     !refused && (wanted.is_empty() || wanted.iter().any(|one| *one == word || *one == "any"))
 }
 
+/// The Node.js and npm of the tree, as far as they are known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Engines {
+    pub node: Option<Version>,
+    pub npm: Option<Version>,
+}
+
+impl Engines {
+    /// Tells whether a version says that it runs by them.
+    ///
+    /// **Source**: npm's `npm-install-checks`, `checkEngine`.
+    fn run(&self, manifest: &Manifest) -> bool {
+        let runs = |version: &Option<Version>, name: &str| {
+            let wanted = match &manifest.engines[name] {
+                Value::Null | Value::Bool(false) => return true,
+                Value::String(wanted) if wanted.is_empty() => return true,
+                wanted => wanted.as_str().and_then(Range::parse_strict),
+            };
+            version.as_ref().is_none_or(|version| wanted.is_some_and(|wanted| wanted.admits_any(version)))
+        };
+        runs(&self.node, "node") && runs(&self.npm, "npm")
+    }
+}
+
 impl Packument {
     /// Picks a version as npm does: what a tag says; else the tagged latest where it will do, or the highest that
-    /// does, what is not deprecated first.
-    pub(super) fn pick(&self, wanted: &str) -> Option<&Manifest> {
+    /// does, of those first that are not deprecated and run by the tree's Node.js.
+    ///
+    /// **Source**: npm's `npm-pick-manifest`.
+    pub(super) fn pick(&self, wanted: &str, engines: &Engines) -> Option<&Manifest> {
         if let Some(exact) = self.versions.get(wanted) {
             return Some(exact);
         }
@@ -136,15 +163,19 @@ impl Packument {
         let latest = self.tags.get("latest").and_then(|latest| self.versions.get(latest));
         let does = |one: &&Manifest| {
             let version = Version::parse(&one.version);
-            (version.is_some_and(|version| range.admits(&version)) || wanted == "*") && !one.is_deprecated()
+            (version.is_some_and(|version| range.admits(&version)) || matches!(wanted, "" | "*"))
+                && !one.is_deprecated()
+                && engines.run(one)
         };
         latest.filter(does).or_else(|| {
             let versions =
                 self.versions.values().filter_map(|one| Some((Version::parse(&one.version)?, one)));
             let fitting = versions.filter(|(version, _)| range.admits(version));
-            let best = fitting
-                .max_by(|(a, one), (b, other)| (!one.is_deprecated(), a).cmp(&(!other.is_deprecated(), b)));
-            best.map(|(_, one)| one)
+            let ranked = fitting.map(|(version, one)| {
+                let (valid, runs) = (!one.is_deprecated(), engines.run(one));
+                ((valid && runs, runs, valid, version), one)
+            });
+            ranked.max_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, one)| one)
         })
     }
 }
@@ -153,12 +184,14 @@ impl Packument {
 pub(super) struct Registry<'a> {
     url: &'a str,
     transport: &'a dyn Transport,
+    /// What the packages are to run by.
+    pub engines: Engines,
     known: HashMap<String, Arc<Packument>>,
 }
 
 impl<'a> Registry<'a> {
-    pub(super) fn new(url: &'a str, transport: &'a dyn Transport) -> Self {
-        Self { url, transport, known: HashMap::new() }
+    pub(super) fn new(url: &'a str, transport: &'a dyn Transport, engines: Engines) -> Self {
+        Self { url, transport, engines, known: HashMap::new() }
     }
 
     /// Asks for packages that were not asked for yet, several at once.
@@ -232,13 +265,39 @@ mod tests {
     fn the_latest_is_preferred_and_what_is_deprecated_is_not() {
         let known =
             packument("2.0.0", &[("1.9.0", false), ("1.10.0", true), ("2.0.0", false), ("2.1.0", false)]);
-        let pick = |wanted: &str| known.pick(wanted).map(|found| found.version.clone());
+        let pick = |wanted: &str| known.pick(wanted, &Engines::default()).map(|found| found.version.clone());
         assert_eq!(pick("latest").as_deref(), Some("2.0.0"));
         assert_eq!(pick(">=1").as_deref(), Some("2.0.0"));
         assert_eq!(pick("^1").as_deref(), Some("1.9.0"));
         assert_eq!(pick("1.10.x").as_deref(), Some("1.10.0"));
         assert_eq!(pick("^2.1").as_deref(), Some("2.1.0"));
         assert_eq!((pick("^3"), pick("next")), (None, None));
+    }
+
+    #[test]
+    fn what_runs_by_the_trees_node_is_preferred() {
+        let text = r#"{"dist-tags": {"latest": "3.0.0"}, "versions": {
+            "1.0.0": {"version": "1.0.0", "engines": {"node": ">=16"}},
+            "1.1.0": {"version": "1.1.0", "engines": {"node": ">=16"}, "deprecated": "no"},
+            "2.0.0": {"version": "2.0.0", "engines": {"node": ">=20"}},
+            "2.1.0": {"version": "2.1.0", "engines": {"node": "yes"}},
+            "3.0.0": {"version": "3.0.0", "engines": {"node": ">= 20.0.0", "npm": ">=10"}},
+            "3.1.0": {"version": "3.1.0", "engines": {"npm": "^9"}}}}"#;
+        let known: Packument = serde_json::from_str(text).unwrap();
+        let pick = |wanted: &str, node: &str, npm: &str| {
+            let engines = Engines { node: Version::parse(node), npm: Version::parse(npm) };
+            known.pick(wanted, &engines).map(|found| found.version.clone()).unwrap()
+        };
+        assert_eq!(pick(">=1", "18.20.0", ""), "3.1.0");
+        assert_eq!(pick(">=1", "18.20.0", "10.0.0"), "1.0.0");
+        assert_eq!(pick("<3", "18.20.0", ""), "1.0.0");
+        assert_eq!(pick(">1.0.0 <3", "18.20.0", ""), "1.1.0");
+        assert_eq!(pick("^2", "18.20.0", ""), "2.1.0");
+        assert_eq!(pick("<3", "22.0.0", ""), "2.0.0");
+        assert_eq!(pick("*", "21.0.0-nightly", "10.1.0"), "3.0.0");
+        // what is named alone is taken
+        assert_eq!(pick("3.0.0", "18.20.0", ""), "3.0.0");
+        assert_eq!(pick("latest", "18.20.0", ""), "3.0.0");
     }
 
     #[test]

@@ -146,8 +146,9 @@ impl Tree<'_> {
             "" => "the profile".to_owned(),
             name => format!("`{name}` {}", self.nodes[of].manifest.version),
         };
-        let picked =
-            registry.of(&edge.name).and_then(|known: Arc<Packument>| known.pick(&edge.wanted).cloned());
+        let picked = registry
+            .of(&edge.name)
+            .and_then(|known: Arc<Packument>| known.pick(&edge.wanted, &registry.engines).cloned());
         let Some(manifest) = picked else {
             if edge.kind == Kind::Optional {
                 return Ok(None);

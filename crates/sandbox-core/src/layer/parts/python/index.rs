@@ -10,7 +10,7 @@ use super::{
     PythonError,
     requirement::normal,
     version::{Specifiers, Version},
-    wheel::{Tree, Wheel},
+    wheel::{Fit, Tree, Wheel},
 };
 use crate::{
     digest::Sha256,
@@ -45,6 +45,21 @@ pub(super) struct Candidate {
     pub version: Version,
     pub withdrawn: bool,
     pub wheel: Listed,
+}
+
+impl Candidate {
+    /// Creates one that no index has, for comparisons.
+    pub(super) fn plain(name: &str, version: &str, withdrawn: bool) -> Option<Self> {
+        let wheel = Listed {
+            file: format!("{name}-{version}-py3-none-any.whl"),
+            url: String::new(),
+            sha256: None,
+            requires_python: String::new(),
+            withdrawn,
+            described: false,
+        };
+        Some(Self { version: Version::parse(version)?, withdrawn, wheel })
+    }
 }
 
 /// An index, and what it has said so far.
@@ -99,7 +114,7 @@ impl<'a> Index<'a> {
 /// Picks the best file of each version.
 fn candidates(name: &str, files: Vec<Listed>, tree: &Tree) -> Vec<Candidate> {
     let interpreter = Version::parse(&tree.environment.full);
-    let mut best: Vec<(Version, (u32, u32, u32), Listed)> = Vec::new();
+    let mut best: Vec<(Version, Fit, Listed)> = Vec::new();
     for listed in files {
         let fitting = Wheel::parse(&listed.file).filter(|wheel| wheel.name == name);
         let Some((version, rank)) =

@@ -232,6 +232,10 @@ fn condition(text: &str) -> Option<(Sign, Version, String)> {
         (_, Some(prefix)) => (sign, prefix),
     };
     let version = Version::parse(rest)?;
+    let is_plain = !version.is_pre() && version.post.is_none() && version.local.is_empty();
+    if matches!(sign, Sign::Begins | Sign::BeginsNot) && !is_plain {
+        return None;
+    }
     (sign != Sign::Like || version.release.len() > 1).then(|| (sign, version, rest.to_owned()))
 }
 
@@ -246,13 +250,12 @@ fn meets(sign: Sign, bound: &Version, text: &str, version: &Version) -> bool {
         Sign::AtMost => order.is_le(),
         // what comes after a version is above it, but not what was only built from it again
         Sign::Above => {
-            order.is_gt()
-                && !(bound.post.is_none() && version.post.is_some() && version.release_cmp(bound).is_eq())
+            let is_bare = bound.post.is_none() && bound.dev.is_none();
+            order.is_gt() && !(is_bare && version.release_cmp(bound).is_eq() && version.pre == bound.pre)
         }
         // nor is what comes before it below it
-        Sign::Below => {
-            order.is_lt() && !(!bound.is_pre() && version.is_pre() && version.release_cmp(bound).is_eq())
-        }
+        Sign::Below if bound.is_pre() => order.is_lt(),
+        Sign::Below => version.public_cmp(&Version { dev: Some(0), ..bound.clone() }).is_lt(),
         Sign::Like => {
             let mut prefix = bound.clone();
             prefix.release.pop();
@@ -319,6 +322,9 @@ mod tests {
             ("~=1.4.5", "1.4.5 1.4.9", "1.5 1.4.4"),
             (">1.7", "1.7.1 1.8", "1.7 1.7.post1 1.7.0.post2"),
             (">1.7.post1", "1.7.post2", "1.7.post1"),
+            (">1.7rc1", "1.7rc2.post1 1.7.post1 1.7", "1.7rc1.post1 1.7rc1"),
+            (">1.7.dev1", "1.7a1.post1 1.7.dev2", "1.7.dev1"),
+            ("<1.7.post1", "1.7 1.7rc1", "1.7.post1.dev1 1.7.post1"),
             ("<1.7", "1.6.9", "1.7rc1 1.7.dev1 1.7"),
             ("<1.7rc2", "1.7rc1", "1.7rc2"),
             (">=1.2, <2,!=1.5", "1.2 1.9", "1.5 2.0 1.1"),

@@ -19,71 +19,112 @@ pub(super) struct Tree {
 pub(super) struct Wheel<'a> {
     pub name: String,
     pub version: &'a str,
+    build: &'a str,
     pythons: &'a str,
     abis: &'a str,
     platforms: &'a str,
+}
+
+/// How well a wheel fits a tree; the greatest is the one that pip takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Fit {
+    /// Built for this interpreter, for its stable interface, for an older one's, for any Python.
+    class: u8,
+    python: u32,
+    platform: u32,
+    /// The number and the text of its build.
+    build: (u64, String),
 }
 
 impl<'a> Wheel<'a> {
     /// Reads `name-1.0-py3-none-any.whl`.
     pub(super) fn parse(file: &'a str) -> Option<Self> {
         let parts: Vec<&str> = file.strip_suffix(".whl")?.split('-').collect();
-        let (name, version, tags) = match parts.as_slice() {
-            [name, version, python, abi, platform] | [name, version, _, python, abi, platform] => {
-                (name, version, (python, abi, platform))
-            }
+        let (name, version, build, tags) = match parts.as_slice() {
+            [name, version, python, abi, platform] => (name, version, "", (python, abi, platform)),
+            [name, version, build, python, abi, platform] => (name, version, *build, (python, abi, platform)),
             _ => return None,
         };
-        Some(Self { name: normal(name), version, pythons: tags.0, abis: tags.1, platforms: tags.2 })
+        Some(Self { name: normal(name), version, build, pythons: tags.0, abis: tags.1, platforms: tags.2 })
     }
 
-    /// Tells how well it fits a tree: what is built for it alone best; nothing where it does not run there.
-    pub(super) fn fits(&self, tree: &Tree) -> Option<(u32, u32, u32)> {
-        let pythons = self.pythons.split('.').filter_map(|python| python_fits(python, tree.minor));
-        let (exact, minor) = pythons.max()?;
-        let abis = self.abis.split('.').filter_map(|abi| abi_fits(abi, exact, tree.minor));
-        let platforms = self.platforms.split('.').filter_map(|platform| platform_fits(platform, tree));
-        Some((abis.max()?, platforms.max()?, minor))
+    /// Tells how well it fits a tree: what is built for it alone best; nothing where pip would not install it there.
+    pub(super) fn fits(&self, tree: &Tree) -> Option<Fit> {
+        let mut best = None;
+        for python in self.pythons.split('.') {
+            for abi in self.abis.split('.') {
+                for platform in self.platforms.split('.') {
+                    best = best.max(rank([python, abi, platform], tree));
+                }
+            }
+        }
+        let (class, python, platform) = best?;
+        let end = self.build.find(|one: char| !one.is_ascii_digit()).unwrap_or(self.build.len());
+        let (number, text) = self.build.split_at(end);
+        Some(Fit { class, python, platform, build: (number.parse().unwrap_or(0), text.to_owned()) })
     }
 }
 
-/// Tells whether a tag is of CPython itself, and of which version.
-fn python_fits(python: &str, minor: u32) -> Option<(bool, u32)> {
-    if let Some(version) = python.strip_prefix("cp3") {
-        return version.parse().ok().filter(|version| *version <= minor).map(|version| (true, version));
-    }
-    match python {
-        "py3" => Some((false, 0)),
-        _ => python
-            .strip_prefix("py3")?
-            .parse()
-            .ok()
-            .filter(|version| *version <= minor)
-            .map(|version| (false, version)),
-    }
+/// Ranks one tag in the order in which pip looks for tags; none where it does not look for it.
+///
+/// **Source**: PyPA's `packaging.tags`, `cpython_tags` and `compatible_tags`.
+fn rank([python, abi, platform]: [&str; 3], tree: &Tree) -> Option<(u8, u32, u32)> {
+    let own = format!("cp3{}", tree.minor);
+    let platform = platform_rank(platform, tree)?;
+    let (is_any, is_own) = (platform == 0, python == own);
+    let class = match abi {
+        _ if abi == own && is_own && !is_any => 7,
+        "abi3" if is_own && !is_any => 6,
+        "none" if is_own && !is_any => 5,
+        "none" if is_own => 2,
+        "abi3" if !is_any => {
+            // the stable interface is there since 3.2
+            let minor = minor_of(python, "cp3").filter(|minor| (2..tree.minor).contains(minor))?;
+            return Some((4, minor, platform));
+        }
+        "none" => {
+            let python = match python {
+                "py3" => tree.minor * 2 + 1,
+                _ => match minor_of(python, "py3")? {
+                    minor if minor == tree.minor => tree.minor * 2 + 2,
+                    minor if minor < tree.minor => minor * 2,
+                    _ => return None,
+                },
+            };
+            return Some((if is_any { 1 } else { 3 }, python, platform));
+        }
+        _ => return None,
+    };
+    Some((class, 0, platform))
 }
 
-fn abi_fits(abi: &str, of_cpython: bool, minor: u32) -> Option<u32> {
-    match abi {
-        "none" => Some(1),
-        "abi3" => of_cpython.then_some(2),
-        _ => (abi.strip_prefix("cp3")?.parse() == Ok(minor)).then_some(3),
-    }
+fn minor_of(python: &str, prefix: &str) -> Option<u32> {
+    let digits = python.strip_prefix(prefix)?;
+    let minor: u32 = digits.parse().ok()?;
+    (minor.to_string() == digits).then_some(minor)
 }
 
-fn platform_fits(platform: &str, tree: &Tree) -> Option<u32> {
+/// Ranks a platform: 0 for any, then the C library's version that it needs.
+///
+/// **Source**: PyPA's `packaging._manylinux`; PEP 600.
+fn platform_rank(platform: &str, tree: &Tree) -> Option<u32> {
     if platform == "any" {
         return Some(0);
     }
-    let rest = platform.strip_suffix(&tree.environment.machine)?.strip_suffix('_')?;
+    let machine = tree.environment.machine.as_str();
+    let rest = platform.strip_suffix(machine)?.strip_suffix('_')?;
+    let is_x86 = matches!(machine, "x86_64" | "i686");
     let glibc = match rest {
         "linux" => return Some(1),
         "manylinux1" => 5,
         "manylinux2010" => 12,
         "manylinux2014" => 17,
-        _ => rest.strip_prefix("manylinux_2_")?.parse().ok()?,
+        _ => minor_of(rest, "manylinux_2_")?,
     };
-    (glibc <= tree.glibc).then_some(glibc)
+    let oldest = if is_x86 { 5 } else { 17 };
+    // the older names of a version come right behind it
+    let is_named = rest.starts_with("manylinux_");
+    (oldest..=tree.glibc).contains(&glibc).then(|| glibc * 2 + u32::from(is_named))
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+"""Answers questions about versions with PyPA's own libraries: a JSON document on stdin, one on stdout.
+
+  choices.py resolve    [{"offers": [[name, version, [needs]]], "wanted": [...], "chosen": {name: version} or null}]
+                        gives a problem or null for each
+  choices.py versions   [[specifiers, version]]
+                        gives whether the version is one of them, or null where one of both cannot be read
+  choices.py order      [[version, version]]
+                        gives -1, 0 or 1, or null
+  choices.py tags       {"minor": 13, "glibc": 41, "machine": "x86_64", "tags": [tag]}
+                        gives the place of each tag in pip's order, or null
+"""
+
+import json
+import sys
+
+from packaging import _manylinux, tags
+from packaging.requirements import Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+from resolvelib import BaseReporter, ResolutionImpossible, Resolver
+from resolvelib.providers import AbstractProvider
+
+
+class Provider(AbstractProvider):
+    def __init__(self, offers):
+        self.offers = {}
+        for name, version, needs in offers:
+            found = (name, Version(version), tuple(needs))
+            self.offers.setdefault(name, []).append(found)
+        for found in self.offers.values():
+            found.sort(key=lambda candidate: candidate[1], reverse=True)
+
+    def identify(self, requirement_or_candidate):
+        one = requirement_or_candidate
+        return one.name if isinstance(one, Requirement) else one[0]
+
+    def get_preference(self, identifier, resolutions, candidates, information, backtrack_causes):
+        return identifier
+
+    def find_matches(self, identifier, requirements, incompatibilities):
+        wanted = list(requirements[identifier])
+        excluded = set(incompatibilities[identifier])
+        return [
+            one
+            for one in self.offers.get(identifier, [])
+            if one not in excluded and all(wish.specifier.contains(one[1]) for wish in wanted)
+        ]
+
+    def is_satisfied_by(self, requirement, candidate):
+        return requirement.specifier.contains(candidate[1])
+
+    def get_dependencies(self, candidate):
+        return [Requirement(need) for need in candidate[2]]
+
+
+def problem(case):
+    wanted = [Requirement(wish) for wish in case["wanted"]]
+    chosen = case["chosen"]
+    try:
+        result = Resolver(Provider(case["offers"]), BaseReporter()).resolve(wanted, max_rounds=100000)
+    except ResolutionImpossible:
+        return None if chosen is None else f"resolvelib finds nothing, and {chosen} was chosen"
+    except RecursionError:
+        # of packages in a circle: all versions are chosen by then
+        result = None
+    if chosen is None:
+        found = result and {name: str(one[1]) for name, one in result.mapping.items()}
+        return f"nothing was chosen, and resolvelib finds {found}"
+    needs = {(name, version): list(map(Requirement, wishes)) for name, version, wishes in case["offers"]}
+    for wish in wanted + [wish for one in chosen.items() for wish in needs[one]]:
+        if wish.name not in chosen or not wish.specifier.contains(chosen[wish.name]):
+            return f"{chosen} does not meet {wish}"
+    return None
+
+
+def admits(pair):
+    specifiers, version = pair
+    try:
+        return SpecifierSet(specifiers).contains(Version(version), prereleases=True)
+    except (InvalidSpecifier, InvalidVersion):
+        return None
+
+
+def order(pair):
+    try:
+        one, other = map(Version, pair)
+    except InvalidVersion:
+        return None
+    return (one > other) - (one < other)
+
+
+def places(question):
+    minor, machine = question["minor"], question["machine"]
+    _manylinux._get_glibc_version = lambda: _manylinux._GLibCVersion(2, question["glibc"])
+    platforms = [*_manylinux.platform_tags([machine]), f"linux_{machine}"]
+    own = f"cp3{minor}"
+    known = [
+        *tags.cpython_tags((3, minor), [own], platforms),
+        *tags.compatible_tags((3, minor), own, platforms),
+    ]
+    known = {str(tag): place for place, tag in reversed(list(enumerate(known)))}
+    return [known.get(tag) for tag in question["tags"]]
+
+
+question = json.load(sys.stdin)
+each = {"resolve": problem, "versions": admits, "order": order}
+answer = places(question) if sys.argv[1] == "tags" else [each[sys.argv[1]](one) for one in question]
+json.dump(answer, sys.stdout)
