@@ -68,9 +68,10 @@ pub fn the_wall_stands_anew(lab: &Lab) {
     let agents = host.agents();
     let link = host.sh(&format!("printf ve-sb; printf {agents} | sha256sum | cut -c1-8"));
     let link = link.ok();
-    // whatever the order of its chains
+    // whatever the order of its chains, and its owner
     let list = |more: &str| {
-        let listed = host.sh(&format!("nft -s {more} list table inet sandbox")).out;
+        let head = r"sed -e '/^table /d' -e '/^\tflags /d'";
+        let listed = host.sh(&format!("nft -s {more} list table inet sandbox | {head}")).out;
         let mut blocks: Vec<_> = listed.trim().trim_end_matches('}').split("\n\n").map(str::trim).collect();
         blocks.sort_unstable();
         blocks.join("\n")
