@@ -18,7 +18,7 @@ const STEP: u64 = 64 << 20;
 
 /// Why no more is written.
 #[derive(Debug, thiserror::Error)]
-#[error("less than {} MB would be left free on the file system", reserve >> 20)]
+#[error("No space left beside the {} KiB of the file system that stay free", reserve >> 10)]
 struct Full {
     reserve: u64,
 }
@@ -35,6 +35,9 @@ pub fn check(file: impl AsFd, bytes: u64) -> io::Result<()> {
     let total = found.f_blocks.saturating_mul(found.f_frsize);
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     let reserve = RESERVE.min(total / PART);
+    if total > 0 && free < bytes {
+        return Err(rustix::io::Errno::NOSPC.into());
+    }
     if total > 0 && free < bytes.saturating_add(reserve) {
         return Err(io::Error::new(io::ErrorKind::StorageFull, Full { reserve }));
     }
