@@ -190,7 +190,9 @@ pub fn nothing_denied_passes_while_the_host_changes(bed: &Bed) {
         host.exec(machine, &["systemctl", "stop", "prober"]).ok();
     }
     host.exec(OTHER, &["systemctl", "stop", "answerer"]);
-    host.sh("systemctl stop answerer; nft delete table inet filter");
+    // what ip-netns(8), networkd and Debian's own rules leave
+    host.sh("systemctl stop answerer; umount /run/netns; nft delete table inet filter; \
+         nft delete table ip io.systemd.nat; nft delete table ip6 io.systemd.nat");
     host.sandbox(&["remove", "boxed", "--yes"]).ok();
     faults.extend(bed.is_clean(&before));
     assert!(faults.is_empty(), "{faults:#?}");
