@@ -90,25 +90,42 @@ impl Bed {
         }
     }
 
+    /// Returns the last value that a verb prints with `--json`: what it warns of comes before.
+    #[track_caller]
+    fn json(&self, words: &[&str]) -> Value {
+        let output = self.lab.host().sandbox(&[words, &["--json"]].concat());
+        let values = serde_json::Deserializer::from_str(output.ok()).into_iter::<Value>();
+        values.filter_map(Result::ok).last().unwrap_or_default()
+    }
+
+    /// Returns what `status` says of a machine.
+    #[track_caller]
+    pub fn status(&self, name: &str) -> Value {
+        self.json(&["status", name])
+    }
+
+    /// Returns the names of all machines.
+    #[track_caller]
+    pub fn machines(&self) -> Vec<String> {
+        names(&self.json(&["list"]).to_string())
+    }
+
     /// Returns the path of a machine's tree in the host.
     #[track_caller]
     pub fn tree(&self, name: &str) -> String {
-        let status = self.lab.host().sandbox(&["status", name, "--json"]);
-        let status: Value = serde_json::from_str(status.ok()).expect("JSON");
-        status["tree"].as_str().expect("a tree").to_owned()
+        self.status(name)["tree"].as_str().expect("a tree").to_owned()
     }
 
     /// Returns whether there is a machine of a name.
     pub fn is_there(&self, name: &str) -> bool {
-        names(&self.lab.host().sandbox(&["list", "--json"]).out).iter().any(|there| there == name)
+        self.machines().iter().any(|there| there == name)
     }
 
     /// Gives the attacking machine a backend, and starts it.
     #[track_caller]
     pub fn on(&self, backend: &str) {
         let host = self.host();
-        let status = host.sandbox(&["status", HOSTILE, "--json"]);
-        let status: Value = serde_json::from_str(status.ok()).expect("JSON");
+        let status = self.status(HOSTILE);
         if status["backend"] != backend {
             host.sandbox(&["stop", HOSTILE, "--timeout", "10"]).ok();
             host.sandbox(&["move", HOSTILE, "--to", backend]).ok();
@@ -216,7 +233,7 @@ pub fn the_run_leaves_nothing(bed: &Bed) {
     }
     if bed.made.get().is_some() {
         let host = bed.lab.host();
-        for name in names(&host.sandbox(&["list", "--json"]).out) {
+        for name in bed.machines() {
             host.sandbox(&["remove", &name, "--yes"]).ok();
         }
         host.traces().are(host.traces_before());

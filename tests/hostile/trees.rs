@@ -200,9 +200,9 @@ const LEVELS: &str = "100000";
 /// machine can be removed.
 pub fn many_names_and_deep_directories(bed: &Bed) {
     let host = bed.host();
+    let before = host.traces();
     host.sandbox(&["clone", OTHER, "deep"]).ok();
     let tree = bed.tree("deep");
-    let before = host.traces();
     let mut faults = Vec::new();
     let on_deep =
         |verbs: &[&str]| bed.judge(&verbs.iter().map(|verb| format!("m=deep; {verb}")).collect::<Vec<_>>());
@@ -216,9 +216,8 @@ pub fn many_names_and_deep_directories(bed: &Bed) {
     host.sandbox(&["snapshot", "schedule", "deep", "--every", "1h", "--keep", "1l"]).ok();
     faults.extend(others_are_unharmed(bed));
     host.sandbox(&["snapshot", "schedule", "deep", "--off"]).ok();
-    faults.extend(on_deep(&["sandbox stop $m --timeout 10"]));
+    faults.extend(on_deep(&["sandbox stop $m --timeout 10", "sandbox remove $m --yes"]));
     faults.extend(bed.is_clean(&before));
-    faults.extend(on_deep(&["sandbox remove $m --yes"]));
     if bed.is_there("deep") {
         faults.push("`deep` is still there".to_owned());
     }
