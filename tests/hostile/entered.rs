@@ -63,7 +63,7 @@ fn attack(bed: &Bed, backend: &str) {
         faults.extend(measured.fault().or_else(unexpected));
         // taken out at once: a snapshot that is restored has an older one
         let (caught, now) = report(&host, &tree);
-        host.sh(&format!("truncate -s 0 {tree}{REPORT}")).ok();
+        host.sh(&format!("[ ! -e {tree}{REPORT} ] || truncate -s 0 {tree}{REPORT}")).ok();
         faults.extend(caught.first().map(|first| format!("`{line}`: {} times {first}", caught.len())));
         seen = now.max(seen);
     }

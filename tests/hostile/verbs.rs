@@ -88,7 +88,13 @@ pub const ROWS: &[(&str, Touch)] = &[
     ("restart", Lines(&["sandbox restart $m --timeout 10"])),
     ("stop", Lines(&["sandbox stop $m --timeout 10"])),
     ("start", Lines(&["sandbox start $m"])),
-    ("move", Lines(&["sandbox move $m --to direct --restart"])),
+    (
+        "move",
+        Lines(&[
+            "to=direct; sandbox list --json | grep -A3 '\"name\": *\"'$m'\"' | grep -q '\"direct\"' && to=nspawn; \
+             sandbox move $m --to $to --restart",
+        ]),
+    ),
     ("repair", Lines(&["sandbox repair"])),
     ("doctor", Lines(&["sandbox doctor >/dev/null"])),
     ("remove", Lines(&["sandbox remove running --yes"])),

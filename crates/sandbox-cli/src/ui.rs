@@ -50,6 +50,12 @@ pub fn passed_on(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{}", printable(text))
 }
 
+/// Passes on what another process of this program printed, which escaped it.
+pub fn passed_through(out: &[u8], err: &[u8]) {
+    let _ = io::stdout().write_all(out);
+    let _ = io::stderr().write_all(err);
+}
+
 /// Prints a text on stdout.
 pub fn text(text: &str) {
     let _ = write!(io::stdout(), "{}", printable(text));

@@ -1,6 +1,6 @@
 //! `sandbox enable`, `sandbox disable` and `sandbox start --all`: machines that start with their host.
 
-use std::{io::Write as _, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use sandbox_core::{
     machine::{Kind, direct},
@@ -70,7 +70,7 @@ pub fn start_all(settings: &Settings) -> Result<Exit, Failure> {
         let ended = part::job(&["start", name.as_str()], settings).run(START);
         let (exit, how) = match ended {
             Ok(ended) => {
-                let _ = std::io::stdout().write_all(&ended.out);
+                ui::passed_through(&ended.out, &[]);
                 part::outcome(ended.ending, START)
             }
             Err(error) => (Exit::HOST, Some(format!("no process can be started: {error}"))),

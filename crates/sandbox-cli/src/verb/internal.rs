@@ -58,8 +58,7 @@ const fn longest(verb: &Internal) -> Option<Duration> {
 fn end_after(limit: Duration) {
     thread::spawn(move || {
         thread::sleep(limit);
-        let text = format!("error: it had not ended after {} s\n", limit.as_secs());
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        ui::notice(&format!("error: it had not ended after {} s\n", limit.as_secs()));
         #[expect(clippy::exit, reason = "the thread that does the work hangs")]
         std::process::exit(i32::from(Exit::UNAVAILABLE.0));
     });

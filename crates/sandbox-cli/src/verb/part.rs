@@ -3,10 +3,7 @@
 //! A part that fails, crashes, hangs or is killed is reported with its machine's name; the other parts go on, and the
 //! batch ends with the worst exit code.
 
-use std::{
-    io::Write as _,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use sandbox_core::{
     host::{
@@ -18,7 +15,7 @@ use sandbox_core::{
     report::Event,
 };
 
-use crate::{exit::Exit, settings::Settings};
+use crate::{exit::Exit, settings::Settings, ui};
 
 /// How long a verb waits while the machines of other verbs are recovered; what takes longer goes on in the background.
 pub const BRIEFLY: Duration = Duration::from_secs(5);
@@ -88,8 +85,7 @@ pub fn recover(machines: &Machines<'_>, names: Vec<MachineName>, patience: Durat
                 }
                 Err(error) => (Vec::new(), Vec::new(), Some(format!("no process can be started: {error}"))),
             };
-            let _ = std::io::stdout().write_all(&out);
-            let _ = std::io::stderr().write_all(&err);
+            ui::passed_through(&out, &err);
             if let Some(problem) = problem {
                 machines.records.note_failure(name, &problem);
                 let text = format!(
