@@ -167,7 +167,7 @@ pub fn nothing_denied_passes_while_the_host_changes(bed: &Bed) {
     let mut last = [0; 2];
     for (what, change) in CHANGES {
         host.sh(change);
-        thread::sleep(Duration::from_millis(1500));
+        thread::sleep(Duration::from_secs(1));
         for (machine, last) in machines.iter().zip(&mut last) {
             let (count, reached) = rounds(&host, machine);
             host.exec(machine, &["truncate", "-s", "0", REPORT]).ok();

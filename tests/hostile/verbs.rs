@@ -71,7 +71,12 @@ pub const ROWS: &[(&str, Touch)] = &[
     ("snapshot create", Lines(&["sandbox snapshot create $m first"])),
     ("snapshot list", Lines(&["sandbox snapshot list $m"])),
     ("snapshot diff", Lines(&["sandbox snapshot diff $m first >/dev/null"])),
-    ("snapshot schedule", Lines(&["sandbox snapshot schedule $m --every 1h --keep 1l"])),
+    // the timer's own run would hold the machine for the next row
+    (
+        "snapshot schedule",
+        Lines(&["sandbox snapshot schedule $m --every 1h --keep 1l; s=$?; \
+             systemctl stop sandbox-snapshots.timer sandbox-snapshots.service; exit $s"]),
+    ),
     ("snapshot run", Lines(&["sandbox snapshot run --due", "sandbox snapshot schedule $m --off"])),
     ("fork", Lines(&["sandbox fork $m running"])),
     ("clone", Lines(&["sandbox clone $m cloned"])),
