@@ -78,7 +78,8 @@ fn attack(bed: &Bed, backend: &str) {
     uninstall(&host);
     line(&format!("{seen} processes arrived"));
     assert!(faults.is_empty(), "{faults:#?}");
-    assert!(seen > 40, "the catcher saw {seen} processes: did it run?");
+    // it counts from each start of the machine
+    assert!(seen > 20, "the catcher saw {seen} processes: did it run?");
 }
 
 pub fn nothing_of_the_host_is_caught_by_nspawn(bed: &Bed) {
