@@ -121,6 +121,13 @@ impl Bed {
         self.machines().iter().any(|there| there == name)
     }
 
+    /// Removes all snapshots of a machine.
+    pub fn forget_snapshots(&self, name: &str) {
+        let remove =
+            "sandbox snapshot list $0 | awk 'NR > 1 { print $2 }' | xargs -r sandbox snapshot remove $0";
+        self.lab.host().run(&["sh", "-c", remove, name]);
+    }
+
     /// Gives the attacking machine a backend, and starts it.
     #[track_caller]
     pub fn on(&self, backend: &str) {
@@ -156,6 +163,13 @@ impl Bed {
         let script = "grep -rlF -D skip \"$0\" /var/lib/machines /var/lib/lxc /var/lib/sandbox /srv/shared 2>/dev/null; \
             [ ! -e /tmp/kept.tar.zst ] || ! zstd -dc /tmp/kept.tar.zst | grep -qaF \"$0\" || echo /tmp/kept.tar.zst";
         let found = self.lab.host().run(&["bash", "-c", script, &self.marker]);
+        found.out.lines().map(|path| format!("a secret of the host is in {path}")).collect()
+    }
+
+    /// Returns which parts of a machine's tree hold a secret of the host.
+    #[track_caller]
+    pub fn leaks_of(&self, name: &str) -> Vec<String> {
+        let found = self.lab.host().run(&["grep", "-rlF", "-D", "skip", &self.marker, &self.tree(name)]);
         found.out.lines().map(|path| format!("a secret of the host is in {path}")).collect()
     }
 
@@ -209,7 +223,7 @@ impl Measured {
             format!("took {took:.0} s")
         } else if self.leaks {
             "printed a secret of the host".to_owned()
-        } else if ["\u{1b}]", "\u{1b}P", "\u{7}", "\u{9b}"].iter().any(|raw| said.contains(raw)) {
+        } else if ["\u{1b}]", "\u{1b}P", "\u{7}", "\u{9b}", "\u{202e}"].iter().any(|raw| said.contains(raw)) {
             "printed raw control characters".to_owned()
         } else {
             return None;

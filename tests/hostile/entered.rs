@@ -73,7 +73,9 @@ fn attack(bed: &Bed, backend: &str) {
     }
     host.sh("rm -f /tmp/kept.tar.zst /root/host-input /root/host-output").ok();
     bed.on(backend);
-    host.sandbox(&["snapshot", "remove", HOSTILE, "first"]);
+    // those of the schedule too
+    bed.forget_snapshots(HOSTILE);
+    bed.forget_snapshots(OTHER);
     assert_eq!(host.exec(OTHER, &["echo", "unharmed"]).ok(), "unharmed");
     uninstall(&host);
     line(&format!("{seen} processes arrived"));

@@ -4,6 +4,7 @@
 //! They need root, a network and a C compiler. They run in order, on shared machines of a systemd host that the program
 //! makes itself, and the last one looks at what is left.
 
+mod attacks;
 mod bed;
 mod confinement;
 mod entered;
@@ -38,6 +39,8 @@ const TESTS: &[Test<Bed>] = &[
     ("trees::names", trees::names),
     ("trees::links", trees::links),
     ("trees::links_in_a_machine_that_is_stopped", trees::links_in_a_machine_that_is_stopped),
+    ("attacks::each_fails", attacks::each_fails),
+    ("attacks::other_packets_reach_nothing", attacks::other_packets_reach_nothing),
     ("confinement::an_open_machine_is_seen", confinement::an_open_machine_is_seen),
     (
         "confinement::nothing_denied_passes_while_the_host_changes",

@@ -10,7 +10,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat, unlinkat};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock, openat, unlinkat},
+    io::Errno,
+};
 
 /// The directory of all of them.
 pub const RUN: &str = "/run/sandbox";
@@ -20,10 +23,32 @@ pub const RUN: &str = "/run/sandbox";
 /// # Errors
 /// Where the directory is another user's or can be written by others, and what the system reports.
 pub fn take(name: &str) -> io::Result<File> {
-    take_in(Path::new(RUN), name)
+    let file = open_in(Path::new(RUN), name)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
 }
 
-fn take_in(directory: &Path, name: &str) -> io::Result<File> {
+/// Takes a lock by its name; `None` where another process holds it.
+///
+/// # Errors
+/// As [`take`].
+pub fn try_take(name: &str) -> io::Result<Option<File>> {
+    let file = open_in(Path::new(RUN), name)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Returns whether another process holds a lock. Makes nothing.
+#[must_use]
+pub fn is_held(name: &str) -> bool {
+    let Ok(file) = File::open(Path::new(RUN).join(name)) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+}
+
+fn open_in(directory: &Path, name: &str) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = File::from(rustix::fs::open(directory, flags, Mode::empty())?);
@@ -43,7 +68,6 @@ fn take_in(directory: &Path, name: &str) -> io::Result<File> {
         let file = File::from(openat(&directory, name, flags, Mode::from_raw_mode(0o600))?);
         let found = file.metadata()?;
         if found.is_file() && found.uid() == own && found.mode() & 0o077 == 0 {
-            flock(&file, FlockOperation::LockExclusive)?;
             return Ok(file);
         }
         // an earlier version's, which others may hold
@@ -62,13 +86,13 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("run");
         let path = directory.join("x.lock");
-        drop(take_in(&directory, "x.lock").unwrap());
+        drop(open_in(&directory, "x.lock").unwrap());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         // one that others could open, and hold
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let held = File::open(&path).unwrap();
         flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
-        let lock = take_in(&directory, "x.lock").unwrap();
+        let lock = open_in(&directory, "x.lock").unwrap();
         assert_eq!(lock.metadata().unwrap().mode() & 0o777, 0o600);
         assert_ne!(lock.metadata().unwrap().ino(), held.metadata().unwrap().ino());
     }
@@ -77,9 +101,9 @@ mod tests {
     fn a_directory_that_others_can_write_is_refused() {
         let place = tempfile::tempdir().unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(take_in(place.path(), "x").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(open_in(place.path(), "x").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink("/dev/null", place.path().join("x")).unwrap();
-        assert_eq!(take_in(place.path(), "x").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(open_in(place.path(), "x").unwrap_err().raw_os_error(), Some(libc::ELOOP));
     }
 }

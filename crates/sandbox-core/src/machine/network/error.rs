@@ -1,8 +1,14 @@
 //! Why a wall could not be put up or taken down.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use crate::error::{Cause, Class, Hint};
+use crate::{
+    error::{Cause, Class, Hint},
+    host::lock::RUN,
+};
 
 /// Why the packet filter did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +70,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+impl Error {
+    /// Says that a lock of the host could not be taken.
+    pub(super) fn lock(name: &str) -> impl FnOnce(io::Error) -> Self {
+        let path = Path::new(RUN).join(name);
+        move |source| Self::Lock { path, source }
+    }
 }
 
 impl Cause for Error {

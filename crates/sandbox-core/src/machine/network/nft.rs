@@ -3,61 +3,32 @@
 //! **Source**: nft(8), "Input file formats": all of a file is applied, or nothing.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    io::Write,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use rustix::{
-    fs::{FlockOperation, OFlags, flock},
-    io::Errno,
-};
-
 use super::{Error, ruleset};
+use crate::host::lock;
 
 /// Held over the question whether a machine is the last one and the answer's consequence.
-const LOCK: &str = "/run/sandbox/wall.lock";
+const LOCK: &str = "wall.lock";
 
 /// Runs `work` while no other process changes the table.
 pub(super) fn with_lock<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    let path = Path::new(LOCK);
-    let _lock = lock(path).map_err(|source| Error::Lock { path: PathBuf::from(path), source })?;
+    let _lock = lock::take(LOCK).map_err(Error::lock(LOCK))?;
     work()
 }
 
-fn lock(path: &Path) -> io::Result<File> {
-    let file = open(path)?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
-}
-
-/// Opens a file to lock, and makes it where it is missing.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-    }
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(flags).open(path)
+/// Runs `work` while no other process changes the table, unless one does at the moment.
+pub(super) fn try_lock<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
+    let lock = lock::try_take(LOCK).map_err(Error::lock(LOCK))?;
+    lock.map(|_lock| work()).transpose()
 }
 
 /// Tells whether there is an `nft`: a host without one has no rules of ours.
 pub(super) fn is_installed() -> bool {
     run(&["--version"], "").is_ok()
-}
-
-/// Runs `work` while no other process changes the table, unless one does at the moment.
-pub(super) fn try_lock<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
-    let path = Path::new(LOCK);
-    let failed = |source| Error::Lock { path: PathBuf::from(path), source };
-    let file = open(path).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => work().map(Some),
-        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
-        Err(errno) => Err(failed(errno.into())),
-    }
 }
 
 /// Kernel or `nft` do not know of tables that may be owned.

@@ -19,7 +19,7 @@ use std::{
         net::{UnixListener, UnixStream},
         process::CommandExt as _,
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -27,7 +27,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{FlockOperation, Mode, flock},
+    fs::Mode,
     process::umask,
 };
 
@@ -38,9 +38,12 @@ use super::{
     stamp::{self, Part, Table, WAYS},
     ways::Ways,
 };
-use crate::report::{Event, Reporter};
+use crate::{
+    host::lock,
+    report::{Event, Reporter},
+};
 
-const LOCK: &str = "/run/sandbox/walls.lock";
+const LOCK: &str = "walls.lock";
 const SOCKET: &str = "/run/sandbox/walls.sock";
 
 /// What it says to a process that connects: which form what is stored has. One that knows another form says so, and the
@@ -95,8 +98,7 @@ pub(super) fn release() -> Result<Option<UnixStream>, Error> {
 
 /// Tells whether the process is there.
 pub(super) fn is_running() -> bool {
-    let Ok(file) = File::open(LOCK) else { return false };
-    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+    lock::is_held(LOCK)
 }
 
 /// Starts it unless it is there: as a unit where systemd runs, which starts it again should it be killed.
@@ -171,11 +173,7 @@ fn start(program: &Path) -> io::Result<()> {
 /// # Errors
 /// Where it cannot listen, or the kernel has no news of routes.
 pub fn keep_walls(reporter: &dyn Reporter) -> Result<(), Error> {
-    let failed = |source| Error::Lock { path: PathBuf::from(LOCK), source };
-    let lock = nft::open(Path::new(LOCK)).map_err(failed)?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Ok(());
-    }
+    let Some(lock) = lock::try_take(LOCK).map_err(Error::lock(LOCK))? else { return Ok(()) };
     let mut keeper = Keeper::new().map_err(|source| Error::Keeper { source })?;
     // before the lock of the table falls, a process that looks for a keeper must find none
     let end = |lock: File| {

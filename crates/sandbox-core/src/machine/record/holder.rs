@@ -176,11 +176,11 @@ fn held(pid: i32, locked: (u64, u64)) -> Option<OwnedFd> {
                     .is_ok_and(|text| is_flocked(&text))
         });
     // what was read is of the process that the handle is of: a number is used again only after its process has ended
-    (has_lock && pidfd_send_nothing(&handle)).then_some(handle)
+    (has_lock && is_alive(&handle)).then_some(handle)
 }
 
-/// Tells whether the process of a handle has not ended.
-fn pidfd_send_nothing(handle: &OwnedFd) -> bool {
+/// Returns whether the process of a handle has not ended.
+fn is_alive(handle: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, poll};
     let now = rustix::fs::Timespec::try_from(Duration::ZERO).ok();
     poll(&mut [PollFd::new(handle, PollFlags::IN)], now.as_ref()) == Ok(0)
