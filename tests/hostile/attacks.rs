@@ -1,12 +1,16 @@
 //! Attacks of one machine, each once: what its root can prepare, the verbs that are run on it then, and what must not have
 //! happened.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    bed::{Bed, HOSTILE, OTHER, PROGRAMS},
+    bed::{Bed, HOSTILE, OTHER, PROGRAMS, SHELL},
     lab::{Host, SOON},
     process::until,
+    runner::line,
     traces,
 };
 
@@ -29,7 +33,7 @@ const LOOK: &[&str] =
 const ENTER: &[&str] = &[
     "sandbox exec $m -- true",
     "script -qec \"sandbox exec -t $m -- true\" /dev/null",
-    "echo exit | sandbox shell $m --user root",
+    SHELL,
     "sandbox logs $m -n 5",
     "sandbox health $m",
     "sandbox copy /usr/local/lib/hostile/many $m:/root/",
@@ -136,10 +140,10 @@ const ATTACKS: &[Attack] = &[
         kind: "K3 K7",
         what: "a bus that answers with zeros without end",
         inside: "mv /run/dbus/system_bus_socket /run/dbus/hidden; mv /run/systemd/private /run/systemd/hidden; \
-            systemd-run -q --unit bus perl -MSocket -e '$SIG{PIPE} = \"IGNORE\"; $SIG{CHLD} = \"IGNORE\"; my @s; \
+            setsid perl -MSocket -e '$SIG{PIPE} = \"IGNORE\"; $SIG{CHLD} = \"IGNORE\"; my @s; \
             for (\"/run/dbus/system_bus_socket\", \"/run/systemd/private\") { socket(my $s, AF_UNIX, SOCK_STREAM, 0); \
             bind($s, pack_sockaddr_un($_)); listen($s, 9); chmod 0666, $_; fork or do { while (accept(my $c, $s)) { fork or do { \
-            while (syswrite($c, \"OK 0123456789abcdef\\r\\n\" . \"l\\2\\1\\1\\xff\\xff\\xff\\7\" . \"\\0\" x 65536)) {} exit } } } } sleep 999'",
+            while (syswrite($c, \"OK 0123456789abcdef\\r\\n\" . \"l\\2\\1\\1\\xff\\xff\\xff\\7\" . \"\\0\" x 65536)) {} exit } } } } sleep 999' </dev/null >/dev/null 2>&1 & sleep 1",
         verbs: &[],
         well: "sandbox list | grep -q '^other .*running'",
         undo: "true",
@@ -158,16 +162,16 @@ const ATTACKS: &[Attack] = &[
         kind: "K3",
         what: "a file with 60,000 names, 5000 files with as much in attributes as there can be",
         inside: "mkdir /srv/evil; perl -e 'open my $f, \">\", \"/srv/evil/0\"; print $f \"x\" x 100000; \
-            link \"/srv/evil/0\", \"/srv/evil/$_\" for 1..60000; for (1..5000) { open my $g, \">\", \"/srv/evil/a$_\"; \
-            syscall(188, \"/srv/evil/a$_\", \"user.a$_\", \"x\" x 3000, 3000, 0) }'",
+            link \"/srv/evil/0\", \"/srv/evil/$_\" for 1..60000; for my $i (1..5000) { my ($p, $n, $v) = (\"/srv/evil/a$i\", \"user.a$i\", \"x\" x 3000); \
+            open my $g, \">\", $p; syscall(188, $p, $n, $v, 3000, 0) }'",
         verbs: COPY,
         well: "true",
         undo: "rm -rf srv/evil",
     },
     Attack {
         kind: "K3",
-        what: "a thousand mounts upon each other, on all that is mounted and looked at",
-        inside: "mkdir -p /mnt/shared; for i in $(seq 500); do mount -t tmpfs none /mnt/shared; mount --bind /etc /etc; done",
+        what: "hundreds of mounts upon each other, where a directory is mounted and where files are read",
+        inside: "mkdir -p /mnt/shared; for i in $(seq 500); do mount -t tmpfs none /mnt/shared; done; for i in 1 2 3 4 5; do mount --bind /etc /etc; done",
         verbs: MOUNT,
         well: "true",
         undo: "true",
@@ -273,6 +277,7 @@ pub fn each_fails(bed: &Bed) {
     let mut faults = Vec::new();
     for attack in ATTACKS {
         let label = format!("{} {}", attack.kind, attack.what);
+        let begun = Instant::now();
         let mut own = one(bed, &host, attack);
         if host.exec(OTHER, &["echo", "unharmed"]).out != "unharmed\n" {
             own.push(format!("`{OTHER}` does not answer"));
@@ -280,6 +285,7 @@ pub fn each_fails(bed: &Bed) {
         if host.sh(HOSTS_OWN).ok() != hosts_own {
             own.push("files of the host have changed".to_owned());
         }
+        line(&format!("{label}: {} faults in {:.1} s", own.len(), begun.elapsed().as_secs_f64()));
         faults.extend(own.into_iter().map(|fault| format!("{label}: {fault}")));
     }
     faults.extend(bed.is_clean(&before));
@@ -292,7 +298,9 @@ const HOSTS_OWN: &str = "find /etc /root /usr/local /boot /srv -xdev -path /etc/
 
 fn one(bed: &Bed, host: &Host<'_>, attack: &Attack) -> Vec<String> {
     let tree = bed.tree(HOSTILE);
-    let made = host.run(&["timeout", "30", "sandbox", "exec", HOSTILE, "--", "sh", "-c", attack.inside]);
+    // what it leaves running in the machine must not hold this test's pipes
+    let make = "timeout 30 sandbox exec hostile -- sh -c \"$0\" </dev/null >/tmp/made 2>&1; s=$?; cat /tmp/made; rm /tmp/made; exit $s";
+    let made = host.run(&["sh", "-c", make, attack.inside]);
     let mut faults = Vec::new();
     if made.code != 0 {
         faults.push(format!("could not be made: {made:?}"));
@@ -309,11 +317,18 @@ fn one(bed: &Bed, host: &Host<'_>, attack: &Attack) -> Vec<String> {
     let (last, lines) = lines.split_at(lines.len() - END.len());
     faults.extend(bed.judge(last));
     well(&mut faults);
-    faults.extend(bed.judge(lines));
+    faults.extend(lines.iter().filter_map(|line| does(bed, line)));
     faults.extend(bed.leaks_of(HOSTILE));
     host.run(&["sh", "-c", &format!("cd \"$0\" && {{ {}; }}", attack.undo), &tree]);
-    faults.extend(bed.judge(&[format!("sandbox start {HOSTILE}")]));
+    faults.extend(does(bed, &format!("sandbox start {HOSTILE}")));
     faults
+}
+
+/// Returns what is wrong with a line that must do what it says.
+fn does(bed: &Bed, line: &str) -> Option<String> {
+    let measured = bed.measure(line);
+    let failed = || (measured.code != 0).then(|| measured.because(&format!("ended with {}", measured.code)));
+    measured.fault().or_else(failed)
 }
 
 /// What is sent beside TCP and UDP, to other addresses, in other frames, from other sources reaches nothing of the host;

@@ -24,6 +24,12 @@ pub const PROGRAMS: &str = "/usr/local/lib/hostile";
 /// A file of the host, which root alone may read; it has as many bytes as those that the swapper makes.
 pub const SECRET: &str = "/root/host-secret";
 
+/// A login in a machine `$m`. It runs programs of the machine, which need not end, but for Ctrl-C.
+pub const SHELL: &str =
+    "echo exit | timeout -s INT 15 sandbox shell $m --user root; s=$?; [ $s = 124 ] || exit $s";
+
+/// After how many seconds a line is told of.
+const LONG: f64 = 5.0;
 /// The longest that a verb may take, in seconds.
 const DEADLINE: f64 = 60.0;
 /// The most memory that a verb may take, in KiB.
@@ -144,12 +150,16 @@ impl Bed {
 
     /// Runs a line of shell in the host, which has a secret in its environment and as an open file, and measures it.
     #[track_caller]
-    pub fn measure(&self, line: &str) -> Measured {
-        let script = format!("export HOST_SECRET={}-env; {line}", self.marker);
+    pub fn measure(&self, words: &str) -> Measured {
+        let script = format!("export HOST_SECRET={}-env; {words}", self.marker);
         let bounded = format!("{PROGRAMS}/bounded");
         let deadline = DEADLINE.to_string();
         let output = self.lab.host().run(&[&bounded, &deadline, SECRET, "bash", "-c", &script]);
-        Measured::of(line, &output, &self.marker)
+        let measured = Measured::of(words, &output, &self.marker);
+        if measured.took > LONG {
+            line(&format!("`{words}` took {:.0} s", measured.took));
+        }
+        measured
     }
 
     /// Runs lines in the host; returns what is wrong with each.

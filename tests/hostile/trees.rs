@@ -2,7 +2,7 @@
 //! on it.
 
 use crate::{
-    bed::{Bed, HOSTILE, OTHER, PROGRAMS},
+    bed::{Bed, HOSTILE, OTHER, PROGRAMS, SHELL},
     lab::Host,
 };
 
@@ -13,7 +13,7 @@ const ON_A_RUNNING: &[&str] = &[
     "sandbox exec $m -- true",
     "sandbox exec $m --user agent -- true",
     "sandbox exec $m --user evil -- sh -c '[ $(id -u) -lt 65536 ]'",
-    "echo exit | sandbox shell $m --user root",
+    SHELL,
     "sandbox logs $m -n 20",
     "sandbox logs $m --outside -n 3",
     "sandbox health $m",

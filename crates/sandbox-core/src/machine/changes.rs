@@ -9,7 +9,7 @@ use std::{
 use super::{
     Backend, Chosen, Declared, Definition, Foreign, HostFolder, Leader, Needs, Network, attach,
     attach::Detached,
-    copy, environment,
+    copy,
     journal::Change,
     life::{LifeError, Machines},
     limits,
@@ -185,7 +185,7 @@ impl Machines<'_> {
         Ok(chosen)
     }
 
-    /// Does what a change of what was chosen takes beside the backend's configuration. May be repeated.
+    /// Does what a change of what was chosen takes beside the backend's configuration and the tree. May be repeated.
     pub(super) fn apply(&self, from: &Definition, to: &Definition) -> Result<()> {
         let name = &to.name;
         let (before, chosen) = (&from.chosen, &to.chosen);
@@ -194,9 +194,6 @@ impl Machines<'_> {
             return Ok(());
         }
         let backend = self.backend(to.backend).during("change", subject(name))?;
-        if chosen.environment != before.environment {
-            environment::write(&to.tree, &chosen.environment).during("change", subject(name))?;
-        }
         if chosen.limits.disk != before.limits.disk {
             limits::disk(to).during("change", subject(name))?;
         }

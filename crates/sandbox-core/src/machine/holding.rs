@@ -84,7 +84,8 @@ impl Machines<'_> {
                     }
                     wait.note(&busy);
                 }
-                Err(Error::Unfinished { .. }) if wait.asked.is_some() => {
+                // nothing that an earlier operation left may keep a machine from being ended
+                Err(Error::Unfinished { .. }) if wait.takes || wait.asked.is_some() => {
                     self.end_interrupted(name).map_err(|error| error.during(verb, subject(name)))?;
                 }
                 claimed => return claimed.during(verb, subject(name)),

@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use super::{
-    frozen,
+    Definition, environment, frozen, identity,
     journal::{Change, Ending, Intent, Moved, Partial, Settled},
     life::{LifeError, Machines, Volumes, beside, move_into_place, remove_tree},
     proxmox::remove_scratch,
@@ -125,7 +125,7 @@ impl Machines<'_> {
             }
             return Ok(None);
         };
-        let settled = Settled {
+        let mut settled = Settled {
             name: claim.name().clone(),
             verb: intent.verb().to_owned(),
             ending: intent.ending(whole),
@@ -134,7 +134,7 @@ impl Machines<'_> {
         match intent {
             Intent::Create(_) | Intent::Remove(_) if whole => claim.end()?,
             Intent::Create(partial) | Intent::Remove(partial) => self.take_away(claim, &partial)?,
-            Intent::Change(mut change) => self.arrive(&mut claim, &mut change)?,
+            Intent::Change(change) => settled.ending = self.complete(&mut claim, *change)?,
             Intent::Deliver(definition) => {
                 self.backend(definition.backend)
                     .during("clean up", subject.clone())?
@@ -217,6 +217,20 @@ impl Machines<'_> {
         })
     }
 
+    /// Completes a change whose verb has died. One that cannot be completed is undone, as it would have been by its verb.
+    fn complete(&self, claim: &mut Claim, mut change: Change) -> Result<Ending, Unsettled> {
+        let ending = if change.failed { Ending::Undone } else { Ending::Completed };
+        match self.arrive(claim, &mut change) {
+            Ok(()) => Ok(ending),
+            Err(error) if change.failed => Err(error),
+            Err(error) => {
+                let mut back = change.back();
+                claim.begin(&Intent::Change(Box::new(back.clone())))?;
+                self.arrive(claim, &mut back).map(|()| Ending::Undone).map_err(|_| error)
+            }
+        }
+    }
+
     /// Does what is left of a change; every step may have been done.
     fn arrive(&self, claim: &mut Claim, change: &mut Change) -> Result<(), Unsettled> {
         let (from, to) = (change.from.definition.clone(), change.to.definition.clone());
@@ -235,8 +249,13 @@ impl Machines<'_> {
         for at in 0..change.moves.len() {
             self.bring(claim, change, at)?;
         }
-        if from.name != to.name {
-            super::identity::rename(&from.name, &to).during("rename", subject())?;
+        match in_tree(&from, &to) {
+            // the guest may change its tree all the time, and must not keep the machine from being stopped and removed
+            Err(error) if change.failed => {
+                let text = format!("{}: what was written into its tree is left there", error.sentence());
+                self.reporter.report(Event::Warning { text });
+            }
+            written => written?,
         }
         self.backend(to.backend).during("change", subject())?.define(&to)?;
         self.apply(&from, &to)?;
@@ -303,6 +322,18 @@ impl Machines<'_> {
             verb: None,
         }
     }
+}
+
+/// Writes into a machine's tree what a change takes there. May be repeated.
+fn in_tree(from: &Definition, to: &Definition) -> Result<()> {
+    let subject = || format!("machine `{}`", to.name);
+    if from.name != to.name {
+        identity::rename(&from.name, to).during("rename", subject())?;
+    }
+    if from.chosen.environment != to.chosen.environment {
+        environment::write(&to.tree, &to.chosen.environment).during("change", subject())?;
+    }
+    Ok(())
 }
 
 /// Says what was done, in words.
