@@ -278,3 +278,41 @@ fn a_machine_that_cannot_be_removed_is_named_as_such_and_troubles_no_other() {
     assert_eq!(case.does(&["repair", "--json"]).trim(), "[]");
     assert_eq!(entries(&case.user.path("state/machines")), ["one"]);
 }
+
+/// What stands in the way of a file that `set` and `rename` write, as root in the machine could put it there.
+type Obstacle = fn(&Path);
+
+#[test]
+fn a_tree_that_refuses_keeps_no_machine_from_being_removed() {
+    if !is_root() {
+        return;
+    }
+    let obstacles: [(&str, &[&str], Obstacle); 4] = [
+        ("/etc leads to itself", &["set", "two", "--env", "A=b"], |tree| {
+            fs::rename(tree.join("etc"), tree.join("srv/etc")).unwrap();
+            std::os::unix::fs::symlink("etc", tree.join("etc")).unwrap();
+        }),
+        ("/etc is a file", &["set", "two", "--env", "A=b"], |tree| {
+            fs::rename(tree.join("etc"), tree.join("srv/etc")).unwrap();
+            fs::write(tree.join("etc"), "").unwrap();
+        }),
+        ("a file is a directory", &["set", "two", "--env", "A=b"], |tree| {
+            fs::create_dir_all(tree.join("etc/profile.d/90-sandbox-set.sh/x")).unwrap();
+        }),
+        ("a file is too large", &["rename", "two", "three"], |tree| {
+            fs::File::create(tree.join("etc/hosts")).unwrap().set_len(1 << 40).unwrap();
+        }),
+    ];
+    let case = Case::new();
+    for (what, words, obstacle) in obstacles {
+        case.does(&["clone", "one", "two"]);
+        obstacle(&case.tree("two"));
+        let refused = case.user.sandbox(words);
+        assert!(!refused.status.success(), "{what}");
+        assert!(said(&refused).contains("machine `two`"), "{what}: {}", said(&refused));
+        assert_eq!(case.does(&["repair", "--json"]).trim(), "[]", "{what}: {}", said(&refused));
+        case.does(&["status", "two"]);
+        case.does(&["remove", "two", "--yes"]);
+        assert_eq!(entries(&case.user.path("state/machines")), ["one"], "{what}");
+    }
+}

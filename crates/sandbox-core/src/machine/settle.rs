@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use super::{
-    Definition, environment, frozen, identity,
+    environment, frozen, identity,
     journal::{Change, Ending, Intent, Moved, Partial, Settled},
     life::{LifeError, Machines, Volumes, beside, move_into_place, remove_tree},
     proxmox::remove_scratch,
@@ -233,23 +233,33 @@ impl Machines<'_> {
 
     /// Does what is left of a change; every step may have been done.
     fn arrive(&self, claim: &mut Claim, change: &mut Change) -> Result<(), Unsettled> {
+        let (from, to) = (change.from.definition.name.clone(), change.to.definition.name.clone());
+        if from == to {
+            return self.go(claim, change);
+        }
+        if *claim.name() != to {
+            claim.rename(&self.records, &to)?;
+        }
+        // nobody takes it before this is done: it may have to be gone back to
+        let reserved = self.records.claim_new::<record::Error>(&from, "a rename", Claim::release).ok();
+        let gone = self.go(claim, change);
+        if let Some(reserved) = reserved {
+            let _ = reserved.release();
+        }
+        gone
+    }
+
+    /// Does what a change takes beside the claim of its name.
+    fn go(&self, claim: &Claim, change: &mut Change) -> Result<(), Unsettled> {
         let (from, to) = (change.from.definition.clone(), change.to.definition.clone());
         let subject = || format!("machine `{}`", to.name);
-        let mut old_name = None;
-        if from.name != to.name {
-            if *claim.name() != to.name {
-                claim.rename(&self.records, &to.name)?;
-            }
-            // nobody takes it before this is done: it may have to be gone back to
-            old_name = self.records.claim_new::<record::Error>(&from.name, "a rename", Claim::release).ok();
-        }
         if from.name != to.name || from.backend != to.backend {
             self.backend(from.backend).during("change", subject())?.undefine(&from)?;
         }
         for at in 0..change.moves.len() {
             self.bring(claim, change, at)?;
         }
-        match in_tree(&from, &to) {
+        match in_tree(change) {
             // the guest may change its tree all the time, and must not keep the machine from being stopped and removed
             Err(error) if change.failed => {
                 let text = format!("{}: what was written into its tree is left there", error.sentence());
@@ -259,11 +269,7 @@ impl Machines<'_> {
         }
         self.backend(to.backend).during("change", subject())?.define(&to)?;
         self.apply(&from, &to)?;
-        claim.commit(&change.to)?;
-        if let Some(reserved) = old_name {
-            let _ = reserved.release();
-        }
-        Ok(())
+        Ok(claim.commit(&change.to)?)
     }
 
     /// Brings one folder of a change to its place: by rename, or by a copy that is whole before it has the name.
@@ -325,8 +331,10 @@ impl Machines<'_> {
 }
 
 /// Writes into a machine's tree what a change takes there. May be repeated.
-fn in_tree(from: &Definition, to: &Definition) -> Result<()> {
-    let subject = || format!("machine `{}`", to.name);
+fn in_tree(change: &Change) -> Result<()> {
+    let (from, to) = (&change.from.definition, &change.to.definition);
+    // what the user calls it
+    let subject = || format!("machine `{}`", if change.failed { &to.name } else { &from.name });
     if from.name != to.name {
         identity::rename(&from.name, to).during("rename", subject())?;
     }
