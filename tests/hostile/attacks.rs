@@ -137,6 +137,14 @@ const ATTACKS: &[Attack] = &[
         undo: "rm -rf etc/environment etc/environment.d",
     },
     Attack {
+        kind: "K3",
+        what: "a variable that doubles 200 times",
+        inside: "mkdir -p /etc/environment.d; perl -e 'print \"A=x\\n\", \"A=\\$A\\$A\\n\" x 200' >/etc/environment.d/50-doubled.conf",
+        verbs: &[],
+        well: "true",
+        undo: "rm -rf etc/environment.d",
+    },
+    Attack {
         kind: "K3 K7",
         what: "a bus that answers with zeros without end",
         inside: "mv /run/dbus/system_bus_socket /run/dbus/hidden; mv /run/systemd/private /run/systemd/hidden; \

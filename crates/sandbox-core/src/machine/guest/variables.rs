@@ -1,6 +1,6 @@
 //! Variables that the guest sets for everybody: its environment.d(5), which a login's units have too.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::{collections::HashMap, os::fd::OwnedFd, path::Path};
 
 use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, openat2};
 
@@ -12,6 +12,11 @@ const FOLDER: &str = "etc/environment.d";
 /// The most bytes that are read of a file, and the most files.
 const LIMIT: u64 = 64 << 10;
 const FILES: usize = 64;
+
+/// The most bytes of a value, and of all variables: a value may name others, so that each line could double what there is.
+/// execve(2) takes 128 KiB of one.
+const VALUE: usize = 64 << 10;
+const ALL: usize = 512 << 10;
 
 /// Reads the variables of a guest over those that there are; a file that cannot be read says nothing.
 #[must_use]
@@ -39,21 +44,42 @@ fn texts(root: &OwnedFd) -> rustix::io::Result<Vec<String>> {
     Ok(names.iter().filter_map(read).collect())
 }
 
+/// Sets the variables of a file over those that there are; one that is too long is left as it was.
+///
 /// **Source**: environment.d(5): `KEY=VALUE`, quotes, backslashes, `${KEY}` and `$KEY`.
 pub(super) fn over(text: &str, mut all: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut places: HashMap<String, usize> =
+        all.iter().enumerate().map(|(at, (key, _))| (key.clone(), at)).collect();
+    let mut size: usize = all.iter().map(|(key, value)| key.len() + value.len()).sum();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
         let Some((key, value)) = line.split_once('=') else { continue };
         if !crate::spec::is_variable(key) || value.contains('\0') {
             continue;
         }
-        let value = expanded(value.trim(), &all);
-        all.retain(|(known, _)| known != key);
-        all.push((key.to_owned(), value));
+        let value_of = |name: &str| places.get(name).map_or("", |at| all[*at].1.as_str());
+        let Some(value) = expanded(value.trim(), value_of) else { continue };
+        let place = places.get(key).copied();
+        let grown = match place {
+            Some(at) => size - all[at].1.len() + value.len(),
+            None => size + key.len() + value.len(),
+        };
+        if grown > ALL {
+            continue;
+        }
+        size = grown;
+        match place {
+            Some(at) => all[at].1 = value,
+            None => {
+                places.insert(key.to_owned(), all.len());
+                all.push((key.to_owned(), value));
+            }
+        }
     }
     all
 }
 
-fn expanded(value: &str, all: &[(String, String)]) -> String {
+/// Expands a value; `None` where it is too long.
+fn expanded<'a>(value: &str, value_of: impl Fn(&str) -> &'a str) -> Option<String> {
     let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
     let mut text = String::new();
     let mut rest = value;
@@ -70,13 +96,17 @@ fn expanded(value: &str, all: &[(String, String)]) -> String {
                 let braced = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
                 let plain = rest.split_at(rest.find(|letter| !of_name(letter)).unwrap_or(rest.len()));
                 let (name, after) = braced.unwrap_or(plain);
-                text.push_str(all.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value));
+                let other = value_of(name);
+                if text.len() + other.len() > VALUE {
+                    return None;
+                }
+                text.push_str(other);
                 rest = after;
             }
             letter => text.push(letter),
         }
     }
-    text
+    (text.len() <= VALUE).then_some(text)
 }
 
 #[cfg(test)]
@@ -95,5 +125,19 @@ mod tests {
         assert_eq!(get("PATH"), ["/opt/x:/bin:/z"]);
         assert_eq!(get("B"), ["a \"b\" $HOME \\ é-."]);
         assert!(get("1X").is_empty());
+    }
+
+    #[test]
+    fn what_doubles_and_what_is_many_is_bounded() {
+        let doubling = format!("A=0123456789abcdef\n{}B=b\n", "A=$A$A\n".repeat(200));
+        let all = over(&doubling, Vec::new());
+        let [(_, a), (_, b)] = all.try_into().unwrap();
+        assert!(a.len() <= VALUE && a.len() > VALUE / 2, "{}", a.len());
+        assert_eq!(b, "b");
+        let many: String = (0..1_000_000).map(|at| format!("V{at}=x\n")).collect();
+        let all = over(&many, Vec::new());
+        assert!(
+            all.len() > 1000 && all.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= ALL
+        );
     }
 }
