@@ -13,7 +13,7 @@ use crate::{
     host::root::{Links, Meta, Root},
     machine::{
         Definition,
-        network::{self, Subnet, UPLINK_RESOLVERS},
+        network::{self, Subnet},
     },
     name::MachineName,
 };
@@ -116,9 +116,7 @@ pub fn network_file(link: Link, resolvers: &[IpAddr]) -> String {
 /// Reads the resolvers that a guest is given: the host's, but for those on its loopback, which are of no use to a guest.
 /// Where none is left it is the host's address on the link: what listens on the loopback often listens there too.
 pub fn resolvers(link: Link) -> Vec<IpAddr> {
-    let text = UPLINK_RESOLVERS.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
-    let resolvers = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
-    let mut resolvers: Vec<IpAddr> = resolvers.filter(|address: &IpAddr| !address.is_loopback()).collect();
+    let mut resolvers = network::uplink_resolvers();
     if resolvers.is_empty() {
         resolvers.push(link.host().into());
     }
