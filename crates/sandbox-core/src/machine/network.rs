@@ -35,7 +35,7 @@ pub use self::{
     range::{Subnet, is_private},
     stamp::Wall,
     watch::keep_walls,
-    ways::on_link,
+    ways::{networks, on_link},
 };
 use super::{Definition, Network};
 use crate::{
