@@ -28,6 +28,19 @@ pub fn exit_codes_are_the_payloads(lab: &Lab) {
     host.sandbox(&["exec", agents, "--user", "nosuchuser", "--", "true"]).ends_with(125);
 }
 
+/// A home that is not there, or not for its user, is `/`; a directory that was asked for must be there.
+pub fn a_user_without_a_home_is_in_the_root(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    for (user, directory) in
+        [("nobody", "/"), ("daemon", "/usr/sbin"), ("agent", "/home/agent"), ("root", "/root")]
+    {
+        let output = host.sandbox(&["exec", agents, "--user", user, "--", "pwd"]);
+        assert_eq!(output.ok(), directory, "{user}");
+    }
+    host.sandbox(&["exec", agents, "--user", "nobody", "--cwd", "/no/such", "--", "true"]).ends_with(125);
+}
+
 /// stdout, stderr and stdin are three things.
 pub fn streams_are_apart(lab: &Lab) {
     let host = lab.host();

@@ -112,6 +112,46 @@ pub fn the_wall_stands_anew(lab: &Lab) {
     assert_eq!(list(""), whole);
 }
 
+/// A firewall of the host's that drops what machines send is named to whoever starts one, and by `doctor`, with what cures
+/// it.
+pub fn another_firewall_is_named_with_its_cure(lab: &Lab) {
+    let host = lab.host();
+    let before = host.traces();
+    host.sandbox(&["create", "behind", "--release", "trixie"]).ok();
+    let restart = || host.sandbox(&["restart", "behind"]);
+    let update = || {
+        let update =
+            ["timeout", "15", "apt-get", "-q", "update", "--error-on=any", "-o", "Acquire::Retries=0"];
+        host.exec("behind", &update).code == 0
+    };
+    let cures = || -> Vec<String> {
+        let findings: Value = serde_json::from_str(&host.sandbox(&["doctor", "--json"]).out).expect("JSON");
+        let findings = findings.as_array().expect("a list").iter();
+        let firewalls = findings.filter(|finding| finding["check"] == "other firewalls");
+        firewalls.filter_map(|finding| finding["command"].as_str().map(str::to_owned)).collect()
+    };
+    let drops = "drops what machines send";
+    assert!(!restart().err.contains(drops) && cures().is_empty() && update(), "there is none yet");
+    for chain in [
+        "policy drop; ct state established,related accept;",
+        "policy accept; ct state established,related accept; iifname \"eth9\" accept; counter reject;",
+    ] {
+        let table = format!(
+            "table inet filter {{ chain forward {{ type filter hook forward priority filter; {chain} }}; }}"
+        );
+        host.run(&["nft", &table]).ok();
+        let told = restart();
+        assert!(!update(), "{chain}");
+        let [cure] = cures().try_into().expect("one");
+        assert!(told.ok().is_empty() && told.err.contains(drops) && told.err.contains(&cure), "{told:?}");
+        host.sh(&cure).ok();
+        assert!(!restart().err.contains(drops) && cures().is_empty() && update(), "{chain}: {cure}");
+        host.sh("nft delete table inet filter").ok();
+    }
+    host.sandbox(&["remove", "behind", "--yes"]).ok();
+    host.traces().are(&before);
+}
+
 /// No address of the host answers, on whichever side.
 pub fn the_host_is_not_reached(lab: &Lab) {
     let host = lab.host();

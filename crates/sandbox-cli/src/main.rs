@@ -15,7 +15,10 @@ mod verb;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use sandbox_core::machine::guest::{CARRIER, carry};
+use sandbox_core::{
+    host,
+    machine::guest::{CARRIER, carry},
+};
 
 use crate::{args::Cli, exit::Exit, failure::Failure, settings::Settings};
 
@@ -30,7 +33,8 @@ fn main() -> ExitCode {
         carry();
         return ExitCode::SUCCESS;
     }
-    sandbox_core::host::descriptors::keep_private();
+    host::descriptors::keep_private();
+    host::inherited::settle();
     complete::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

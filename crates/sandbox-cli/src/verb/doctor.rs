@@ -4,7 +4,7 @@ mod lxc;
 mod net;
 mod shared;
 
-use std::{fs, path::Path};
+use std::{borrow::Cow, fs, path::Path};
 
 use sandbox_core::machine::record::Records;
 
@@ -27,7 +27,7 @@ struct Finding {
     verdict: Verdict,
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    command: Option<&'static str>,
+    command: Option<Cow<'static, str>>,
 }
 
 type Check = fn() -> Finding;
@@ -47,6 +47,7 @@ const CHECKS: &[Check] = &[
     shared::watches,
     shared::aio,
     shared::core_dumps,
+    net::names,
     net::links,
     net::neighbours,
     lxc::version,
@@ -59,6 +60,7 @@ const CHECKS: &[Check] = &[
 /// Where something is missing that every machine needs: exit 6.
 pub fn run(settings: &Settings) -> Result<Exit, Failure> {
     let mut findings: Vec<_> = CHECKS.iter().map(|check| check()).collect();
+    findings.extend(net::firewalls());
     findings.push(unfinished(settings));
     findings.push(net::walls(settings));
     if settings.json() {
@@ -71,7 +73,7 @@ pub fn run(settings: &Settings) -> Result<Exit, Failure> {
                 Verdict::Bad => "FAIL",
             };
             ui::line(&format!("{mark:>4}  {:<17} {}", finding.check, finding.found));
-            if let Some(command) = finding.command {
+            if let Some(command) = &finding.command {
                 ui::line(&format!("      {:<17} try:  {command}", ""));
             }
         }
@@ -95,8 +97,8 @@ fn finding(check: &'static str, verdict: Verdict, found: impl Into<String>) -> F
     Finding { check, verdict, found: found.into(), command: None }
 }
 
-fn with(mut finding: Finding, command: &'static str) -> Finding {
-    finding.command = Some(command);
+fn with(mut finding: Finding, command: impl Into<Cow<'static, str>>) -> Finding {
+    finding.command = Some(command.into());
     finding
 }
 

@@ -6,6 +6,7 @@ pub mod child;
 pub mod clonable;
 pub mod descriptors;
 pub mod foreign;
+pub mod inherited;
 pub mod large;
 pub mod live;
 pub mod lock;

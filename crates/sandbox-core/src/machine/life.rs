@@ -220,6 +220,7 @@ impl Machines<'_> {
         let name = &definition.name;
         // asked before the backend is, whose own error would be that of a unit
         mounts::prepare(definition).during("start", format!("machine `{name}`"))?;
+        let outlook = network::Outlook::new(definition.network);
         backend.start(definition, deadline, self.reporter)?;
         let subject = || format!("machine `{name}`");
         let Some(leader) = backend.leader(name)? else {
@@ -240,6 +241,9 @@ impl Machines<'_> {
             }
         }
         self.wait_for_address(definition, &leader);
+        if let Some(outlook) = outlook {
+            outlook.report(self.reporter);
+        }
         self.finished(Phase::Boot, begun, format!("machine `{name}` is {state}"));
         Ok(state)
     }

@@ -10,8 +10,10 @@ mod error;
 mod exception;
 mod forwarding;
 mod link;
+mod names;
 mod netlink;
 mod nft;
+mod obstacles;
 mod range;
 mod ruleset;
 mod stamp;
@@ -28,10 +30,12 @@ pub use self::{
     error::Error,
     exception::{UPLINK_RESOLVERS, exceptions, nameservers},
     link::{harden, unhardened},
+    names::{has_resolver, uplink_resolvers},
+    obstacles::{Obstacle, obstacles},
     range::{Subnet, is_private},
     stamp::Wall,
     watch::keep_walls,
-    ways::on_link,
+    ways::{networks, on_link},
 };
 use super::{Definition, Network};
 use crate::{
@@ -81,8 +85,6 @@ pub fn wall_up(definition: &Definition, served: Served, reporter: &dyn Reporter)
         return wall_down(&definition.name);
     }
     let rules = ruleset::up(definition, served);
-    // a machine's start waits for this: both are asked at once
-    let foreign = std::thread::spawn(nft::foreign_table);
     nft::with_lock(|| {
         let parts = [
             (SHARED.to_owned(), ruleset::shared()),
@@ -99,13 +101,46 @@ pub fn wall_up(definition: &Definition, served: Served, reporter: &dyn Reporter)
     })?;
     watch::ensure(&definition.program)?;
     if forwarding::enable()? {
-        let text = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned();
-        reporter.report(Event::Notice { text });
-    }
-    for text in forwarding::obstacles(&foreign.join().unwrap_or_default()) {
-        reporter.report(Event::Warning { text });
+        reporter.report(Event::Notice { text: SWITCHED.to_owned() });
     }
     Ok(())
+}
+
+/// What is said when a machine's start has changed the host.
+const SWITCHED: &str = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)";
+
+/// A look at what a machine's start changes of the host's network, and what is in the machine's way there.
+///
+/// The wall is put up by a unit, a hook or a supervisor, whose words end in a log: whoever asked for the start is told from
+/// here.
+#[derive(Debug)]
+pub struct Outlook {
+    forwards: bool,
+    obstacles: std::thread::JoinHandle<Vec<Obstacle>>,
+}
+
+impl Outlook {
+    /// Looks at the host before a machine starts; the machine's start need not wait for it.
+    #[must_use]
+    pub fn new(network: Network) -> Option<Self> {
+        has_link(network).then(|| Self {
+            forwards: forwarding::is_on().unwrap_or(true),
+            obstacles: std::thread::spawn(obstacles::obstacles),
+        })
+    }
+
+    /// Reports what was found once the machine runs.
+    pub fn report(self, reporter: &dyn Reporter) {
+        if !self.forwards && forwarding::is_on().unwrap_or_default() {
+            reporter.report(Event::Notice { text: SWITCHED.to_owned() });
+        }
+        for Obstacle { text, cure } in self.obstacles.join().unwrap_or_default() {
+            reporter.report(Event::Warning { text: format!("{text}; let them pass:  {cure}") });
+        }
+        if !has_resolver() {
+            reporter.report(Event::Warning { text: names::NO_NAMES.to_owned() });
+        }
+    }
 }
 
 /// Puts parts of the table up in one transaction and stores them.

@@ -24,6 +24,7 @@ use crate::{
         live::{self, Cursor, Directory, Found, Walker},
         root::{self, Links, Meta, Root},
     },
+    machine::guest::id,
     name::MachineName,
     spec::{Volume, VolumeKind},
 };
@@ -195,7 +196,7 @@ pub(in crate::machine) fn owner(tree: &Root, name: &str) -> io::Result<Option<(u
     Ok(passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         (fields.len() > 5 && fields[0] == name)
-            .then(|| Some((fields[2].parse().ok()?, fields[3].parse().ok()?, fields[5].to_owned())))?
+            .then(|| Some((id(fields[2])?, id(fields[3])?, fields[5].to_owned())))?
     }))
 }
 
@@ -340,6 +341,21 @@ mod tests {
 
         remove(&present(&folder(state.path(), &name))).unwrap();
         assert!(!state.path().join("volumes").exists());
+    }
+
+    #[test]
+    fn an_owner_is_a_user_with_a_number() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("etc")).unwrap();
+        // chown(2) leaves an owner as it was for the greatest number, which would be root
+        let passwd =
+            "a:x:7:8::/a:/bin/sh\nevil:x:4294967295:1::/:\nworse:x:1:4294967295::/:\nnone:x:-1:-1::/:\n";
+        fs::write(place.path().join("etc/passwd"), passwd).unwrap();
+        let tree = Root::open(place.path(), Links::InTree).unwrap();
+        assert_eq!(owner(&tree, "a").unwrap(), Some((7, 8, "/a".to_owned())));
+        for name in ["evil", "worse", "none"] {
+            assert_eq!(owner(&tree, name).unwrap(), None, "{name}");
+        }
     }
 
     #[test]

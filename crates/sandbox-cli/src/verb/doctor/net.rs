@@ -56,6 +56,28 @@ pub(super) fn links() -> Finding {
     finding("links", Verdict::Lacking, text)
 }
 
+/// Finds out whether other firewalls of the host drop what machines send.
+pub(super) fn firewalls() -> Vec<Finding> {
+    let found = network::obstacles();
+    if found.is_empty() {
+        return vec![finding("other firewalls", Verdict::Good, "none drops what machines send")];
+    }
+    let one = |obstacle: network::Obstacle| {
+        with(finding("other firewalls", Verdict::Bad, obstacle.text), obstacle.cure)
+    };
+    found.into_iter().map(one).collect()
+}
+
+/// Finds out whether machines have somebody to ask for names.
+pub(super) fn names() -> Finding {
+    if network::has_resolver() {
+        return finding("names", Verdict::Good, "machines have a resolver to ask");
+    }
+    let text =
+        "the resolver in /etc/resolv.conf answers on the host's loopback alone: machines resolve no names";
+    finding("names", Verdict::Bad, text)
+}
+
 /// How many neighbours the host should have room for: a machine's root may enter as many as it likes, into the one table
 /// that the kernel has for all network namespaces.
 const NEIGHBOURS: u32 = 32_768;

@@ -97,7 +97,7 @@ mod tests {
             let finding = judge("x", value, 8192, "one machine can take all", "sysctl -w x=8192");
             (finding.verdict, finding.command)
         };
-        assert_eq!(seen("128"), (Verdict::Lacking, Some("sysctl -w x=8192")));
+        assert_eq!(seen("128"), (Verdict::Lacking, Some("sysctl -w x=8192".into())));
         assert_eq!(seen("8192"), (Verdict::Good, None));
         assert_eq!(seen(""), (Verdict::Good, None));
     }

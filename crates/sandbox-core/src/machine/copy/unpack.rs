@@ -25,7 +25,7 @@ use crate::{
         root::{self, Links, Meta, Root},
         space::{self, Meter},
     },
-    machine::volume,
+    machine::{guest::id, volume},
 };
 
 /// What may come, and who owns it.
@@ -68,24 +68,27 @@ impl Rules {
 fn find(root: &Root, owner: &str) -> Result<(u32, u32), CopyError> {
     let missing = || CopyError::Owner { owner: owner.to_owned() };
     let (user, group) = owner.split_once(':').map_or((owner, None), |(user, group)| (user, Some(group)));
-    let (uid, own_group) = match user.parse::<u32>() {
-        Ok(uid) => (uid, uid),
-        Err(_) => {
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    let (uid, own_group) = match id(user) {
+        Some(uid) => (uid, uid),
+        None if is_number(user) => return Err(missing()),
+        None => {
             let found = volume::owner(root, user).map_err(failed(Path::new("/etc/passwd"), "reading"))?;
             found.map(|(uid, gid, _)| (uid, gid)).ok_or_else(missing)?
         }
     };
     let gid = match group {
         None => own_group,
-        Some(group) => match group.parse::<u32>() {
-            Ok(gid) => gid,
-            Err(_) => {
+        Some(group) => match id(group) {
+            Some(gid) => gid,
+            None if is_number(group) => return Err(missing()),
+            None => {
                 let groups =
                     root.read(Path::new("etc/group")).map_err(failed(Path::new("/etc/group"), "reading"))?;
                 let groups = String::from_utf8_lossy(&groups);
                 let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
                 let found = lines.find(|fields| fields.len() > 2 && fields[0] == group);
-                found.and_then(|fields| fields[2].parse().ok()).ok_or_else(missing)?
+                found.and_then(|fields| id(fields[2])).ok_or_else(missing)?
             }
         },
     };

@@ -13,16 +13,18 @@ use crate::{
     host::root::{Links, Meta, Root},
     machine::{
         Definition,
-        network::{self, Subnet, UPLINK_RESOLVERS},
+        network::{self, Subnet},
     },
     name::MachineName,
 };
 
-/// The first two bytes of every link's addresses; each link has four of the 65,536.
-const POOL: [u8; 2] = [10, 213];
+/// The first two bytes of links' addresses; each link has four of the 65,536 of a pool. The second and the third are for
+/// hosts whose networks have the first.
+const POOLS: [[u8; 2]; 3] = [[10, 213], [172, 30], [192, 168]];
 
-/// How many links the pool has.
+/// How many links a pool has, and all of them.
 const LINKS: u16 = 1 << 14;
+const ALL: u16 = 3 * LINKS;
 
 /// Where the guest's networkd finds what it is told. Not below /run: what nspawn makes there for a mount is
 /// the host's root's, and the guest's systemd could make nothing beside it.
@@ -31,14 +33,15 @@ pub const IN_TREE: &str = "etc/systemd/network/10-sandbox-host0.network";
 /// A link's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Link {
-    /// Which four addresses of the pool.
+    /// Which four addresses of the pools.
     pub number: u16,
 }
 
 impl Link {
     fn address(self, last: u16) -> Ipv4Addr {
-        let [high, low] = (self.number * 4 + last).to_be_bytes();
-        Ipv4Addr::new(POOL[0], POOL[1], high, low)
+        let [high, low] = (self.number % LINKS * 4 + last).to_be_bytes();
+        let [first, second] = POOLS[usize::from(self.number / LINKS % 3)];
+        Ipv4Addr::new(first, second, high, low)
     }
 
     /// The host's side.
@@ -58,31 +61,54 @@ impl Link {
 }
 
 /// Gives the machine its addresses: those it had, else the first free ones from a place its name picks.
+///
+/// Those are free that no address and no route of the host is among; where routes leave none, that no address is among.
 pub fn of(name: &MachineName, folder: &Path) -> Result<Link, DirectError> {
-    let taken = |link: &Link| {
-        let subnet = link.subnet();
-        let own = network::interface(name);
-        nix::ifaddrs::getifaddrs().is_ok_and(|all| {
-            all.filter(|interface| interface.interface_name != own)
-                .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()))
-                .any(|address| subnet.is_some_and(|subnet| subnet.contains(IpAddr::V4(address))))
-        })
-    };
+    let own = network::interface(name);
+    let addresses: Vec<IpAddr> = nix::ifaddrs::getifaddrs()
+        .into_iter()
+        .flatten()
+        .filter(|interface| interface.interface_name != own)
+        .filter_map(|interface| Some(IpAddr::V4(interface.address?.as_sockaddr_in()?.ip())))
+        .collect();
+    let networks = network::networks(&own);
     let known: Option<Link> =
         fs::read(folder.join("link.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    if let Some(link) = known.filter(|link| link.number < LINKS && !taken(link)) {
-        return Ok(link);
-    }
+    let known = known.filter(|link| link.number < ALL);
     let others = others(folder);
+    let link = pick(name, known, &others, &addresses, &networks).ok_or(DirectError::NoSubnet)?;
+    if known != Some(link) {
+        let text = serde_json::to_vec(&link).unwrap_or_default();
+        run::write(folder, "link.json", &text)?;
+    }
+    Ok(link)
+}
+
+fn pick(
+    name: &MachineName,
+    known: Option<Link>,
+    others: &[Link],
+    addresses: &[IpAddr],
+    networks: &[Subnet],
+) -> Option<Link> {
     let digest = sha2::Sha256::digest(name.as_str());
     let first = u16::from_be_bytes([digest[0], digest[1]]) % LINKS;
-    let link = (0..LINKS)
-        .map(|step| Link { number: (first + step) % LINKS })
-        .find(|link| !others.contains(link) && !taken(link))
-        .ok_or(DirectError::NoSubnet)?;
-    let text = serde_json::to_vec(&link).unwrap_or_default();
-    run::write(folder, "link.json", &text)?;
-    Ok(link)
+    let all = || {
+        let pool =
+            |pool: u16| (0..LINKS).map(move |step| Link { number: pool * LINKS + (first + step) % LINKS });
+        (0..3).flat_map(pool).filter(|link| !others.contains(link))
+    };
+    let unused = |link: &Link| {
+        let subnet = link.subnet();
+        subnet.is_some_and(|subnet| !addresses.iter().any(|address| subnet.contains(*address)))
+    };
+    let unrouted = |link: &Link| !networks.iter().any(|network| network.contains(link.host().into()));
+    let known = known.filter(unused);
+    known
+        .filter(unrouted)
+        .or_else(|| all().find(|link| unused(link) && unrouted(link)))
+        .or(known)
+        .or_else(|| all().find(unused))
 }
 
 /// The links of the other machines of the same state directory.
@@ -116,9 +142,7 @@ pub fn network_file(link: Link, resolvers: &[IpAddr]) -> String {
 /// Reads the resolvers that a guest is given: the host's, but for those on its loopback, which are of no use to a guest.
 /// Where none is left it is the host's address on the link: what listens on the loopback often listens there too.
 pub fn resolvers(link: Link) -> Vec<IpAddr> {
-    let text = UPLINK_RESOLVERS.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
-    let resolvers = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
-    let mut resolvers: Vec<IpAddr> = resolvers.filter(|address: &IpAddr| !address.is_loopback()).collect();
+    let mut resolvers = network::uplink_resolvers();
     if resolvers.is_empty() {
         resolvers.push(link.host().into());
     }
@@ -170,6 +194,27 @@ mod tests {
         fs::remove_file(a.1.join("link.json")).unwrap();
         let moved = of(&a.0, &a.1).unwrap();
         assert_ne!(moved, first, "another machine has these");
+    }
+
+    #[test]
+    fn a_link_is_where_the_host_has_no_route() {
+        let name = MachineName::new("a").unwrap();
+        let of = |known, networks: &[&str]| {
+            let networks: Vec<Subnet> = networks.iter().map(|text| text.parse().unwrap()).collect();
+            pick(&name, known, &[], &["10.213.0.1".parse().unwrap()], &networks).unwrap()
+        };
+        let free = of(None, &[]);
+        assert!(free.host().to_string().starts_with("10.213."));
+        assert_eq!(of(Some(free), &["192.168.1.0/24"]), free);
+        assert!(of(Some(free), &["10.213.0.0/16"]).host().to_string().starts_with("172.30."));
+        let only = of(None, &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/17"]);
+        assert!(
+            only.host().to_string().starts_with("192.168.") && only.host().octets()[2] >= 128,
+            "{only:?}"
+        );
+        // a network that takes all private addresses has four less
+        assert_eq!(of(Some(free), &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]), free);
+        assert_eq!(of(None, &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]), free);
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub enum DirectError {
         source: Box<super::nspawn::Error>,
     },
     /// No free addresses.
-    #[error("every subnet of 10.213.0.0/16 is in use")]
+    #[error("every subnet of 10.213.0.0/16, 172.30.0.0/16 and 192.168.0.0/16 is in use")]
     NoSubnet,
 }
 

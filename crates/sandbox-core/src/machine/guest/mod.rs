@@ -21,5 +21,6 @@ pub use enter::{
 };
 pub use link::raise;
 pub(in crate::machine) use passing::{receive as receive_file, send as send_file};
+pub(in crate::machine) use passwd::id;
 pub use port::is_open;
 pub use state::{GuestState, addresses, addresses_of, state, wait_ready};

@@ -52,7 +52,7 @@ pub(super) fn account(root: &OwnedFd, user: &str) -> io::Result<Option<Account>>
 /// Reads a number of a user or group; the greatest is none.
 ///
 /// **Source**: setresuid(2), setresgid(2), chown(2): -1 leaves an id unchanged, which here would be root's.
-fn id(text: &str) -> Option<u32> {
+pub(in crate::machine) fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }
 

@@ -83,16 +83,26 @@ pub(super) fn is_deserted() -> Result<bool, Error> {
     Ok(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains(super::PREFIX))
 }
 
-/// Lists the table in which iptables, and so Docker and ufw, keep their filters; empty where there is none.
-pub(super) fn foreign_table() -> String {
-    let listed = run(&["list", "table", "ip", "filter"], "");
+/// Lists all tables, as libnftables-json(5) has them.
+pub(super) fn ruleset() -> Option<serde_json::Value> {
+    let listed = run(&["-j", "list", "ruleset"], "").ok()?;
+    serde_json::from_slice(&listed.stdout).ok()
+}
+
+/// Lists the filters that iptables keeps without nftables; empty where it has none.
+pub(super) fn legacy_rules() -> String {
+    let listed = run_program("iptables-legacy", &["-S"], "");
     listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the packet filter's one door")]
 fn run(arguments: &[&str], input: &str) -> Result<Output, Error> {
+    run_program("nft", arguments, input)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the packet filter's one door")]
+fn run_program(program: &str, arguments: &[&str], input: &str) -> Result<Output, Error> {
     let failed = |source| Error::Tool { source };
-    let mut child = Command::new("nft")
+    let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

@@ -120,6 +120,17 @@ fn walled(routes: &[Route], names: &BTreeMap<u32, String>) -> Vec<Subnet> {
     found.into_iter().collect()
 }
 
+/// Returns the IPv4 networks that the host reaches by another route than a default one, but for that of a link; none where
+/// the kernel does not list its routes.
+#[must_use]
+pub fn networks(but: &str) -> Vec<Subnet> {
+    let number = nix::net::if_::if_nametoindex(but).unwrap_or_default();
+    let routes = netlink::routes().unwrap_or_default();
+    let known = routes.into_iter().filter(|route| route.to.is_ipv4() && !route.is_default());
+    let known = known.filter(|route| route.table != LOCAL && route.interface != number);
+    known.filter_map(|route| Subnet::new(route.to, route.bits)).collect()
+}
+
 /// Finds the names of the interfaces of routes, machines' own and the loopback left out. A name that nft would not
 /// take as one word is nothing that a machine gets out by.
 fn names(routes: &[Route]) -> BTreeMap<u32, String> {

@@ -174,7 +174,7 @@ fn entered(socket: &OwnedFd) -> Result<Born, Refused> {
     let terminal = terminal.transpose()?;
     become_user(account.uid, account.gid, &account.groups).at(USER)?;
     with_parent(&request).at(REQUEST)?;
-    rustix::process::chdir(&*execution.directory).at(DIRECTORY)?;
+    execution.enter_directory(request.payload.cwd.is_some()).at(DIRECTORY)?;
     // only now: a file system of the guest may have held this process for good, with all that it has
     let standard = match terminal {
         Some(terminal) => terminal,
@@ -273,6 +273,14 @@ impl Execution {
         let env = env.collect::<Result<_, _>>()?;
         let argv = argv.into_iter().map(text).collect::<Result<_, _>>()?;
         Ok(Self { account, candidates, argv, env, directory })
+    }
+
+    /// Goes to its directory. A home that is not there, or not for its user, is `/`, as for login(1).
+    fn enter_directory(&self, was_asked_for: bool) -> rustix::io::Result<()> {
+        match rustix::process::chdir(&*self.directory) {
+            Err(_) if !was_asked_for => rustix::process::chdir("/"),
+            entered => entered,
+        }
     }
 
     /// Executes the payload; returns only why it could not.
