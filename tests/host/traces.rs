@@ -29,8 +29,8 @@ impl Traces {
     }
 }
 
-/// Everything, for a host that nobody else uses. systemd's own credentials mounts come and go, and so does the word of who
-/// held a machine last.
+/// Everything, for a host that nobody else uses. systemd's own credentials mounts come and go, as does the one that
+/// ip-netns(8) makes for its names, and so does the word of who held a machine last.
 const EVERYTHING: &str = r#"
 for place in /etc/systemd/nspawn /etc/systemd/system /run/systemd/system /run/systemd/nspawn-root \
   /etc/systemd/network /run/systemd/network /run/systemd/machines /run/sandbox /var/lib/sandbox/machines; do
@@ -42,7 +42,7 @@ find /var/lib/lxc -mindepth 1 -maxdepth 3 2>/dev/null
 find /run/lxc/lock -type f 2>/dev/null
 find /sys/fs/cgroup -maxdepth 1 -name "lxc.[mp]*.*"
 nft -s list ruleset | sed 's/^/nft /'
-awk '{ print "mount", $5 }' /proc/self/mountinfo | grep -v -e /run/credentials -e /run/user -e binfmt_misc
+awk '{ print "mount", $5 }' /proc/self/mountinfo | grep -v -e /run/credentials -e /run/user -e binfmt_misc -e '/run/netns$'
 for link in /sys/class/net/*; do echo "link ${link##*/}"; done
 for space in /run/netns/*; do echo "netns $space"; done
 for process in $(pgrep -x systemd-nspawn; pgrep -f '^\[lxc monitor\]'; pgrep -f '[s]andbox internal'); do

@@ -193,7 +193,7 @@ pub fn nothing_denied_passes_while_the_host_changes(bed: &Bed) {
     }
     host.exec(OTHER, &["systemctl", "stop", "answerer"]);
     // what ip-netns(8), networkd and Debian's own rules leave
-    host.sh("systemctl stop answerer; umount /run/netns; nft delete table inet filter; \
+    host.sh("systemctl stop answerer; nft delete table inet filter; \
          nft delete table ip io.systemd.nat; nft delete table ip6 io.systemd.nat");
     host.sandbox(&["remove", "boxed", "--yes"]).ok();
     faults.extend(bed.is_clean(&before));
