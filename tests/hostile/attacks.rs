@@ -138,8 +138,8 @@ const ATTACKS: &[Attack] = &[
     },
     Attack {
         kind: "K3",
-        what: "a variable that doubles 200 times",
-        inside: "mkdir -p /etc/environment.d; perl -e 'print \"A=x\\n\", \"A=\\$A\\$A\\n\" x 200' >/etc/environment.d/50-doubled.conf",
+        what: "a variable that doubles 22 times, to 256 MiB",
+        inside: "mkdir -p /etc/environment.d; perl -e 'print \"A=\", \"x\" x 64, \"\\n\", \"A=\\$A\\$A\\n\" x 22' >/etc/environment.d/50-doubled.conf",
         verbs: &[],
         well: "true",
         undo: "rm -rf etc/environment.d",

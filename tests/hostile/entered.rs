@@ -40,9 +40,11 @@ fn uninstall(host: &Host<'_>) {
     host.run(&["timeout", "-k", "5", "30", "sandbox", "exec", HOSTILE, "--", "sh", "-c", script]).ok();
 }
 
-/// Returns what the catcher has reported into a tree, and how many processes it saw arrive.
+/// Takes what the catcher has reported into a tree, and returns that and how many processes it saw arrive. It is taken
+/// out at once: a snapshot that is restored has an older one.
 fn report(host: &Host<'_>, tree: &str) -> (Vec<String>, u64) {
-    let report = host.sh(&format!("cat {tree}{REPORT}; tail -n 1 {tree}{REPORT}.seen >&2"));
+    let script = "cat $0 && truncate -s 0 $0; tail -n 1 $0.seen >&2";
+    let report = host.run(&["sh", "-c", script, &format!("{tree}{REPORT}")]);
     let caught = report.out.lines().filter(|line| line.starts_with("CAUGHT")).map(str::to_owned);
     (caught.collect(), report.err.trim().parse().unwrap_or(0))
 }
@@ -61,9 +63,7 @@ fn attack(bed: &Bed, backend: &str) {
             (!is_expected).then(|| measured.because(&format!("ended with {}", measured.code)))
         };
         faults.extend(measured.fault().or_else(unexpected));
-        // taken out at once: a snapshot that is restored has an older one
         let (caught, now) = report(&host, &tree);
-        host.sh(&format!("[ ! -e {tree}{REPORT} ] || truncate -s 0 {tree}{REPORT}")).ok();
         faults.extend(caught.first().map(|first| format!("`{line}`: {} times {first}", caught.len())));
         seen = now.max(seen);
     }

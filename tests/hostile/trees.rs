@@ -176,7 +176,8 @@ const LINKS: &str = r#"mkdir -p srv/evil srv/saved; n=0
     done
     ln -s / srv/evil/top; ln -s ../../../../../../../../../.. srv/evil/climb; ln -s /root/host-secret srv/evil/secret
     ln -s /proc/1/root srv/evil/magic; ln -s /proc/self/fd/9 srv/evil/descriptor"#;
-const NO_LINKS: &str = r"for d in var/log/journal usr/local mnt opt srv/target home root var/lib var/log var/log/journal etc/environment.d etc/systemd; do
+/// What is above comes back first: below a link are directories of the host.
+const NO_LINKS: &str = r"for d in usr/local mnt opt srv/target home root var/lib var/log var/log/journal etc/environment.d etc/systemd; do
       s=srv/saved/$(echo $d | tr / _); [ -e $s ] || [ -L $s ] || continue; rm -rf $d; mv $s $d
     done; rm -rf srv/saved srv/evil srv/target";
 

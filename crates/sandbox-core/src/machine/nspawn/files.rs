@@ -79,8 +79,8 @@ pub(super) fn remains(name: &MachineName, link: &str) -> Vec<PathBuf> {
     .collect()
 }
 
-/// Removes what nspawn leaves below /run where it was killed: folders that are mount points, because of which
-/// it would refuse to start again. Only for a machine that is gone.
+/// Removes what nspawn leaves where it was killed: folders below /run that are mount points, because of which it would
+/// refuse to start again, and its lock of the tree. Only for a machine that is gone.
 pub(super) fn sweep(name: &MachineName) -> Result<(), Error> {
     for folder in ["propagate", "unix-export"] {
         let path = PathBuf::from(format!("/run/systemd/nspawn/{folder}/{name}"));
@@ -88,7 +88,8 @@ pub(super) fn sweep(name: &MachineName) -> Result<(), Error> {
         while unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
         remove(&path)?;
     }
-    Ok(())
+    // `image_path_lock` of systemd
+    remove(&Path::new(TREES).join(format!(".#{name}.lck")))
 }
 
 /// Writes a file unless it has this text already, and tells whether it had to.

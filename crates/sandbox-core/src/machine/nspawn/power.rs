@@ -140,13 +140,13 @@ pub(super) async fn stop(
     reporter.report(Event::Warning { text });
     host.terminate(name.as_str()).await?;
     if host.wait(Instant::now() + GRACE, async |host| is_gone(host, name).await).await? {
-        return Ok(());
+        return files::sweep(name);
     }
     host.stop(&unit).await?;
     // what systemd itself would wait for
     host.kill(&unit).await?;
     match host.wait(Instant::now() + LAST, async |host| is_gone(host, name).await).await? {
-        true => Ok(()),
+        true => files::sweep(name),
         false => Err(Error::Late { unit, state: "gone", waited: deadline + GRACE + LAST }),
     }
 }
