@@ -49,6 +49,8 @@ const COPY: &[&str] = &[
     "sandbox export $m /tmp/e --live --compression zstd; s=$?; rm -f /tmp/e; exit $s",
     "! sandbox snapshot list $m --json | grep -q evil || sandbox snapshot remove $m evil",
 ];
+/// Those of them that freeze the machine.
+const COPY_LIVE: [&str; 2] = ["sandbox snapshot create $m evil", "sandbox snapshot remove $m evil"];
 const INTO: &[&str] = &[
     "for i in 1 2 3 4 5 6; do sandbox copy /usr/local/lib/hostile/many $m:/srv/now/; done; true",
     "for i in 1 2 3 4 5 6; do sandbox copy /usr/local/lib/hostile/deep $m:/srv/now/lib/; done; true",
@@ -168,9 +170,9 @@ const ATTACKS: &[Attack] = &[
     },
     Attack {
         kind: "K3",
-        what: "a file with 60,000 names, 5000 files with as much in attributes as there can be",
+        what: "a file with 30,000 names, 2000 files with as much in attributes as there can be",
         inside: "mkdir /srv/evil; perl -e 'open my $f, \">\", \"/srv/evil/0\"; print $f \"x\" x 100000; \
-            link \"/srv/evil/0\", \"/srv/evil/$_\" for 1..60000; for my $i (1..5000) { my ($p, $n, $v) = (\"/srv/evil/a$i\", \"user.a$i\", \"x\" x 3000); \
+            link \"/srv/evil/0\", \"/srv/evil/$_\" for 1..30000; for my $i (1..2000) { my ($p, $n, $v) = (\"/srv/evil/a$i\", \"user.a$i\", \"x\" x 3000); \
             open my $g, \">\", $p; syscall(188, $p, $n, $v, 3000, 0) }'",
         verbs: COPY,
         well: "true",
@@ -188,7 +190,7 @@ const ATTACKS: &[Attack] = &[
         kind: "K3",
         what: "3000 processes that ignore all signals",
         inside: "systemd-run -q --unit many perl -e '$SIG{$_} = \"IGNORE\" for qw(TERM INT HUP); for (1..3000) { fork or do { sleep 999 while 1 } } sleep 999 while 1'",
-        verbs: COPY,
+        verbs: &COPY_LIVE,
         well: "true",
         undo: "true",
     },
@@ -196,7 +198,7 @@ const ATTACKS: &[Attack] = &[
         kind: "K4",
         what: "the machine's link is taken down and removed, and the machine starts itself again",
         inside: "systemd-run -q --on-active=1 sh -c 'ip link set host0 down; ip link del host0; systemctl reboot -ff'",
-        verbs: &["sleep 8; sandbox wait $m --timeout 40"],
+        verbs: &["sleep 4; sandbox wait $m --timeout 40"],
         well: "sandbox list --json | grep -q '\"wall\": \"up\"' && ! sandbox list --json | grep -qE '\"wall\": \"(missing|altered)\"'",
         undo: "true",
     },
@@ -216,7 +218,7 @@ const ATTACKS: &[Attack] = &[
         kind: "K5",
         what: "the machine freezes its own services and its first process's scope",
         inside: "for i in /sys/fs/cgroup/*.slice /sys/fs/cgroup/*.scope; do [ $i = /sys/fs/cgroup/init.scope ] || echo 1 >$i/cgroup.freeze; done; :",
-        verbs: COPY,
+        verbs: &COPY_LIVE,
         well: "true",
         undo: "true",
     },

@@ -12,6 +12,10 @@ pub fn check(data: &[u8]) {
     total(&versions, order);
     for a in &versions {
         for (one, other) in lines.iter().zip(lines.iter().skip(1)) {
+            // these would make another sign of `||`
+            if one.ends_with('|') || other.starts_with('|') {
+                continue;
+            }
             if let (Some(one_met), Some(other_met)) = (admits(one, a), admits(other, a)) {
                 let either = admits(&format!("{one}||{other}"), a);
                 // npm takes `RANGE||*` for `*`, which has no pre-release that RANGE may name
@@ -38,6 +42,9 @@ pub fn check(data: &[u8]) {
     }
 }
 
+/// Returns whether a version is no pre-release, whose hyphen may be missing: `1.2.3beta`.
 fn is_plain(version: &str) -> bool {
-    !version.split('+').next().unwrap_or_default().contains('-')
+    let start = |letter: char| letter == 'v' || letter == '=' || letter.is_whitespace();
+    let numbers = version.trim_start_matches(start).split('+').next().unwrap_or_default();
+    numbers.trim_end().chars().all(|letter| letter.is_ascii_digit() || letter == '.')
 }
