@@ -46,9 +46,9 @@ host: ## Run the tests that boot machines (root, network)
 	@scripts/setup build run
 	@scripts/test host
 
-hostile: ## Attack from inside machines while every verb is run on them (root, network)
+hostile: ## Attack from inside machines while every verb is run on them, and with all attacks that were tried (root, network)
 	@scripts/setup build run
-	@scripts/test hostile
+	@scripts/test hostile attacks
 
 catalogue: ## Install every profile of services and tools, boot it and check its health (root, network)
 	@scripts/setup build run

@@ -22,6 +22,7 @@ pub fn skip(reason: impl Into<String>) -> ! {
 /// Which tests run, as `cargo test -- …` says it.
 pub struct Choice {
     words: Vec<String>,
+    skipped: Vec<String>,
     exact: bool,
     list: bool,
     /// Whether to wait for a line of input before the end, for whoever wants to look around.
@@ -33,10 +34,12 @@ pub struct Choice {
 
 impl Choice {
     /// Reads libtest's arguments as far as they mean something here.
-    pub fn of(arguments: impl Iterator<Item = String>, strict: bool, skips: &'static str) -> Self {
-        let (mut words, mut exact, mut list, mut hold) = (Vec::new(), false, false, false);
-        for argument in arguments {
+    pub fn of(mut arguments: impl Iterator<Item = String>, strict: bool, skips: &'static str) -> Self {
+        let (mut words, mut skipped) = (Vec::new(), Vec::new());
+        let (mut exact, mut list, mut hold) = (false, false, false);
+        while let Some(argument) = arguments.next() {
             match &*argument {
+                "--skip" => skipped.extend(arguments.next()),
                 "--exact" => exact = true,
                 "--list" => list = true,
                 "--hold" => hold = true,
@@ -44,12 +47,12 @@ impl Choice {
                 _ => {}
             }
         }
-        Self { words, exact, list, hold, strict, skips }
+        Self { words, skipped, exact, list, hold, strict, skips }
     }
 
     fn wants(&self, name: &str) -> bool {
         let fits = |word: &String| if self.exact { name == word } else { name.contains(word.as_str()) };
-        self.words.is_empty() || self.words.iter().any(fits)
+        (self.words.is_empty() || self.words.iter().any(fits)) && !self.skipped.iter().any(fits)
     }
 
     fn may_skip(&self, name: &str) -> bool {
