@@ -208,13 +208,17 @@ impl Machines<'_> {
         claim.begin(&Intent::Change(Box::new(change.clone()))).during("change", subject.clone())?;
         let mut change = change;
         self.arrive(claim, &mut change).map_err(|error| {
-            let back = &mut change.back();
             // the first error is the one to show; what cannot be undone now is undone by the next command
-            if claim.begin(&Intent::Change(Box::new(back.clone()))).is_ok() {
-                let _ = self.arrive(claim, back);
-            }
+            let _ = self.roll_back(claim, change);
             error.during("change", subject)
         })
+    }
+
+    /// Makes a machine what it was before a change that failed.
+    fn roll_back(&self, claim: &mut Claim, change: Change) -> Result<(), Unsettled> {
+        let mut back = change.back();
+        claim.begin(&Intent::Change(Box::new(back.clone())))?;
+        self.arrive(claim, &mut back)
     }
 
     /// Completes a change whose verb has died. One that cannot be completed is undone, as it would have been by its verb.
@@ -223,11 +227,7 @@ impl Machines<'_> {
         match self.arrive(claim, &mut change) {
             Ok(()) => Ok(ending),
             Err(error) if change.failed => Err(error),
-            Err(error) => {
-                let mut back = change.back();
-                claim.begin(&Intent::Change(Box::new(back.clone())))?;
-                self.arrive(claim, &mut back).map(|()| Ending::Undone).map_err(|_| error)
-            }
+            Err(error) => self.roll_back(claim, change).map(|()| Ending::Undone).map_err(|_| error),
         }
     }
 
@@ -240,7 +240,7 @@ impl Machines<'_> {
         if *claim.name() != to {
             claim.rename(&self.records, &to)?;
         }
-        // nobody takes it before this is done: it may have to be gone back to
+        // no process takes the old name before this is done: a rollback needs it
         let reserved = self.records.claim_new::<record::Error>(&from, "a rename", Claim::release).ok();
         let gone = self.go(claim, change);
         if let Some(reserved) = reserved {
