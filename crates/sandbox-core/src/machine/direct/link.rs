@@ -20,11 +20,14 @@ use crate::{
 
 /// The first two bytes of links' addresses; each link has four of the 65,536 of a pool. The second and the third are for
 /// hosts whose networks have the first.
-const POOLS: [[u8; 2]; 3] = [[10, 213], [172, 30], [192, 168]];
+const POOLS: [[u8; 2]; COUNT as usize] = [[10, 213], [172, 30], [192, 168]];
 
-/// How many links a pool has, and all of them.
+/// How many links a pool has.
 const LINKS: u16 = 1 << 14;
-const ALL: u16 = 3 * LINKS;
+
+/// How many all pools have.
+const ALL: u16 = LINKS * COUNT;
+const COUNT: u16 = 3;
 
 /// Where the guest's networkd finds what it is told. Not below /run: what nspawn makes there for a mount is
 /// the host's root's, and the guest's systemd could make nothing beside it.
@@ -40,7 +43,7 @@ pub struct Link {
 impl Link {
     fn address(self, last: u16) -> Ipv4Addr {
         let [high, low] = (self.number % LINKS * 4 + last).to_be_bytes();
-        let [first, second] = POOLS[usize::from(self.number / LINKS % 3)];
+        let [first, second] = POOLS[usize::from(self.number / LINKS % COUNT)];
         Ipv4Addr::new(first, second, high, low)
     }
 
@@ -96,7 +99,7 @@ fn pick(
     let all = || {
         let pool =
             |pool: u16| (0..LINKS).map(move |step| Link { number: pool * LINKS + (first + step) % LINKS });
-        (0..3).flat_map(pool).filter(|link| !others.contains(link))
+        (0..COUNT).flat_map(pool).filter(|link| !others.contains(link))
     };
     let unused = |link: &Link| {
         let subnet = link.subnet();
