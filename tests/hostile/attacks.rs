@@ -315,7 +315,7 @@ fn one(bed: &Bed, host: &Host<'_>, attack: &Attack) -> Vec<String> {
     if made.code != 0 {
         faults.push(format!("could not be made: {made:?}"));
     }
-    let enter = if attack.verbs.is_empty() || attack.verbs.as_ptr() == MOUNT.as_ptr() { ENTER } else { &[] };
+    let enter = if attack.verbs.is_empty() || attack.verbs == MOUNT { ENTER } else { &[] };
     let verbs = [LOOK, attack.verbs, enter, END].concat();
     let lines: Vec<String> = verbs.iter().map(|verb| format!("m={HOSTILE}; {verb}")).collect();
     let well = |faults: &mut Vec<String>| {
