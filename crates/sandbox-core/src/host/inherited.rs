@@ -1,4 +1,4 @@
-//! What a process inherits from whoever started it, and what this program cannot work with.
+//! Attributes of a process that it inherits from its caller, and that this program depends on.
 
 #![allow(unsafe_code, reason = "signal(2) has no safe form")]
 

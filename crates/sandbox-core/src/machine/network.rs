@@ -111,7 +111,7 @@ const SWITCHED: &str = "turned on IPv4 forwarding on this host (net.ipv4.ip_forw
 
 /// A look at what a machine's start changes of the host's network, and what is in the machine's way there.
 ///
-/// The wall is put up by a unit, a hook or a supervisor, whose words end in a log: whoever asked for the start is told from
+/// The wall is put up by a unit, a hook or a supervisor, whose messages go to a log: the caller of the start gets them from
 /// here.
 #[derive(Debug)]
 pub struct Outlook {

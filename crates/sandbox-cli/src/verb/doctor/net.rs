@@ -68,7 +68,7 @@ pub(super) fn firewalls() -> Vec<Finding> {
     found.into_iter().map(one).collect()
 }
 
-/// Finds out whether machines have somebody to ask for names.
+/// Finds out whether machines have a resolver.
 pub(super) fn names() -> Finding {
     if network::has_resolver() {
         return finding("names", Verdict::Good, "machines have a resolver to ask");

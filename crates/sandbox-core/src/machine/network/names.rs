@@ -25,7 +25,7 @@ pub fn uplink_resolvers() -> Vec<IpAddr> {
     nameservers(&text).filter(|address| !address.is_loopback()).collect()
 }
 
-/// Returns whether a machine has somebody to ask for names: a resolver beyond the host, or one of the host's that listens on
+/// Returns whether machines have a resolver: one beyond the host, or one of the host's that listens on
 /// all addresses or on a machine's link.
 #[must_use]
 pub fn has_resolver() -> bool {

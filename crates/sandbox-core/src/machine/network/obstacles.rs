@@ -1,8 +1,8 @@
-//! Other firewalls of the host that drop what machines send, and how each is told to let it pass.
+//! Foreign firewalls of the host that drop packets of machines, and the command that lets them pass in each.
 //!
 //! A packet of a machine is judged by every base chain of its hook, whatever table that is in, so an accept of our own
-//! table does not help. Each chain is followed with such a packet: what a rule asks of it that is not known counts as not
-//! met, so that a chain that passes it only under such a condition is told of, and one that drops it only then is not.
+//! table does not help. Each chain is evaluated for such a packet. A condition whose value is not known counts as not met: a
+//! chain that accepts the packet only under one is reported, and a chain that drops it only under one is not.
 //!
 //! **Source**: nft(8), "Chains", "Statements"; libnftables-json(5).
 
