@@ -153,19 +153,20 @@ static int has_arrived(pid_t pid) {
     return 0;
 }
 
-/* Returns whether what a link of /proc leads to is what its text names in this machine. */
-static int is_of_machine(const char *link) {
-    char text[4096];
+/* Returns whether an open file is what its text in /proc names in this machine; the text goes into `target`. */
+static int is_of_machine(int file, char *target, size_t size) {
+    char path[64];
     struct stat there, here;
-    ssize_t length = readlink(link, text, sizeof text - 1);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(path, target, size - 1);
     if (length <= 0) return 1;
-    text[length] = 0;
+    target[length] = 0;
     /* pipes, sockets and anonymous inodes have no path to compare */
-    if (text[0] != '/' && !strstr(text, "memfd:")) return 1;
-    if (stat(link, &there) < 0) return 1;
+    if (target[0] != '/' && !strstr(target, "memfd:")) return 1;
+    if (fstat(file, &there) < 0) return 1;
     /* one that is removed has no name left: the host's and the machine's cannot be told from each other */
-    if (strstr(text, " (deleted)") && !strstr(text, "memfd:")) return 1;
-    if (stat(text, &here) == 0) {
+    if (strstr(target, " (deleted)") && !strstr(target, "memfd:")) return 1;
+    if (stat(target, &here) == 0) {
         if (here.st_dev == there.st_dev && here.st_ino == there.st_ino) return 1;
         if (S_ISCHR(here.st_mode) && S_ISCHR(there.st_mode) && here.st_rdev == there.st_rdev) return 1;
     }
@@ -173,25 +174,24 @@ static int is_of_machine(const char *link) {
     return S_ISCHR(there.st_mode) && major(there.st_rdev) == 1;
 }
 
-/* Its directory of descriptors belongs to the identity that it has, and may be closed to this machine's root; the system call
+/* Each file is opened once and compared by that handle: the process may execute another program between two looks at its link.
+ *
+ * Its directory of descriptors belongs to the identity that it has, and may be closed to this machine's root; the system call
  * asks for the right to trace alone. */
 static void inspect_files(pid_t pid) {
     char path[64], target[4096];
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
-    if (!is_of_machine(path)) {
-        ssize_t length = readlink(path, target, sizeof target - 1);
-        fault(" exe %.*s;", length > 0 ? (int)length : 0, target);
+    int program = open(path, O_PATH | O_CLOEXEC);
+    if (program >= 0) {
+        if (!is_of_machine(program, target, sizeof target)) fault(" exe %s;", target);
+        close(program);
     }
     int process = (int)syscall(SYS_pidfd_open, pid, 0);
     if (process < 0) return;
     for (int number = 0; number < DESCRIPTORS; number++) {
         int copy = (int)syscall(SYS_pidfd_getfd, process, number, 0);
         if (copy < 0) continue;
-        snprintf(path, sizeof path, "/proc/self/fd/%d", copy);
-        if (!is_of_machine(path)) {
-            ssize_t length = readlink(path, target, sizeof target - 1);
-            fault(" descriptor %d of %.*s;", number, length > 0 ? (int)length : 0, target);
-        }
+        if (!is_of_machine(copy, target, sizeof target)) fault(" descriptor %d of %s;", number, target);
         close(copy);
     }
     close(process);
