@@ -279,8 +279,8 @@ const ATTACKS: &[Attack] = &[
 
 /// Each attack of the table fails: a documented end in time and memory, nothing of the host in the machine, nothing changed
 /// or left in the host, the other machine unharmed.
-pub fn each_fails(bed: &Bed) {
-    bed.on("nspawn");
+fn each_fails(bed: &Bed, backend: &str) {
+    bed.on(backend);
     let host = bed.host();
     let before = host.traces();
     let hosts_own = host.sh(HOSTS_OWN).ok().to_owned();
@@ -300,6 +300,18 @@ pub fn each_fails(bed: &Bed) {
     }
     faults.extend(bed.is_clean(&before));
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+pub fn each_fails_on_nspawn(bed: &Bed) {
+    each_fails(bed, "nspawn");
+}
+
+pub fn each_fails_on_lxc(bed: &Bed) {
+    each_fails(bed, "lxc");
+}
+
+pub fn each_fails_on_direct(bed: &Bed) {
+    each_fails(bed, "direct");
 }
 
 /// Files of the host that no verb of the test changes.

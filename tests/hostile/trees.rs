@@ -141,14 +141,17 @@ pub fn sparse_files(bed: &Bed) {
     judge(bed, (&format!("{make}; truncate -s 8T srv/evil/large"), &undo), &[ON_A_RUNNING, COPIES]);
 }
 
-/// Each file that is read of a guest is a pipe without a writer, a socket or a directory.
-pub fn pipes_and_sockets(bed: &Bed) {
+/// Each file that is read of a guest is a pipe without a writer, a socket, a directory, or a device: one that is read
+/// without end, one that is not there.
+pub fn files_that_are_none(bed: &Bed) {
     bed.on("nspawn");
     let make = format!(
-        "n=$((n + 1)); case $((n % 4)) in 0) mkdir \"$f\" ;; 1) {PROGRAMS}/socket \"$f\" ;; *) mkfifo \"$f\" ;; esac"
+        "n=$((n + 1)); case $((n % 6)) in 0) mkdir \"$f\" ;; 1) {PROGRAMS}/socket \"$f\" ;; 2) mknod \"$f\" c 1 5 ;; \
+         3) mknod \"$f\" b 7 200 ;; *) mkfifo \"$f\" ;; esac"
     );
     let (make, undo) = replaced(&make);
-    judge(bed, (&format!("{make}; mkfifo srv/evil/pipe"), &undo), &[ON_A_RUNNING, COPIES]);
+    let more = "mkfifo srv/evil/pipe; mknod srv/evil/zero c 1 5; mknod srv/evil/terminal c 5 0";
+    judge(bed, (&format!("{make}; {more}"), &undo), &[ON_A_RUNNING, COPIES]);
 }
 
 /// Names that no terminal should see, users with numbers that are none, programs of the guest that lie.
