@@ -112,6 +112,23 @@ pub fn a_killed_fork_lets_the_machine_go_on(lab: &Lab) {
         lab.traces_here().are(&before);
     }
     assert!(caught > 2, "it was never seen to stand still");
+    frozen_by_the_dead_it_is_thawed_by_the_next_command(lab, plain, &frozen);
+    lab.traces_here().are(&before);
+}
+
+/// An export and the process that would thaw its machine are killed, the second one first.
+fn frozen_by_the_dead_it_is_thawed_by_the_next_command(lab: &Lab, plain: &str, frozen: &dyn Fn() -> bool) {
+    let place = tempfile::tempdir().expect("a directory");
+    let archive = place.path().join("export.tar").to_string_lossy().into_owned();
+    let argv = lab.argv(&["export", plain, &archive, "--live"]);
+    let export = process::start(&argv);
+    until("the export has frozen it", SOON, || frozen().then_some(()));
+    let id = export.id().to_string();
+    process::run(&["sh", "-c", "pkill -KILL -P $0; kill -KILL $0", &id], "", SOON).ok();
+    finish(export, &argv, SOON);
+    assert!(frozen(), "it was thawed by another process");
+    lab.sandbox(&["repair"]).ok();
+    assert!(!frozen(), "it is still frozen");
 }
 
 /// The same under machined; its image list shows machines and nothing else.

@@ -143,6 +143,7 @@ impl Machines<'_> {
                 remove_scratch(&folder)
                     .map_err(|source| LifeError::Io { path: folder, doing: "removing a template", source })
                     .during("clean up", subject)?;
+                self.thaw(&settled.name)?;
                 claim.end()?;
             }
             Intent::Snapshot(taking) => {
@@ -163,6 +164,13 @@ impl Machines<'_> {
             }
         }
         Ok(Some(settled))
+    }
+
+    /// Thaws a machine whose copy was made into another place, where it runs.
+    fn thaw(&self, name: &MachineName) -> Result<()> {
+        let (_, leader) = self.look_at(name)?;
+        let cgroup = leader.and_then(|leader| frozen::cgroup(&leader));
+        cgroup.map_or(Ok(()), |cgroup| frozen::thaw(&cgroup)).during("thaw", format!("machine `{name}`"))
     }
 
     /// Takes away all that belongs to a claimed name: the machine, its configuration, its tree, its folder.

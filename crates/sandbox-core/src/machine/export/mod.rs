@@ -36,7 +36,8 @@ pub use self::{
     template::name as template_name,
 };
 use super::{
-    frozen,
+    frozen::{self, Frozen},
+    journal::Intent,
     life::Machines,
     record::{Hold, Record},
     volume::Mounted,
@@ -114,8 +115,39 @@ impl Machines<'_> {
         layers: &Layers,
         holder: &str,
     ) -> Result<Exported> {
-        let (_claim, record) = self.claim_as(name, holder, Hold::Interruptible, "export")?;
-        self.pack(&record, options, to, layers)
+        let (claim, record) = self.claim_as(name, holder, Hold::Interruptible, "export")?;
+        let subject = || format!("machine `{name}`");
+        let note = |cgroup: &Path| {
+            claim.begin(&Intent::Freeze { cgroup: cgroup.to_owned() }).during("export", subject())
+        };
+        let frozen = if options.live { self.freeze(&record, &note)? } else { None };
+        let exported = self.pack(&record, options, to, layers);
+        let thawed = frozen.map_or(Ok(()), |frozen| frozen.thaw().map(drop));
+        thawed.during("thaw", subject())?;
+        claim.end().during("export", subject())?;
+        exported
+    }
+
+    /// Freezes a machine that runs, where it can be, so that its files do not change while they are read. `note` writes
+    /// its cgroup to the journal first: it is thawed by the next command where this process and its watcher are killed.
+    pub(super) fn freeze(
+        &self,
+        record: &Record,
+        note: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Option<Frozen>> {
+        let name = &record.definition.name;
+        let subject = || format!("machine `{name}`");
+        let backend = self.backend(record.definition.backend).during("export", subject())?;
+        let Some(cgroup) = backend.leader(name)?.and_then(|leader| frozen::cgroup(&leader)) else {
+            return Ok(None);
+        };
+        note(&cgroup)?;
+        let frozen = frozen::freeze(&cgroup, name.as_str());
+        if frozen.is_err() {
+            let text = format!("machine `{name}` cannot be frozen: its files are read while it runs");
+            self.reporter.report(Event::Warning { text });
+        }
+        Ok(frozen.ok())
     }
 
     /// Writes the tree of a machine that is held.
@@ -132,22 +164,11 @@ impl Machines<'_> {
         let name = &record.definition.name;
         let subject = || format!("machine `{name}`");
         let backend = self.backend(record.definition.backend).during("export", subject())?;
-        let leader = backend.leader(name)?;
-        let runs = leader.is_some();
+        let runs = backend.leader(name)?.is_some();
         if runs && !options.live {
             return Err(ExportError::Running { name: name.clone() }).during("export", subject());
         }
         let consistency = if runs { Consistency::CrashConsistent } else { Consistency::Clean };
-        // its processes stand still while files are read, where they can be made to
-        let cgroup = leader.and_then(|leader| frozen::cgroup(&leader));
-        let _frozen = cgroup.and_then(|cgroup| {
-            let frozen = frozen::freeze(&cgroup, name.as_str());
-            if frozen.is_err() {
-                let text = format!("machine `{name}` cannot be made to stand still: it is read as it runs");
-                self.reporter.report(Event::Warning { text });
-            }
-            frozen.ok()
-        });
         let order = Order { record, options, consistency, reporter: self.reporter };
         order.carry_out(to, layers).during("export", subject())
     }

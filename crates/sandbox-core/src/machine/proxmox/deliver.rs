@@ -275,6 +275,8 @@ impl Machines<'_> {
             claim.begin(&Intent::Deliver(Box::new(definition))).during("export", subject())
         };
         begin(&goods.place)?;
+        // recovery thaws a machine with this intent
+        let frozen = if options.live { self.freeze(&record, &|_| Ok(()))? } else { None };
         let made = goods.deliver(Steps {
             tree: &record.definition.tree,
             scratch: &scratch,
@@ -282,6 +284,7 @@ impl Machines<'_> {
             pack: &mut |path: &Path| self.pack(&record, options, To::Path(path), layers).map(drop),
             note: &mut |place: &Place| begin(place),
         });
+        drop(frozen);
         match made {
             Ok(made) => {
                 claim.end().during("export", subject())?;
