@@ -15,7 +15,17 @@ pub fn kept_at_starts(host: &Host<'_>) {
         host.sandbox(&["mount", agents, source, "/mnt/sub", "--read-only", "--permanent"]).ends_with(4);
     }
     host.sandbox(&["mount", agents, "/srv", "/mnt/sub", "--permanent"]).ends_with(4);
+    // one that lasts until the machine ends counts until then
+    host.sh("mkdir -p /srv/transient/sub").ok();
+    let below = ["mount", agents, "/srv/transient/sub", "/mnt/below", "--read-only"];
+    host.sandbox(&["mount", agents, "/srv/transient", "/mnt/transient"]).ok();
+    host.sandbox(&below).ends_with(4);
+    host.sandbox(&["unmount", agents, "/mnt/transient"]).ok();
+    host.sandbox(&below).ends_with(4);
     host.sandbox(&["restart", agents]).ok();
+    host.sandbox(&below).ok();
+    host.sandbox(&["unmount", agents, "/mnt/below"]).ok();
+    host.sh("rm -r /srv/transient").ok();
     assert_eq!(host.exec(agents, &["ls", "/mnt/kept"]).ok(), "in\nof-the-guest\nsub\nx");
     let flags = "grep -c ' /mnt/kept[^ ]* r[ow],nosuid,nodev' /proc/self/mountinfo";
     assert_eq!(host.exec(agents, &["sh", "-c", flags]).ok(), "2");

@@ -1,7 +1,7 @@
 //! What is done to a machine that is there, beside its start, stop and removal.
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use super::{
     journal::Change,
     life::{LifeError, Machines},
     limits,
-    mounts::{self, MountError, source::Commands},
+    mounts::{self, MountError, source::Commands, transient},
     processes::{self, Whom},
     record::{self, Claim, Hold, Record},
     signal::Signal,
@@ -108,6 +108,10 @@ pub struct Held {
     _claim: Option<Claim>,
 }
 
+fn noting(name: &MachineName) -> impl FnOnce(io::Error) -> LifeError + use<'_> {
+    |source| LifeError::Io { path: name.as_str().into(), doing: "writing the list of its mounts", source }
+}
+
 fn subject(name: &MachineName) -> String {
     format!("machine `{name}`")
 }
@@ -120,7 +124,8 @@ impl Machines<'_> {
     pub fn look_at(&self, name: &MachineName) -> Result<(Definition, Option<Leader>)> {
         let definition = self.records.read(name).during("look at", subject(name))?.definition;
         let backend = self.backend(definition.backend).during("look at", subject(name))?;
-        let leader = backend.leader(name)?;
+        let system_calls = definition.needs.system_calls.clone();
+        let leader = backend.leader(name)?.map(|leader| Leader { system_calls, ..leader });
         Ok((definition, leader))
     }
 
@@ -337,7 +342,9 @@ impl Machines<'_> {
         holder: &str,
     ) -> Result<(HostFolder, Took)> {
         let (definition, leader) = self.look_at(name)?;
-        let records = self.records.list().during("mount in", subject(name))?;
+        let transient = self.transient(name)?;
+        let mut records = self.records.list().during("mount in", subject(name))?;
+        transient.complete(&mut records);
         let resolved = mounts::source::resolve(&wanted.source).during("mount in", subject(name))?;
         mounts::overlap::check_path(&resolved, &records).during("mount in", subject(name))?;
         let wanted = &WantedMount { source: resolved.path, ..wanted.clone() };
@@ -356,13 +363,16 @@ impl Machines<'_> {
             return Err(ChangeError::Stopped { command }).during("mount in", subject(name));
         }
         mounts::overlap::check(&folder, &records).during("mount in", subject(name))?;
-        let held = self.hold(name, program, holder)?;
-        copy::make_folder(&held.side, &folder.path).during("mount in", subject(name))?;
-        drop(held);
         if let Some(leader) = &leader {
-            let volumes: Vec<_> = definition.volumes.iter().map(|volume| volume.path.clone()).collect();
-            let group = std::slice::from_ref(&folder);
-            attach::attach(leader, group, &[], &volumes).during("mount in", subject(name))?;
+            transient.add(name, leader, &folder).map_err(noting(name)).during("mount in", subject(name))?;
+        }
+        drop(transient);
+        if let Err(error) = self.attach(&definition, leader.as_ref(), &folder, (program, holder)) {
+            self.transient(name)?
+                .remove(name, &folder)
+                .map_err(noting(name))
+                .during("mount in", subject(name))?;
+            return Err(error);
         }
         if wanted.permanent {
             self.choose(name, holder, false, |chosen| {
@@ -373,6 +383,28 @@ impl Machines<'_> {
             })?;
         }
         Ok((folder, if leader.is_some() { Took::Now } else { Took::NextStart }))
+    }
+
+    /// Makes the mount point in a machine, and mounts a directory on it where the machine runs.
+    fn attach(
+        &self,
+        definition: &Definition,
+        leader: Option<&Leader>,
+        folder: &HostFolder,
+        (program, holder): (&Path, &str),
+    ) -> Result<()> {
+        let name = &definition.name;
+        let held = self.hold(name, program, holder)?;
+        copy::make_folder(&held.side, &folder.path).during("mount in", subject(name))?;
+        drop(held);
+        let Some(leader) = leader else { return Ok(()) };
+        let volumes: Vec<_> = definition.volumes.iter().map(|volume| volume.path.clone()).collect();
+        attach::attach(leader, std::slice::from_ref(folder), &[], &volumes).during("mount in", subject(name))
+    }
+
+    /// Waits for other processes that add or remove mounts, of any machine.
+    fn transient(&self, name: &MachineName) -> Result<transient::Mounts<'_>> {
+        transient::Mounts::hold(&self.records).map_err(noting(name)).during("mount in", subject(name))
     }
 
     /// Opens a source, and finds whose its files are in the machine.
@@ -403,19 +435,23 @@ impl Machines<'_> {
     /// Where none is there.
     pub fn unmount(&self, name: &MachineName, path: &Path, holder: &str) -> Result<Took> {
         let (definition, leader) = self.look_at(name)?;
-        let known = definition.chosen.mounts.iter().any(|known| known.path == path);
+        let known = definition.chosen.mounts.iter().find(|known| known.path == path).cloned();
         let volume = definition.volumes.iter().any(|volume| volume.path == path);
         let done = match &leader {
             Some(leader) if !volume => attach::detach(leader, path).during("unmount in", subject(name))?,
             _ => Detached::Absent,
         };
-        if known {
+        if let (Some(leader), Some(mount)) = (&leader, &known) {
+            let noted = self.transient(name)?.add(name, leader, mount);
+            noted.map_err(noting(name)).during("unmount in", subject(name))?;
+        }
+        if known.is_some() {
             self.choose(name, holder, false, |chosen| chosen.mounts.retain(|mount| mount.path != path))?;
         }
         match done {
             Detached::Gone => Ok(Took::Now),
-            Detached::Locked if known => Ok(Took::NextStart),
-            Detached::Absent if known => Ok(Took::Now),
+            Detached::Locked if known.is_some() => Ok(Took::NextStart),
+            Detached::Absent if known.is_some() => Ok(Took::Now),
             _ => Err(ChangeError::NotMounted { path: path.to_owned() }).during("unmount in", subject(name)),
         }
     }

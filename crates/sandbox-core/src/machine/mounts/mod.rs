@@ -8,6 +8,7 @@ mod api;
 pub mod overlap;
 pub mod owners;
 pub mod source;
+pub mod transient;
 
 use std::{
     io,

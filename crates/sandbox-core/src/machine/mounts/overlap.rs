@@ -60,9 +60,12 @@ impl Cause for OverlapError {
             ],
             Self::Above { .. } => vec![Hint::Note("mount it with --read-only".to_owned())],
             Self::Below { .. } | Self::Through { .. } => {
-                vec![Hint::Note(
-                    "mount a directory that no machine can replace, or the one above it alone".to_owned(),
-                )]
+                vec![
+                    Hint::Note(
+                        "mount a directory that no machine can replace, or the one above it alone".to_owned(),
+                    ),
+                    Hint::Note("a mount that was removed counts until its machine ends".to_owned()),
+                ]
             }
         }
     }
