@@ -100,8 +100,25 @@ pub fn it_holds_under_a_supervisor(lab: &Lab) {
     let plain = &own("plain");
     let exec = |argv: &[&str]| lab.sandbox(&[&["exec", plain, "--"], argv].concat());
     #[cfg(target_arch = "x86_64")]
-    holds(plain, &exec);
+    {
+        holds(plain, &exec);
+        a_profile_opens_it_for_sessions(lab, plain, &exec);
+    }
     keeps_out(plain, &exec, &|more| lab.sandbox(&[&["logs", plain], more].concat()));
+}
+
+/// What a profile allows the machine's own processes, it allows those of a session; the record has what profiles allow.
+#[cfg(target_arch = "x86_64")]
+fn a_profile_opens_it_for_sessions(lab: &Lab, machine: &str, exec: &dyn Fn(&[&str]) -> Output) {
+    let path = lab.path("state").join("machines").join(machine).join("machine.json");
+    let before = std::fs::read(&path).expect("a record");
+    let mut record: serde_json::Value = serde_json::from_slice(&before).expect("JSON");
+    record["definition"]["needs"]["system_calls"] = serde_json::json!(["io_uring_setup"]);
+    std::fs::write(&path, record.to_string()).expect("written");
+    // EFAULT: the kernel has looked at the arguments
+    let ring = exec(&["perl", "-e", "$! = 0; syscall(425, 1, 0); print 0 + $!"]);
+    std::fs::write(&path, before).expect("written");
+    assert_ne!(ring.ok(), "38");
 }
 
 /// Under machined and liblxc.

@@ -1,11 +1,6 @@
 //! `sandbox exec` and `sandbox shell`.
 
-use sandbox_core::{
-    error::Context as _,
-    machine::{Leader, life::LifeError},
-    name::MachineName,
-    session,
-};
+use sandbox_core::{error::Context as _, machine::Leader, name::MachineName, session};
 
 use super::machine::{Host, name};
 use crate::{args, exit::Exit, failure::Failure, settings::Settings};
@@ -53,13 +48,7 @@ pub fn shell(args: args::Shell, settings: &Settings) -> Result<Exit, Failure> {
 /// # Errors
 /// Where it does not run.
 pub fn leader(name: &MachineName, settings: &Settings) -> Result<Leader, Failure> {
-    let host = Host::new(settings);
-    let machines = host.as_they_are();
-    let subject = || format!("machine `{name}`");
-    let record = machines.records.read(name).during("enter", subject())?;
-    let backend = machines.backend(record.definition.backend).during("enter", subject())?;
-    let leader = backend.leader(name)?;
-    Ok(leader.ok_or_else(|| LifeError::Stopped { name: name.clone() }).during("enter", subject())?)
+    Ok(Host::new(settings).as_they_are().leader(name, "enter")?)
 }
 
 fn variable(pair: &str) -> Result<(String, String), Failure> {

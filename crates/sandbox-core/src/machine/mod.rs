@@ -155,13 +155,15 @@ pub struct Leader {
     pub pid: i32,
     /// The machine's cgroup, as the backend gave it, where that is known.
     pub cgroup: Option<MachineCgroup>,
+    /// The system calls that the machine's profiles allow beside those of every machine.
+    pub system_calls: Vec<String>,
 }
 
 impl Leader {
     /// Names a process whose machine's cgroup is not known.
     #[must_use]
     pub const fn new(pid: i32) -> Self {
-        Self { pid, cgroup: None }
+        Self { pid, cgroup: None, system_calls: Vec::new() }
     }
 }
 

@@ -229,6 +229,7 @@ impl Entry {
             parent: i32::try_from(std::process::id()).unwrap_or(0),
             bounding: bounding(pid),
             label: label.as_ref().map(|label| (label.file.to_owned(), label.text.clone())),
+            system_calls: self.leader.system_calls.clone(),
             size: match terminal {
                 Terminal::Files(_) => None,
                 Terminal::New { size } => Some(size),

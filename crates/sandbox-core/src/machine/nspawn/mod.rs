@@ -249,7 +249,7 @@ fn of_ours(name: &MachineName, found: &machined::Registered) -> Option<Leader> {
 /// Takes a process for a machine's first one where it is in the cgroup of the machine's unit.
 fn in_unit(name: &MachineName, pid: i32) -> Option<Leader> {
     let cgroup = MachineCgroup::of_unit(&unit::name(name), pid)?;
-    Some(Leader { pid, cgroup: Some(cgroup) })
+    Some(Leader { cgroup: Some(cgroup), ..Leader::new(pid) })
 }
 
 /// Gives a machine's first process, the child of nspawn that is the first of a process namespace.

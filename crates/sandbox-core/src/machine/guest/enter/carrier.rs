@@ -144,7 +144,7 @@ fn entered(socket: &OwnedFd) -> Result<Born, Refused> {
     drop(text);
     let proc = request.label.is_some().then(next).transpose()?;
     // read while /proc is the host's
-    let filter = Filter::new::<&str>(&[], Dumps::of_host());
+    let filter = Filter::new(&request.system_calls, Dumps::of_host());
 
     let flags = CloneFlags::from_bits_truncate(request.flags);
     let has_users = flags.contains(CloneFlags::CLONE_NEWUSER);

@@ -65,6 +65,8 @@ pub(super) struct Request {
     pub(super) bounding: Option<u64>,
     /// The file of /proc that takes the label, and what is written to it.
     pub(super) label: Option<(CString, CString)>,
+    /// The system calls that the machine's profiles allow.
+    pub(super) system_calls: Vec<String>,
     /// Rows and columns of a new terminal.
     pub(super) size: Option<(u16, u16)>,
 }
