@@ -113,7 +113,7 @@ fn a_profile_opens_it_for_sessions(lab: &Lab, machine: &str, exec: &dyn Fn(&[&st
     let path = lab.path("state").join("machines").join(machine).join("machine.json");
     let before = std::fs::read(&path).expect("a record");
     let mut record: serde_json::Value = serde_json::from_slice(&before).expect("JSON");
-    record["definition"]["needs"]["system_calls"] = serde_json::json!(["io_uring_setup"]);
+    record["definition"]["needs"]["system-calls"] = serde_json::json!(["io_uring_setup"]);
     std::fs::write(&path, record.to_string()).expect("written");
     // EFAULT: the kernel has looked at the arguments
     let ring = exec(&["perl", "-e", "$! = 0; syscall(425, 1, 0); print 0 + $!"]);
