@@ -34,7 +34,7 @@ impl Traces {
 const EVERYTHING: &str = r#"
 for place in /etc/systemd/nspawn /etc/systemd/system /run/systemd/system /run/systemd/nspawn-root \
   /etc/systemd/network /run/systemd/network /run/systemd/machines /run/sandbox /var/lib/sandbox/machines; do
-  find "$place" -mindepth 1 2>/dev/null | grep -v -e /run/systemd/system/listener -e "/run/sandbox/.*lock$" -e "/machines/[^/]*/holder$"
+  find "$place" -mindepth 1 2>/dev/null | grep -v -e /run/systemd/system/listener -e "/run/sandbox/.*lock$" -e "/machines/[^/]*/\(holder\|mounts.json\)$" -e "/machines/[^/]*/rootfs/"
 done
 find /var/lib/machines /var/lib/sandbox/volumes /var/lib/sandbox/snapshots -mindepth 1 -maxdepth 1 2>/dev/null
 find /var/lib/machines/.#sandbox-snapshots -mindepth 1 -maxdepth 1 2>/dev/null

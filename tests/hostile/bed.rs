@@ -94,8 +94,8 @@ impl Bed {
             host.sandbox(&["create", name, "--release", "trixie", "--backend", "nspawn"]).ok();
             host.sandbox(&["copy", PROGRAMS, &format!("{name}:/usr/local/lib/")]).ok();
             // half of each tree, which is copied some fifty times
-            let lean =
-                "rm -rf /usr/share/doc /usr/share/man /usr/share/locale /usr/share/perl /usr/lib/git-core";
+            let lean = "cd /usr/share && rm -rf doc man locale perl perl5 zoneinfo bash-completion; \
+                cd /usr/lib && rm -rf git-core */perl */gconv";
             host.exec(name, &["sh", "-c", lean]).ok();
         }
     }
