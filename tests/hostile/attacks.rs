@@ -181,7 +181,7 @@ const ATTACKS: &[Attack] = &[
     Attack {
         kind: "K3",
         what: "hundreds of mounts upon each other, where a directory is mounted and where files are read",
-        inside: "mkdir -p /mnt/shared; for i in $(seq 500); do mount -t tmpfs none /mnt/shared; done; for i in 1 2 3 4 5; do mount --bind /etc /etc; done",
+        inside: "mkdir -p /mnt/shared; for i in $(seq 500); do mount -t tmpfs none /mnt/shared; done; for i in 1 2 3 4 5; do mount --rbind /etc /etc; done",
         verbs: MOUNT,
         well: "true",
         undo: "true",
