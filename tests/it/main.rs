@@ -39,6 +39,7 @@ mod proxy;
 mod python;
 mod recoded;
 mod resolve;
+mod same_inodes;
 mod signature;
 mod sources;
 mod stack;

@@ -42,9 +42,9 @@ pub(super) fn fill(from: &Directory, to: &Directory) -> io::Result<()> {
         buffer: Buffer::default(),
     };
     let mut walker = Walker::new(from.again()?, false, true)?;
-    while let Some(found) = walker.advance().map_err(|(_, error)| error)? {
+    while let Some(found) = walker.advance().map_err(live::named)? {
         if filler.one(&found)? {
-            walker.enter().map_err(|(_, error)| error)?;
+            walker.enter().map_err(live::named)?;
         }
     }
     filler.finish()
