@@ -1,6 +1,6 @@
 //! Files that machines are made of: those of others, and those that mean harm.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -83,6 +83,7 @@ fn what_cannot_boot_is_refused_with_what_to_do() {
 fn nothing_is_made_outside() {
     let place = Place::new();
     let outside = place.word("outside");
+    let climbing = "../".repeat(40) + outside.trim_start_matches('/');
     let file = |path: &str| Entry::file(path, 0o644, b"dead");
     let cases: Vec<(Vec<Entry>, i32)> = vec![
         (vec![file("../outside/canary")], 4),
@@ -90,7 +91,7 @@ fn nothing_is_made_outside() {
         (vec![file(&format!("{outside}/canary"))], 4),
         // through links, absolute and relative: the tree has no such folders
         (vec![Entry::symlink("out", &outside), file("out/canary")], 4),
-        (vec![Entry::symlink("out", "../../../../../../../../../../../../../tmp"), file("out/x")], 4),
+        (vec![Entry::symlink("out", &climbing), file("out/x")], 4),
         (vec![Entry::symlink("out", &format!("{outside}/canary")), file("out")], 0),
         (vec![Entry::symlink("out", &outside), Entry::hardlink("x", "out/canary")], 4),
         (vec![Entry::hardlink("x", "../../../../../etc/passwd")], 4),
@@ -114,7 +115,6 @@ fn nothing_is_made_outside() {
             place.run(&["remove", "a", "--yes"]).ok();
         }
         place.has_no_machine(&format!("case {at}: {}", output.err));
-        assert!(!Path::new("/tmp/x").exists());
     }
     let device = [Entry::new("x", 0o600, Kind::Block(8, 0)), init()];
     place.import_entries(&device, "a", &["--devices", "skip"]).ok();
