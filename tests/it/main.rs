@@ -32,6 +32,7 @@ mod live_trees;
 mod lock;
 mod malformed;
 mod mirror;
+mod names;
 mod npm_tree;
 mod profile;
 mod proxmox;

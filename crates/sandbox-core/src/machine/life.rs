@@ -220,7 +220,7 @@ impl Machines<'_> {
         let name = &definition.name;
         // asked before the backend is, whose own error would be that of a unit
         mounts::prepare(definition).during("start", format!("machine `{name}`"))?;
-        let outlook = network::Outlook::new(definition.network);
+        let outlook = network::Outlook::new(definition);
         backend.start(definition, deadline, self.reporter)?;
         let subject = || format!("machine `{name}`");
         let Some(leader) = backend.leader(name)? else {
