@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    carried::{Place, init},
+    carried::{Place, facts, init},
     export::comment,
     kit::{
         compress::Compression,
@@ -325,4 +325,38 @@ fn an_image_that_is_not_what_it_says_is_refused() {
     fs::write(&layer, [&bytes[..bytes.len() - 1], b"x"].concat()).unwrap();
     place.import(&folder, "a", &[]).ends_with(4);
     place.has_no_machine("blobs");
+}
+
+#[test]
+fn names_as_long_as_a_file_system_takes_them_go_every_way() {
+    let place = Place::new();
+    let long = |letter: &str| letter.repeat(255);
+    let (first, second) = (format!("./srv/work/{}", long("a")), format!("./srv/work/{}", long("b")));
+    let volumes =
+        json!({"volumes": [{"path": "/srv/work", "kind": "home", "owner": "root", "mode": "0755"}]});
+    let entries = [
+        comment(&volumes),
+        init(),
+        Entry::folder("./srv/work/"),
+        Entry::file(&first, 0o640, b"long").xattr("user.note", b"kept"),
+        Entry::hardlink(&second, &first),
+    ];
+    place.import_entries(&entries, "a", &[]).ok();
+    let volume = place.path("state/volumes/a/srv-work");
+    let all = facts(&volume);
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert_eq!(all[&long("a")], all[&long("b")]);
+    assert!(all[&long("a")].contains(" 2 4 ") && all[&long("a")].contains("user.note"), "{all:?}");
+
+    fs::write(place.path(&long("c")), "copied").unwrap();
+    place.run(&["copy", &place.word(&long("c")), "a:/srv/"]).ok();
+    place.run(&["copy", &format!("a:/srv/{}", long("c")), &place.word(&long("d"))]).ok();
+    assert_eq!(fs::read_to_string(place.path(&long("d"))).unwrap(), "copied");
+
+    let file = place.word(&format!("{}.tar", "e".repeat(251)));
+    place.run(&["export", "a", &file]).ok();
+    place.run(&["import", &file, "b", "--backend", "direct", "--no-start"]).ok();
+    assert!(place.tree("b").join("srv").join(long("c")).exists());
+    place.run(&["clone", "a", "c"]).ok();
+    assert_eq!(facts(&place.path("state/volumes/c/srv-work")), all);
 }
