@@ -200,16 +200,27 @@ pub fn shell(
 ) -> Result<Exit, SessionError> {
     let terminal = pty::is_terminal();
     let users = user.map_or_else(|| vec![AGENT, "root"], |user| vec![user]);
+    let env = emulator.color(terminal);
     let payload = Payload {
-        argv: ["runuser", "--login"].map(str::to_owned).to_vec(),
+        argv: login(&env),
         users: users.into_iter().map(str::to_owned).collect(),
         runs: Runs::AsRootForUser,
-        env: emulator.color(terminal),
+        env,
         term: emulator.kind(terminal),
         cwd: Some("/".to_owned()),
     };
     let run = if terminal { on_terminal } else { on_files };
     run(carrier, leader, &payload)
+}
+
+/// Keeps a variable in the login of the user behind it, where the guest's runuser can: before util-linux 2.35 it cannot.
+const LOGIN: &str = "runuser --help | grep -q -e --whitelist-environment && \
+    exec runuser --whitelist-environment COLORTERM --login \"$1\"; exec runuser --login \"$1\"";
+
+/// Words the login of a user, whose name comes behind: of all variables but `TERM` it keeps those that it is asked to.
+fn login(env: &[(String, String)]) -> Vec<String> {
+    let words: &[&str] = if env.is_empty() { &["runuser", "--login"] } else { &["sh", "-c", LOGIN, "sh"] };
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// Opens a console of a machine on the caller's terminal: the guest's own agetty(8) and login(1), which ask who is
