@@ -84,11 +84,11 @@ impl Case {
         self.user.path(&format!("state/volumes/{name}/srv-{volume}"))
     }
 
-    fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         names(&self.json(&["list"]), "name")
     }
 
-    fn snapshots(&self, name: &str) -> Vec<String> {
+    pub fn snapshots(&self, name: &str) -> Vec<String> {
         names(&self.json(&["snapshot", "list", name]), "name")
     }
 

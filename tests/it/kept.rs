@@ -24,7 +24,7 @@ struct Disk {
 
 impl Disk {
     fn here() -> Self {
-        Self { folder: tempfile::tempdir_in("/var/tmp").unwrap(), mounted: false }
+        Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), mounted: false }
     }
 
     /// None where this kernel has no loop devices: the test is skipped, and says so.
@@ -33,7 +33,7 @@ impl Disk {
             skips::skipped(&format!("kept::{test}"), "this kernel has no loop devices");
             return None;
         }
-        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let image = folder.path().join("image");
         fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
         let place = folder.path().join("disk");

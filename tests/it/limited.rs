@@ -18,11 +18,11 @@ use crate::{
 const SOON: Duration = Duration::from_secs(60);
 
 /// A file system of its own below the state folder of a case.
-struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
     /// None where this kernel does not have such.
-    fn of(kind: &str, options: &[&str], mount: &str, place: &Path) -> Option<Self> {
+    pub fn of(kind: &str, options: &[&str], mount: &str, place: &Path) -> Option<Self> {
         fs::create_dir_all(place).unwrap();
         let image = place.with_extension("image");
         fs::File::create(&image).unwrap().set_len(600 << 20).unwrap();
@@ -55,9 +55,8 @@ fn open(folder: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::create_dir_all(folder).unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
-    for above in
-        folder.ancestors().skip(1).filter(|path| path.starts_with("/var/tmp") || path.starts_with("/tmp"))
-    {
+    let temporary = std::env::temp_dir();
+    for above in folder.ancestors().skip(1).filter(|path| path.starts_with(&temporary)) {
         let mode = fs::metadata(above).unwrap().permissions().mode();
         let _ = fs::set_permissions(above, fs::Permissions::from_mode(mode | 0o111));
     }

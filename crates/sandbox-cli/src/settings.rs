@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sandbox_core::spec::Catalogue;
+use sandbox_core::{session::Emulator, spec::Catalogue};
 
 use crate::{args::Global, catalogue::catalogue, exit::Exit, failure::Failure};
 
@@ -47,8 +47,8 @@ pub struct Settings {
     pub program: PathBuf,
     /// Seconds since 1970 at the start of this run.
     pub now: i64,
-    /// The user's terminal type.
-    pub term: String,
+    /// The user's terminal.
+    pub emulator: Emulator,
     /// Whether stdin and stdout are a terminal.
     pub interactive: bool,
     /// The proxies that the usual variables name.
@@ -97,7 +97,10 @@ impl Settings {
                 .map(|path| path.join("sandbox")),
             program,
             now: clock(),
-            term: variable("TERM").unwrap_or_else(|| "dumb".to_owned()),
+            emulator: Emulator {
+                term: variable("TERM").unwrap_or_else(|| "dumb".to_owned()),
+                color: variable("COLORTERM"),
+            },
             proxies: Proxies {
                 http: first_of(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
                 https: first_of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),

@@ -13,6 +13,8 @@ pub enum Internal {
     WallUp { name: String },
     /// Keep the walls of all machines of the host as they are, until the last is gone.
     KeepWalls,
+    /// Forward what a machine asks for names on its link to the host's resolver, until the link is gone.
+    ForwardNames { link: String, index: u32 },
     /// Give a container of LXC's its addresses, and write down its first process.
     LxcStarted { name: String, leader: i32 },
     /// Give a machine of machined, once it has begun, what nested containers need, and its link a carrier.

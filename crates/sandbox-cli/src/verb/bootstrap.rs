@@ -8,7 +8,7 @@ use std::{
 
 use sandbox_core::{
     error::Context as _,
-    host::{root, runner::Processes},
+    host::{root, runner::Processes, temporary},
     layer::{self, Doors, Packed, Packing},
 };
 
@@ -117,8 +117,7 @@ impl Target {
     /// The folder beside the target in which the tree is built and packed: one a target, so that the next
     /// run finds what a killed one left.
     fn work(&self) -> PathBuf {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        self.path.with_file_name(format!(".{name}.sandbox-partial"))
+        temporary::beside(&self.path, "sandbox-partial")
     }
 }
 

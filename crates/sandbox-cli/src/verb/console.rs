@@ -31,6 +31,6 @@ pub fn run(args: &Console, settings: &Settings) -> Result<Exit, Failure> {
         }
     }
     let ended =
-        session::console(&leader, args.user.as_deref(), &settings.term).during("attach to", subject())?;
+        session::console(&leader, args.user.as_deref(), &settings.emulator).during("attach to", subject())?;
     Ok(Exit(ended.code()))
 }

@@ -1,7 +1,6 @@
 //! `sandbox create`: a machine, built, started and seen to run.
 
 use std::{
-    fs,
     net::{IpAddr, ToSocketAddrs as _},
     path::Path,
     time::Duration,
@@ -192,11 +191,7 @@ fn exceptions(order: &Order) -> Vec<Exception> {
         }
     }
     mirrors.extend(order.spec.sources.iter().flat_map(|extra| extra.source.uris.clone()));
-    let resolv_conf = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"]
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok())
-        .unwrap_or_default();
-    network::exceptions(&mirrors, &resolv_conf, &addresses)
+    network::exceptions(&mirrors, network::Names::of_host().uplink(), &addresses)
 }
 
 /// Looks a host's addresses up.

@@ -22,7 +22,7 @@ pub fn exec(args: args::Exec, settings: &Settings) -> Result<Exit, Failure> {
         env,
         cwd: args.cwd,
         terminal: args.terminal,
-        term: settings.term.clone(),
+        emulator: settings.emulator.clone(),
     };
     let ended = session::exec_by(carrier, &leader, &request).during("run a command in", subject())?;
     Ok(Exit(ended.code()))
@@ -38,7 +38,7 @@ pub fn shell(args: args::Shell, settings: &Settings) -> Result<Exit, Failure> {
     let subject = || format!("machine `{name}`");
     let carrier = session::carrier().during("open a shell in", subject())?;
     let leader = leader(&name, settings)?;
-    let ended = session::shell(carrier, &leader, args.user.as_deref(), &settings.term)
+    let ended = session::shell(carrier, &leader, args.user.as_deref(), &settings.emulator)
         .during("open a shell in", subject())?;
     Ok(Exit(ended.code()))
 }

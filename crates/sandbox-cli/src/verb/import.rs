@@ -1,6 +1,6 @@
 //! `sandbox import`: a machine made of a file.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use sandbox_core::{
     error::Context as _,
@@ -122,7 +122,7 @@ fn plan(
     let backend = machines.backend(kind).during("use", format!("backend `{}`", life::word(kind)))?;
     let network = network(args, carried, host.reporter());
     let exceptions = match network {
-        Network::Internet => network::exceptions(&[], &resolv_conf(), &create::addresses),
+        Network::Internet => network::exceptions(&[], network::Names::of_host().uplink(), &create::addresses),
         _ => Vec::new(),
     };
     let definition = Definition {
@@ -172,11 +172,6 @@ fn network(args: &args::Import, carried: Option<&Carried>, reporter: &dyn Report
             Network::Internet
         }
     }
-}
-
-fn resolv_conf() -> String {
-    let files = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
-    files.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default()
 }
 
 fn told(left: Left, reporter: &dyn Reporter) {

@@ -50,6 +50,7 @@ const fn longest(verb: &Internal) -> Option<Duration> {
         | Internal::Carry { .. }
         | Internal::Confined { .. }
         | Internal::Journal { .. }
+        | Internal::ForwardNames { .. }
         | Internal::KeepWalls => None,
     }
 }
@@ -111,6 +112,10 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
         Internal::WallUp { name } => wall_up(&name, settings),
         Internal::KeepWalls => {
             network::keep_walls(Host::new(settings).reporter()).during("keep", "the walls of machines")?;
+            Ok(Exit::OK)
+        }
+        Internal::ForwardNames { link, index } => {
+            network::forward(&link, index).during("forward", format!("names on the link `{link}`"))?;
             Ok(Exit::OK)
         }
         Internal::LxcStarted { name: text, leader } => {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sandbox_core::{
-    host::runner::Processes,
+    host::{runner::Processes, temporary},
     layer::{self, Doors, Order},
     lock::{self, Change, Difference, Direction, Lock},
 };
@@ -92,9 +92,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => std::path::absolute(path)?,
         Err(error) => return Err(error),
     };
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let work = folder.join(format!(".{name}.{}.partial", std::process::id()));
+    let work = temporary::beside(&path, &format!("{}.partial", std::process::id()));
     let written = fs::File::create_new(&work)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&work, &path))

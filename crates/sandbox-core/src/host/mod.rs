@@ -18,4 +18,5 @@ pub mod root;
 pub mod runner;
 pub mod space;
 pub mod tail;
+pub mod temporary;
 pub mod transport;

@@ -23,7 +23,10 @@ use rustix::{
 };
 
 pub use super::live::remove_tree;
-use super::live::{self, Budget, Directory};
+use super::{
+    live::{self, Budget, Directory},
+    temporary,
+};
 
 /// The most bytes that are read of a file where nothing else is said.
 pub const LIMIT: u64 = 1 << 20;
@@ -231,13 +234,17 @@ impl Root {
     /// What open(2), write(2) and rename(2) say, and the reader.
     pub fn write_from(&self, path: &Path, from: &mut impl io::Read, meta: Meta) -> io::Result<()> {
         let (folder, name) = self.parent(path)?;
-        let mut temporary = PathBuf::from(".sandbox-new.");
-        temporary.as_mut_os_string().push(&name);
+        let temporary = PathBuf::from(temporary::new(name.as_os_str()));
         let _ = unlinkat(&folder, &temporary, AtFlags::empty());
         let mut file = new_file(folder.as_fd(), &temporary)?;
-        io::copy(from, &mut file)?;
-        finish_file(&file, meta)?;
-        Ok(renameat(&folder, &temporary, &folder, &name)?)
+        let mut put = || -> io::Result<()> {
+            io::copy(from, &mut file)?;
+            finish_file(&file, meta)?;
+            Ok(renameat(&folder, &temporary, &folder, &name)?)
+        };
+        put().inspect_err(|_| {
+            let _ = unlinkat(&folder, &temporary, AtFlags::empty());
+        })
     }
 
     /// Makes a symbolic link, in place of what was there.
@@ -408,6 +415,20 @@ mod tests {
         chroot.write(Path::new("relative/x"), b"in", Meta::of_root(0o644, 0)).unwrap();
         assert_eq!(std::fs::read(tree.path().join("tmp/x")).unwrap(), b"in");
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_of_the_longest_name_is_written_and_a_failed_write_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = Root::open(folder.path(), Links::Refused).unwrap();
+        let name = "x".repeat(temporary::NAME);
+        for text in ["one", "two"] {
+            tree.write(Path::new(&name), text.as_bytes(), Meta::of_root(0o644, 0)).unwrap();
+            assert_eq!(std::fs::read_to_string(folder.path().join(&name)).unwrap(), text);
+        }
+        std::fs::create_dir(folder.path().join("taken")).unwrap();
+        tree.write(Path::new("taken"), b"", Meta::of_root(0o644, 0)).unwrap_err();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

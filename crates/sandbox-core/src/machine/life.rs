@@ -15,7 +15,9 @@ use super::{
     Backend, Declared, Definition, Kind, Leader,
     guest::{self, GuestState},
     journal::{Intent, Partial},
-    limits, mounts, network,
+    limits,
+    managers::Manager,
+    mounts, network,
     proxmox::{Delivery, Goods, place::Place},
     record::{self, Claim, Record, Records},
     settle::Unsettled,
@@ -24,7 +26,10 @@ use super::{
 use crate::{
     Error, Result,
     error::Context as _,
-    host::clonable,
+    host::{
+        clonable,
+        root::{Links, Root},
+    },
     layer::kept::Id,
     name::MachineName,
     report::{Event, Phase, Reporter, Unit},
@@ -220,7 +225,7 @@ impl Machines<'_> {
         let name = &definition.name;
         // asked before the backend is, whose own error would be that of a unit
         mounts::prepare(definition).during("start", format!("machine `{name}`"))?;
-        let outlook = network::Outlook::new(definition.network);
+        let outlook = network::Outlook::new(definition);
         backend.start(definition, deadline, self.reporter)?;
         let subject = || format!("machine `{name}`");
         let Some(leader) = backend.leader(name)? else {
@@ -256,9 +261,12 @@ impl Machines<'_> {
         {
             if begun.elapsed() > ADDRESS_DEADLINE {
                 let name = &definition.name;
+                let inside = Root::open(&definition.tree, Links::InTree).ok().map(|tree| Manager::of(&tree));
+                let advice = inside.and_then(|manager| manager.advice(name.as_str()));
                 let text = format!(
-                    "machine `{name}` has no address after {} s; `sandbox doctor` checks the host's side",
-                    ADDRESS_DEADLINE.as_secs()
+                    "machine `{name}` has no address after {} s; {}",
+                    ADDRESS_DEADLINE.as_secs(),
+                    advice.as_deref().unwrap_or("check the host's side:  sandbox doctor")
                 );
                 return self.reporter.report(Event::Warning { text });
             }

@@ -19,6 +19,7 @@ pub mod life;
 pub mod limits;
 pub mod logs;
 pub mod lxc;
+mod managers;
 pub mod mounts;
 mod moving;
 pub mod needs;

@@ -6,8 +6,10 @@
 //! the definition's exceptions, no other machine. What comes from a link of ours that the table does not know is
 //! dropped. A process keeps the table as it is ([`watch`]).
 
+mod background;
 mod error;
 mod exception;
+pub(super) mod forwarder;
 mod forwarding;
 mod link;
 mod names;
@@ -15,12 +17,18 @@ mod netlink;
 mod nft;
 mod obstacles;
 mod range;
+mod resolvers;
 mod ruleset;
 mod stamp;
 mod watch;
 mod ways;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -28,11 +36,13 @@ pub(super) use self::range::{PRIVATE4, PRIVATE6};
 use self::stamp::{Part, SHARED, Table, WAYS};
 pub use self::{
     error::Error,
-    exception::{UPLINK_RESOLVERS, exceptions, nameservers},
+    exception::{exceptions, with_resolvers},
+    forwarder::forward,
     link::{harden, unhardened},
-    names::{has_resolver, uplink_resolvers},
+    names::Names,
     obstacles::{Obstacle, obstacles},
     range::{Subnet, is_private},
+    resolvers::nameservers,
     stamp::Wall,
     watch::keep_walls,
     ways::{networks, on_link},
@@ -117,15 +127,22 @@ const SWITCHED: &str = "turned on IPv4 forwarding on this host (net.ipv4.ip_forw
 pub struct Outlook {
     forwards: bool,
     obstacles: std::thread::JoinHandle<Vec<Obstacle>>,
+    names: Names,
+    link: String,
 }
+
+/// How long a forwarder may take until it listens, once the machine has an address.
+const LISTENS: Duration = Duration::from_secs(2);
 
 impl Outlook {
     /// Looks at the host before a machine starts; the machine's start need not wait for it.
     #[must_use]
-    pub fn new(network: Network) -> Option<Self> {
-        has_link(network).then(|| Self {
+    pub fn new(definition: &Definition) -> Option<Self> {
+        has_link(definition.network).then(|| Self {
             forwards: forwarding::is_on().unwrap_or(true),
-            obstacles: std::thread::spawn(obstacles::obstacles),
+            obstacles: thread::spawn(obstacles::obstacles),
+            names: Names::of_host(),
+            link: interface(&definition.name),
         })
     }
 
@@ -137,10 +154,26 @@ impl Outlook {
         for Obstacle { text, cure } in self.obstacles.join().unwrap_or_default() {
             reporter.report(Event::Warning { text: format!("{text}; let them pass:  {cure}") });
         }
-        if !has_resolver() {
-            reporter.report(Event::Warning { text: names::NO_NAMES.to_owned() });
-        }
+        let said = match &self.names {
+            Names::Uplink(_) | Names::Host => return,
+            Names::Missing => Event::Warning { text: self.names.sentence() },
+            Names::Forwarded if is_forwarded(&self.link) => Event::Notice { text: self.names.sentence() },
+            Names::Forwarded => Event::Warning { text: names::NOT_FORWARDED.to_owned() },
+        };
+        reporter.report(said);
     }
+}
+
+/// Waits until the forwarder of a link listens.
+fn is_forwarded(link: &str) -> bool {
+    let began = Instant::now();
+    while !names::is_served(link) {
+        if began.elapsed() > LISTENS {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    true
 }
 
 /// Puts parts of the table up in one transaction and stores them.

@@ -9,20 +9,22 @@
 //! They stand beside the trees, so that no layer, snapshot or export of a tree has what is in them. Owners on disk
 //! are the guest's own numbers, as in a tree; the mount shifts them.
 
+mod fill;
+
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
-    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, FileType, OFlags, RenameFlags, renameat_with, unlinkat};
+use rustix::fs::OFlags;
 
 use crate::{
     error::{Cause, Class},
     host::{
-        large::{Buffer, Source},
-        live::{self, Cursor, Directory, Found, Walker},
+        live::{self, Directory},
         root::{self, Links, Meta, Root},
+        temporary,
     },
     machine::guest::id,
     name::MachineName,
@@ -127,12 +129,13 @@ impl<'a> Work<'a> {
 
     /// Gives its folder's name, the same for every machine.
     #[must_use]
-    pub fn name(self) -> &'a std::ffi::OsStr {
+    pub fn name(self) -> &'a OsStr {
         self.0.source.file_name().unwrap_or_default()
     }
 }
 
-fn escaped(path: &Path) -> String {
+/// Names the folder of a volume: `~` stands before nothing but `-` and `~`, so that a shortened name is no other path's.
+fn escaped(path: &Path) -> OsString {
     let mut name = String::new();
     for letter in path.to_string_lossy().trim_matches('/').chars() {
         match letter {
@@ -141,7 +144,7 @@ fn escaped(path: &Path) -> String {
             _ => name.push(letter),
         }
     }
-    name
+    temporary::shortened(name.as_ref(), temporary::NAME)
 }
 
 /// Makes the volumes that are not there, and the folders of the tree that they are mounted on. What the tree has
@@ -172,13 +175,14 @@ fn make_one(tree: &Path, volume: &Mounted) -> Result<(), VolumeError> {
     let parent = volume.path.parent().unwrap_or(Path::new("/"));
     tree.make_folders(parent, own(parent)).map_err(failed)?;
     tree.make_folders(&volume.path, meta).map_err(failed)?;
+    let is_new = fs::symlink_metadata(&volume.source).is_err();
     open_folder(&volume.source).map_err(failed)?;
     let target = Root::open(&volume.source, Links::Refused).map_err(failed)?;
     let folder = |root: &Root, path| Directory::of(root.at(path, OFlags::PATH | OFlags::DIRECTORY, 0)?);
     let source = folder(&tree, &volume.path).map_err(failed)?;
-    copy(source, folder(&target, Path::new("")).map_err(failed)?).map_err(failed)?;
-    let fd = target.at(Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(failed)?;
-    root::finish_folder(fd.as_fd(), meta).map_err(failed)
+    let target = folder(&target, Path::new("")).map_err(failed)?;
+    fill::fill(&source, &target).map_err(failed)?;
+    fill::finish_top(&source, target, meta, is_new).map_err(failed)
 }
 
 /// Makes a folder of the host that only root may enter, with those above it.
@@ -198,59 +202,6 @@ pub(in crate::machine) fn owner(tree: &Root, name: &str) -> io::Result<Option<(u
         (fields.len() > 5 && fields[0] == name)
             .then(|| Some((id(fields[2])?, id(fields[3])?, fields[5].to_owned())))?
     }))
-}
-
-/// Copies folders, files and links that the target does not have. What a guest made of an earlier volume is never
-/// followed: a link in place of a folder is left as it is.
-fn copy(from: Directory, target: Directory) -> io::Result<()> {
-    let (mut to, mut buffer) = (Cursor::new(target), Buffer::default());
-    let mut walker = Walker::new(from, false, true)?;
-    loop {
-        let entered = match walker.advance().map_err(|(_, error)| error)? {
-            None => return Ok(()),
-            Some(found) => copy_one(&found, &mut to, &mut buffer)?,
-        };
-        if entered {
-            walker.enter().map_err(|(_, error)| error)?;
-        }
-    }
-}
-
-/// Copies one path, and tells whether it is a folder that the target has then too.
-fn copy_one(found: &Found<'_>, to: &mut Cursor, buffer: &mut Buffer) -> io::Result<bool> {
-    let stat = &found.stat;
-    let meta = Meta { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, mtime: stat.st_mtime };
-    let above = to.go(found.path.parent().unwrap_or(Path::new("")))?;
-    let there = match above.stat(found.name.as_os_str()) {
-        Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    match (found.kind(), there) {
-        (FileType::Directory, Some(FileType::Directory)) => return Ok(true),
-        (FileType::Directory, None) => {
-            root::make_folder(above.as_fd(), found.name, meta)?;
-            return Ok(true);
-        }
-        (FileType::RegularFile, None) => copy_file(found, above, meta, buffer)?,
-        (FileType::Symlink, None) => root::make_link(above.as_fd(), found.name, &found.link()?, meta)?,
-        _ => {}
-    }
-    Ok(false)
-}
-
-/// Copies a file under a temporary name, which fits beside a name of any length, and renames it.
-fn copy_file(found: &Found<'_>, above: &Directory, meta: Meta, buffer: &mut Buffer) -> io::Result<()> {
-    let temporary = Path::new(".sandbox-new");
-    match unlinkat(above, temporary, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let source = Source::new(found.open(OFlags::RDONLY)?.into(), None);
-    let new = root::new_file(above.as_fd(), temporary)?;
-    live::copy_data(&source, &found.stat, &new, buffer)?;
-    root::finish_file(&new, meta)?;
-    Ok(renameat_with(above, temporary, above, found.name, RenameFlags::NOREPLACE)?)
 }
 
 /// Removes volumes, and the folders above them that are empty then.
@@ -306,8 +257,11 @@ mod tests {
         let names: std::collections::BTreeSet<_> =
             paths.iter().map(|path| escaped(Path::new(path))).collect();
         assert_eq!(names.len(), paths.len(), "{names:?}");
-        assert!(names.contains("home-agent-.claude"));
-        assert!(names.iter().all(|name| !name.contains('/')));
+        assert!(names.contains(OsStr::new("home-agent-.claude")));
+        let [one, other] =
+            ["a", "b"].map(|end| escaped(Path::new(&format!("/{}/{end}", "deep/".repeat(60)))));
+        assert!(one != other && one.len() == temporary::NAME, "{one:?}");
+        assert!(names.iter().all(|name| !name.to_string_lossy().contains('/')));
     }
 
     #[test]

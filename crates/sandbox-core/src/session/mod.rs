@@ -39,8 +39,30 @@ pub struct Request {
     pub cwd: Option<String>,
     /// On a terminal of the guest's, joined to the caller's.
     pub terminal: bool,
-    /// The caller's terminal type.
+    /// The caller's terminal.
+    pub emulator: Emulator,
+}
+
+/// The caller's terminal, as its environment describes it.
+#[derive(Clone, Debug, Default)]
+pub struct Emulator {
+    /// `TERM`.
     pub term: String,
+    /// `COLORTERM`, which tells what colours it has beyond its type.
+    pub color: Option<String>,
+}
+
+impl Emulator {
+    /// Gives the terminal type where the payload has a terminal that is joined to it.
+    fn kind(&self, terminal: bool) -> String {
+        if terminal && pty::is_terminal() { self.term.clone() } else { "dumb".to_owned() }
+    }
+
+    /// Gives its colours as a variable in the same case.
+    fn color(&self, terminal: bool) -> Vec<(String, String)> {
+        let color = self.color.iter().filter(|_| terminal && pty::is_terminal());
+        color.map(|color| ("COLORTERM".to_owned(), color.clone())).collect()
+    }
 }
 
 /// How a payload ended.
@@ -150,12 +172,16 @@ pub fn carrier() -> Result<Carrier, SessionError> {
 
 /// Words a request as a payload.
 fn command(request: &Request) -> Payload {
+    let mut env = request.emulator.color(request.terminal);
+    // what was asked for by name counts
+    env.retain(|(key, _)| !request.env.iter().any(|(asked, _)| asked == key));
+    env.extend(request.env.iter().cloned());
     Payload {
         argv: request.argv.clone(),
         users: vec![request.user.clone().unwrap_or_else(|| "root".to_owned())],
         runs: Runs::AsUser,
-        env: request.env.clone(),
-        term: terminal_type(&request.term, request.terminal),
+        env,
+        term: request.emulator.kind(request.terminal),
         cwd: request.cwd.clone(),
     }
 }
@@ -170,20 +196,31 @@ pub fn shell(
     carrier: Carrier,
     leader: &Leader,
     user: Option<&str>,
-    term: &str,
+    emulator: &Emulator,
 ) -> Result<Exit, SessionError> {
     let terminal = pty::is_terminal();
     let users = user.map_or_else(|| vec![AGENT, "root"], |user| vec![user]);
+    let env = emulator.color(terminal);
     let payload = Payload {
-        argv: ["runuser", "--login"].map(str::to_owned).to_vec(),
+        argv: login(&env),
         users: users.into_iter().map(str::to_owned).collect(),
         runs: Runs::AsRootForUser,
-        term: terminal_type(term, terminal),
+        env,
+        term: emulator.kind(terminal),
         cwd: Some("/".to_owned()),
-        ..Payload::default()
     };
     let run = if terminal { on_terminal } else { on_files };
     run(carrier, leader, &payload)
+}
+
+/// Keeps a variable in the login of the user behind it, where the guest's runuser can: before util-linux 2.35 it cannot.
+const LOGIN: &str = "runuser --help | grep -q -e --whitelist-environment && \
+    exec runuser --whitelist-environment COLORTERM --login \"$1\"; exec runuser --login \"$1\"";
+
+/// Words the login of a user, whose name comes behind: of all variables but `TERM` it keeps those that it is asked to.
+fn login(env: &[(String, String)]) -> Vec<String> {
+    let words: &[&str] = if env.is_empty() { &["runuser", "--login"] } else { &["sh", "-c", LOGIN, "sh"] };
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// Opens a console of a machine on the caller's terminal: the guest's own agetty(8) and login(1), which ask who is
@@ -191,17 +228,17 @@ pub fn shell(
 ///
 /// # Errors
 /// Where it could not be tried.
-pub fn console(leader: &Leader, user: Option<&str>, term: &str) -> Result<Exit, SessionError> {
+pub fn console(leader: &Leader, user: Option<&str>, emulator: &Emulator) -> Result<Exit, SessionError> {
     let mut argv = vec!["agetty", "--noclear", "--noissue", "--keep-baud"];
     argv.extend(user.iter().flat_map(|user| ["--autologin", user]));
-    argv.extend(["-", term]);
+    argv.push("-");
     let payload = Payload {
         argv: argv.into_iter().map(str::to_owned).collect(),
         users: vec![user.unwrap_or("root").to_owned()],
         runs: Runs::AsRoot,
-        term: terminal_type(term, true),
+        env: emulator.color(true),
+        term: emulator.kind(true),
         cwd: Some("/".to_owned()),
-        ..Payload::default()
     };
     on_terminal(carrier()?, leader, &payload)
 }
@@ -218,12 +255,6 @@ pub fn attach(console: Console) -> Result<Exit, SessionError> {
 #[must_use]
 pub fn window() -> (u16, u16) {
     pty::size()
-}
-
-/// Gives the caller's terminal type where the payload has a terminal that is joined to it.
-fn terminal_type(term: &str, terminal: bool) -> String {
-    let term = if terminal && pty::is_terminal() { term } else { "dumb" };
-    term.to_owned()
 }
 
 fn on_files(carrier: Carrier, leader: &Leader, payload: &Payload) -> Result<Exit, SessionError> {

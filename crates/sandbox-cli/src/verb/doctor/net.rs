@@ -70,12 +70,9 @@ pub(super) fn firewalls() -> Vec<Finding> {
 
 /// Finds out whether machines have a resolver.
 pub(super) fn names() -> Finding {
-    if network::has_resolver() {
-        return finding("names", Verdict::Good, "machines have a resolver to ask");
-    }
-    let text =
-        "the resolver in /etc/resolv.conf answers on the host's loopback alone: machines resolve no names";
-    finding("names", Verdict::Bad, text)
+    let names = network::Names::of_host();
+    let verdict = if names == network::Names::Missing { Verdict::Bad } else { Verdict::Good };
+    finding("names", verdict, names.sentence())
 }
 
 /// How many neighbours the host should have room for: a machine's root may enter as many as it likes, into the one table

@@ -21,7 +21,7 @@ mod remove;
 mod stack;
 mod walker;
 
-use std::io;
+use std::{io, path::PathBuf};
 
 pub use cursor::Cursor;
 pub use directory::{Directory, Identity};
@@ -69,6 +69,19 @@ pub fn vanished(error: &io::Error) -> bool {
         )
     );
     code || error.kind() == io::ErrorKind::UnexpectedEof
+}
+
+/// Returns the error of a walk, with the path where another file system is mounted: no walk enters that, and the
+/// kernel's words for it name neither.
+#[must_use]
+pub fn named((path, error): (PathBuf, io::Error)) -> io::Error {
+    if error.kind() != io::ErrorKind::CrossesDevices {
+        return error;
+    }
+    io::Error::new(
+        error.kind(),
+        format!("another file system is mounted at `{}` in it: unmount it first", path.display()),
+    )
 }
 
 #[cfg(test)]

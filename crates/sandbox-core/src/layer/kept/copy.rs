@@ -204,13 +204,13 @@ pub(super) fn new_file(folder: &Directory, name: &OsStr) -> io::Result<File> {
 }
 
 /// Makes a symbolic link.
-pub(super) fn new_link(folder: &Directory, name: &OsStr, target: &OsStr, meta: Meta) -> io::Result<()> {
+pub(crate) fn new_link(folder: &Directory, name: &OsStr, target: &OsStr, meta: Meta) -> io::Result<()> {
     symlinkat(target, folder, name)?;
     by_name(folder, name, meta)
 }
 
 /// Makes a device, a FIFO or a socket.
-pub(super) fn new_node(
+pub(crate) fn new_node(
     folder: &Directory,
     name: &OsStr,
     (kind, device): (u32, u64),
@@ -266,7 +266,7 @@ pub(super) fn open(top: &Directory, path: &Path) -> io::Result<File> {
 
 /// Gives an open file or folder its owner, then its permissions (a change of owner clears set-id bits and
 /// capabilities), its attributes, its time.
-pub(super) fn finish(
+pub(crate) fn finish(
     file: &impl std::os::fd::AsFd,
     meta: Meta,
     attributes: &[(std::ffi::OsString, Vec<u8>)],

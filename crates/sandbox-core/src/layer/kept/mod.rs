@@ -39,9 +39,10 @@ use std::{
 };
 
 pub use claim::Claim;
+pub(crate) use copy::{finish, new_link, new_node};
 pub use error::LayerError;
 pub use list::{Listed, Needs, Uses};
-pub(crate) use pack::segments;
+pub(crate) use pack::{meta, segments};
 use rustix::fs::{FlockOperation, flock};
 pub use walk::{Facts, Seen, Walk};
 

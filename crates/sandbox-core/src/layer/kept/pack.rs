@@ -101,7 +101,7 @@ fn entry(
 }
 
 /// Returns what of a path's facts is kept.
-pub(super) fn meta(stat: &Stat) -> Meta {
+pub(crate) fn meta(stat: &Stat) -> Meta {
     let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
     Meta {
         mode: stat.st_mode & 0o7777,

@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Stat};
 
 use crate::host::{
     clonable,
-    live::{Directory, Identity, Walker},
+    live::{self, Directory, Identity, Walker},
 };
 
 /// The coarsest step in which a kernel tells the time of a change (a jiffy at 100 Hz), doubled.
@@ -203,10 +203,10 @@ impl Walk {
                     walk.push(found.path, &found.stat);
                     found.kind() == FileType::Directory
                 }
-                Err((_, error)) => return Err(error),
+                Err(failed) => return Err(live::named(failed)),
             };
             if is_directory {
-                walker.enter().map_err(|(_, error)| error)?;
+                walker.enter().map_err(live::named)?;
             }
         }
         let Self { text, facts } = &mut walk;

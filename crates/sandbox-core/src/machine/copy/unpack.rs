@@ -24,6 +24,7 @@ use crate::{
         live,
         root::{self, Links, Meta, Root},
         space::{self, Meter},
+        temporary,
     },
     machine::{guest::id, volume},
 };
@@ -364,11 +365,7 @@ fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Vec<(String, 
 
 /// Makes a file beside the one that it will become.
 fn temporary(above: &OwnedFd, name: &Path) -> io::Result<(File, PathBuf)> {
-    let mut temporary = std::ffi::OsString::from(".sandbox-new.");
-    // a name may be as long as names can be
-    let bytes = name.as_os_str().as_bytes();
-    temporary.push(std::ffi::OsStr::from_bytes(&bytes[..bytes.len().min(200)]));
-    let temporary = PathBuf::from(temporary);
+    let temporary = PathBuf::from(temporary::new(name.as_os_str()));
     clear(above, &temporary)?;
     Ok((root::new_file(above.as_fd(), &temporary)?, temporary))
 }

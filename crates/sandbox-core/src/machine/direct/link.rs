@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::Path,
+    process::Child,
 };
 
 use sha2::Digest as _;
@@ -13,7 +14,7 @@ use crate::{
     host::root::{Links, Meta, Root},
     machine::{
         Definition,
-        network::{self, Subnet},
+        network::{self, Names, Subnet, forwarder},
     },
     name::MachineName,
 };
@@ -142,20 +143,23 @@ pub fn network_file(link: Link, resolvers: &[IpAddr]) -> String {
     text
 }
 
-/// Reads the resolvers that a guest is given: the host's, but for those on its loopback, which are of no use to a guest.
-/// Where none is left it is the host's address on the link: what listens on the loopback often listens there too.
-pub fn resolvers(link: Link) -> Vec<IpAddr> {
-    let mut resolvers = network::uplink_resolvers();
-    if resolvers.is_empty() {
-        resolvers.push(link.host().into());
-    }
-    resolvers
+/// Lists the resolvers that a guest is given: those beyond the host, or the host's address on the link.
+pub fn resolvers(names: &Names, link: Link) -> Vec<IpAddr> {
+    if names.is_host() { vec![link.host().into()] } else { names.uplink().to_vec() }
 }
 
 /// Tells what the host serves on a link: its addresses are fixed, names come from it where it is the guest's resolver.
-pub fn served(link: Option<Link>) -> network::Served {
-    let dns = link.is_some_and(|link| resolvers(link).contains(&link.host().into()));
-    network::Served { dhcp: false, dns }
+pub const fn served(names: &Names) -> network::Served {
+    network::Served { dhcp: false, dns: names.is_host() }
+}
+
+/// Starts the link's forwarder where questions for names need one. The machine runs without it, and the start's caller is
+/// notified.
+pub fn forward(definition: &Definition, names: &Names) -> Option<Child> {
+    if *names != Names::Forwarded {
+        return None;
+    }
+    forwarder::start(&definition.program, &network::interface(&definition.name)).ok().flatten()
 }
 
 /// Makes the empty file that the guest's one is mounted on. Without the mount networkd passes it over.

@@ -40,7 +40,8 @@ use crate::{
     machine::{
         Definition, Leader, Limits, Restart,
         cgroup::MachineCgroup,
-        limits, mounts, nesting, network,
+        limits, mounts, nesting,
+        network::{self, Names},
         record::Records,
         seccomp::{Dumps, Filter},
     },
@@ -168,12 +169,14 @@ fn once(
     if link.is_some() && !link_is_gone(definition) {
         return Err(DirectError::LinkTaken { link: network::interface(&definition.name) });
     }
-    wall(definition, link)?;
+    let names = Names::of_host();
+    wall(definition, &names)?;
     mounts::prepare(definition)?;
-    let network_file = link.map(|link| told(definition, folder, link)).transpose()?;
+    let network_file = link.map(|link| told(definition, folder, (&names, link))).transpose()?;
     let mut nspawn = spawn(definition, folder, network_file.as_deref(), console)?;
     let began = Instant::now();
     let mut link_is_up = link.is_none();
+    let mut forwarder = Forwarder(None);
     let leader = loop {
         console.serve();
         if let Some(status) = nspawn.try_wait().map_err(io("waiting for nspawn", folder))? {
@@ -183,6 +186,7 @@ fn once(
             && Path::new("/sys/class/net").join(network::interface(&definition.name)).exists()
         {
             link::bring_up(definition, link)?;
+            forwarder = Forwarder(link::forward(definition, &names));
             link_is_up = true;
         }
         if let Some(leader) = first_process(nspawn.id()).filter(|_| link_is_up) {
@@ -193,41 +197,60 @@ fn once(
         }
         thread::sleep(Duration::from_millis(5));
     };
-    if definition.needs.nesting.is_any()
-        && !definition.privileged
-        && let Err(error) = nesting::cure(leader)
-    {
-        // without it Docker in the guest fails with a message that helps nobody: better no machine
+    if let Err(error) = equip(definition, folder, leader) {
         let _ = nspawn.kill();
         let _ = nspawn.wait();
-        return Err(DirectError::Io {
-            doing: "preparing the machine for containers in it",
-            path: folder.to_owned(),
-            source: stdio::Error::other(error),
-        });
-    }
-    if let Err(error) = mounts::start(&Leader::new(leader), definition) {
-        let _ = nspawn.kill();
-        let _ = nspawn.wait();
-        return Err(error.into());
+        return Err(error);
     }
     record.leader = Some(leader);
     record.began = run::began(leader);
     write(folder, &record)?;
-    wait(&mut nspawn, asked, console).map_err(io("waiting for nspawn", folder))
+    let status = wait(&mut nspawn, asked, console).map_err(io("waiting for nspawn", folder));
+    drop(forwarder);
+    status
+}
+
+/// Makes the mounts that a machine lacks once it has begun: those for containers in it, and directories of the host.
+fn equip(definition: &Definition, folder: &Path, leader: i32) -> Result<(), DirectError> {
+    if definition.needs.nesting.is_any() && !definition.privileged {
+        // without them Docker in the guest fails with a message that helps no user: better no machine
+        nesting::cure(leader).map_err(|error| DirectError::Io {
+            doing: "preparing the machine for containers in it",
+            path: folder.to_owned(),
+            source: stdio::Error::other(error),
+        })?;
+    }
+    Ok(mounts::start(&Leader::new(leader), definition)?)
+}
+
+/// A link's forwarder of questions for names, which ends with the boot.
+struct Forwarder(Option<Child>);
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 fn write(folder: &Path, record: &Run) -> Result<(), DirectError> {
     run::write(folder, "run.json", &serde_json::to_vec(record).unwrap_or_default())
 }
 
-fn wall(definition: &Definition, link: Option<Link>) -> Result<(), DirectError> {
-    network::wall_up(definition, link::served(link), &Log).map_err(|source| DirectError::Wall { source })
+fn wall(definition: &Definition, names: &Names) -> Result<(), DirectError> {
+    let definition = network::with_resolvers(definition, names);
+    network::wall_up(&definition, link::served(names), &Log).map_err(|source| DirectError::Wall { source })
 }
 
-fn told(definition: &Definition, folder: &Path, link: Link) -> Result<PathBuf, DirectError> {
+fn told(
+    definition: &Definition,
+    folder: &Path,
+    (names, link): (&Names, Link),
+) -> Result<PathBuf, DirectError> {
     link::mount_point(&definition.tree)?;
-    let text = link::network_file(link, &link::resolvers(link));
+    let text = link::network_file(link, &link::resolvers(names, link));
     run::write(folder, "host0.network", text.as_bytes())?;
     Ok(folder.join("host0.network"))
 }

@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::error::ExportError;
-use crate::host::root;
+use crate::host::{root, temporary};
 
 /// A file or folder under its temporary name. Dropped before its end, it is removed; what a killed process left,
 /// the next export to the same place removes.
@@ -111,8 +111,7 @@ fn begin(path: &Path) -> Result<PathBuf, ExportError> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(ExportError::Taken { path: path.to_owned() });
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(above(path).join(format!(".{name}.sandbox-partial")))
+    Ok(temporary::beside(path, "sandbox-partial"))
 }
 
 fn hold(lock: &File, path: &Path) -> Result<(), ExportError> {

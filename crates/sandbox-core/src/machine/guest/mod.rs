@@ -14,6 +14,7 @@ pub mod readers;
 mod sessions;
 mod state;
 mod systemd;
+mod terminfo;
 mod variables;
 
 pub use enter::{

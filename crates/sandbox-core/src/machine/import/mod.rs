@@ -3,6 +3,7 @@
 
 mod decode;
 mod error;
+mod foreign;
 mod image;
 mod tar;
 mod tree;
@@ -32,6 +33,7 @@ pub use self::{
 use super::{
     export::{Carried, LABEL},
     identity,
+    network::Names,
 };
 use crate::{
     host::{
@@ -185,8 +187,12 @@ impl Source {
         }
         let imported = check(&path, &tree)?;
         let old = self.carried.as_ref().map(|carried| &carried.name);
-        settle(tree.root(), name, old)
-            .map_err(|source| ImportError::Write { path: "etc".to_owned(), source })?;
+        let written = |source| ImportError::Write { path: "etc".to_owned(), source };
+        settle(tree.root(), name, old).map_err(written)?;
+        if self.carried.is_none() {
+            let notes = foreign::complete(tree.root(), &Names::of_host()).map_err(written)?;
+            notes.into_iter().for_each(|text| reporter.report(Event::Notice { text }));
+        }
         reporter.report(Event::Finished {
             phase: Phase::Unpack,
             elapsed: begun.elapsed(),
@@ -259,7 +265,7 @@ fn settle(root: &Root, name: &MachineName, old: Option<&MachineName>) -> io::Res
         write("etc/hosts", &format!("127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost\n"))?;
     }
     if root.has(Path::new("usr/lib/systemd/systemd-resolved")) && is_empty("etc/resolv.conf") {
-        root.link(Path::new("etc/resolv.conf"), "../run/systemd/resolve/stub-resolv.conf".as_ref(), 0)?;
+        root.link(Path::new("etc/resolv.conf"), foreign::STUB.as_ref(), 0)?;
     }
     Ok(())
 }

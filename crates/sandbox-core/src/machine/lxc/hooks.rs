@@ -15,7 +15,9 @@ use crate::{
             DirectError, link,
             run::{self, Run},
         },
-        mounts as shared, network, nspawn,
+        mounts as shared,
+        network::{self, Names},
+        nspawn,
     },
     name::MachineName,
     report::Reporter,
@@ -35,7 +37,8 @@ pub fn prepare(definition: &Definition, state: &Path, reporter: &dyn Reporter) -
 }
 
 fn before(definition: &Definition, folder: &Path, reporter: &dyn Reporter) -> Result<(), LxcError> {
-    let definition = with_resolvers(definition);
+    let names = Names::of_host();
+    let definition = network::with_resolvers(definition, &names);
     let link = network::interface(&definition.name);
     if network::has_link(definition.network) && Path::new("/sys/class/net").join(&link).exists() {
         return Err(LxcError::Link(DirectError::LinkTaken { link }));
@@ -44,23 +47,13 @@ fn before(definition: &Definition, folder: &Path, reporter: &dyn Reporter) -> Re
         true => Some(link::of(&definition.name, folder).map_err(LxcError::Link)?),
         false => None,
     };
-    network::wall_up(&definition, link::served(addresses), reporter).map_err(LxcError::Wall)?;
+    network::wall_up(&definition, link::served(&names), reporter).map_err(LxcError::Wall)?;
     shared::prepare(&definition).map_err(LxcError::Mount)?;
     let Some(addresses) = addresses else { return Ok(()) };
     nspawn::leave_alone(&link).map_err(LxcError::Networkd)?;
     link::mount_point(&definition.tree).map_err(LxcError::Link)?;
-    let text = link::network_file(addresses, &link::resolvers(addresses));
+    let text = link::network_file(addresses, &link::resolvers(&names, addresses));
     run::write(folder, "host0.network", text.as_bytes()).map_err(LxcError::Link)
-}
-
-/// The host's resolvers are let through as they are now, not as they were when the machine was made.
-fn with_resolvers(definition: &Definition) -> Definition {
-    let mut definition = definition.clone();
-    let text = network::UPLINK_RESOLVERS.iter().find_map(|file| fs::read_to_string(file).ok());
-    definition.exceptions.extend(network::exceptions(&[], &text.unwrap_or_default(), &|_| Vec::new()));
-    definition.exceptions.sort();
-    definition.exceptions.dedup_by(|a, b| (a.address, a.port) == (b.address, b.port));
-    definition
 }
 
 /// Gives the host's end of the link its address, mounts what the guest has of the host, and writes down the machine's first process, which waits for this
@@ -101,6 +94,8 @@ fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcE
     if network::has_link(definition.network) {
         let addresses = link::of(&definition.name, folder).map_err(LxcError::Link)?;
         link::bring_up(definition, addresses).map_err(LxcError::Link)?;
+        // it ends with the link
+        drop(link::forward(definition, &Names::of_host()));
     }
     mounts::attach(leader, mounts::of(definition, folder))?;
     shared::start(&Leader::new(leader), definition).map_err(LxcError::Mount)?;

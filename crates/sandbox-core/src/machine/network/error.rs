@@ -60,6 +60,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The process that forwards questions for names cannot listen, or ended.
+    #[error("questions for names on the link {link} cannot be forwarded")]
+    Forwarder {
+        /// The interface.
+        link: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// Another process undoes each change.
     #[error("another process changes the table `inet sandbox` again and again")]
     Contested,
@@ -98,7 +107,9 @@ impl Cause for Error {
                 vec![Hint::run("see what became of it", "systemctl status sandbox-walls.service")]
             }
             Self::Contested => vec![Hint::run("see which process does", "nft monitor")],
-            Self::Lock { .. } | Self::Store { .. } | Self::Routes { .. } => Vec::new(),
+            Self::Lock { .. } | Self::Store { .. } | Self::Routes { .. } | Self::Forwarder { .. } => {
+                Vec::new()
+            }
         }
     }
 }

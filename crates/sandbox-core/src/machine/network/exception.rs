@@ -2,29 +2,37 @@
 
 use std::net::IpAddr;
 
-use super::{Subnet, is_private, ways};
-use crate::machine::Exception;
-
-/// Files that may name the resolvers that a guest is told of, best first: behind the stub of
-/// systemd-resolved the first has the addresses that count.
-pub const UPLINK_RESOLVERS: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
+use super::{Names, Subnet, is_private, ways};
+use crate::machine::{Definition, Exception, Network};
 
 /// Finds out which mirrors and resolvers are private or on a network of the host's, and gives exactly those,
 /// in order.
 ///
-/// `resolver_file` is the text of the first file of [`UPLINK_RESOLVERS`] that exists; `resolve` turns a
-/// host's name into addresses.
+/// `resolvers` are those that the machine is given; `resolve` turns a host's name into addresses.
 pub fn exceptions(
     mirrors: &[String],
-    resolver_file: &str,
+    resolvers: &[IpAddr],
     resolve: &dyn Fn(&str) -> Vec<IpAddr>,
 ) -> Vec<Exception> {
-    behind(mirrors, resolver_file, resolve, &ways::on_link())
+    behind(mirrors, resolvers, resolve, &ways::on_link())
+}
+
+/// Adds the resolvers that a machine is given now to what its wall lets through: they may be others than those when it
+/// was made.
+#[must_use]
+pub fn with_resolvers(definition: &Definition, names: &Names) -> Definition {
+    let mut definition = definition.clone();
+    if definition.network == Network::Internet {
+        definition.exceptions.extend(exceptions(&[], names.uplink(), &|_| Vec::new()));
+        definition.exceptions.sort();
+        definition.exceptions.dedup_by(|a, b| (a.address, a.port) == (b.address, b.port));
+    }
+    definition
 }
 
 fn behind(
     mirrors: &[String],
-    resolver_file: &str,
+    resolvers: &[IpAddr],
     resolve: &dyn Fn(&str) -> Vec<IpAddr>,
     neighbours: &[Subnet],
 ) -> Vec<Exception> {
@@ -36,7 +44,7 @@ fn behind(
         addresses.into_iter().map(move |address| Exception { address, port, reason: reason.clone() })
     });
     let resolvers =
-        nameservers(resolver_file).map(|address| Exception { address, port: 53, reason: "resolver".into() });
+        resolvers.iter().map(|address| Exception { address: *address, port: 53, reason: "resolver".into() });
     let mut found: Vec<_> = mirrors
         .chain(resolvers)
         // The host's own loopback is another one in the guest.
@@ -77,18 +85,11 @@ fn without_secret(url: &str) -> String {
     format!("{scheme}://{}", &rest[start..])
 }
 
-/// Reads the resolvers of a resolv.conf(5). Scopes of link-local ones mean nothing in the guest.
-pub fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
-    text.lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver"))
-        .filter_map(|rest| rest.split_whitespace().next()?.split('%').next()?.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(mirrors: &[&str], resolver_file: &str) -> Vec<(String, u16)> {
+    fn found(mirrors: &[&str], resolvers: &[&str]) -> Vec<(String, u16)> {
         let mirrors: Vec<_> = mirrors.iter().map(|&url| url.to_owned()).collect();
         let resolve = |host: &str| -> Vec<IpAddr> {
             match host {
@@ -96,7 +97,8 @@ mod tests {
                 _ => vec!["151.101.2.132".parse().unwrap()],
             }
         };
-        behind(&mirrors, resolver_file, &resolve, &["203.0.113.0/24".parse().unwrap()])
+        let resolvers: Vec<IpAddr> = resolvers.iter().map(|text| text.parse().unwrap()).collect();
+        behind(&mirrors, &resolvers, &resolve, &["203.0.113.0/24".parse().unwrap()])
             .into_iter()
             .map(|exception| (exception.address.to_string(), exception.port))
             .collect()
@@ -104,16 +106,13 @@ mod tests {
 
     #[test]
     fn public_mirrors_and_resolvers_need_none() {
-        assert_eq!(found(&["http://deb.example/debian", "file:///srv/debian"], "nameserver 9.9.9.9\n"), []);
+        assert_eq!(found(&["http://deb.example/debian", "file:///srv/debian"], &["9.9.9.9"]), []);
     }
 
     #[test]
     fn private_ones_are_named_with_their_port_alone() {
         assert_eq!(
-            found(
-                &["http://mirror.lan:3142/debian", "https://user:pw@192.168.1.4/d"],
-                "nameserver 192.168.1.1\n"
-            ),
+            found(&["http://mirror.lan:3142/debian", "https://user:pw@192.168.1.4/d"], &["192.168.1.1"]),
             [
                 ("10.0.0.7".into(), 3142),
                 ("192.168.1.1".into(), 53),
@@ -125,18 +124,18 @@ mod tests {
 
     #[test]
     fn a_mirror_beside_the_host_is_named_though_its_address_is_public() {
-        assert_eq!(found(&["http://203.0.113.7/debian"], ""), [("203.0.113.7".into(), 80)]);
+        assert_eq!(found(&["http://203.0.113.7/debian"], &[]), [("203.0.113.7".into(), 80)]);
     }
 
     #[test]
     fn the_stub_of_the_host_is_not_an_address_of_the_guest() {
-        assert_eq!(found(&["http://[::1]/d"], "# x\nnameserver 127.0.0.53\noptions edns0\n"), []);
+        assert_eq!(found(&["http://[::1]/d"], &["127.0.0.53"]), []);
     }
 
     #[test]
     fn a_password_is_not_shown() {
         let mirror = ["http://u:secret@10.0.0.1/debian".to_owned()];
-        let found = exceptions(&mirror, "", &|_| Vec::new());
+        let found = exceptions(&mirror, &[], &|_| Vec::new());
         assert_eq!(found[0].reason, "mirror http://10.0.0.1/debian");
     }
 }

@@ -10,7 +10,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{PREFIX, nft, ruleset::TABLE};
+use super::{Names, PREFIX, nft, ruleset::TABLE};
 
 /// How deep chains jump at most, as in the kernel.
 const DEPTH: usize = 16;
@@ -30,7 +30,9 @@ pub struct Obstacle {
 /// Returns the chains of other firewalls that drop what machines send; none where the packet filter cannot be asked.
 #[must_use]
 pub fn obstacles() -> Vec<Obstacle> {
-    let mut found = nft::ruleset().as_ref().map(of).unwrap_or_default();
+    let names = Names::of_host().is_host().then_some(NAMES);
+    let packets: Vec<Packet> = PACKETS.into_iter().chain(names).collect();
+    let mut found = nft::ruleset().as_ref().map(|ruleset| of(ruleset, &packets)).unwrap_or_default();
     if fs::read_to_string(LEGACY).is_ok_and(|tables| tables.lines().any(|table| table == "filter")) {
         found.extend(of_legacy(&nft::legacy_rules()));
     }
@@ -51,6 +53,9 @@ const PACKETS: [Packet; 2] = [
     Packet { hook: "input", protocol: "udp", port: 67 },
 ];
 
+/// To the host's resolver, where machines ask that.
+const NAMES: Packet = Packet { hook: "input", protocol: "udp", port: 53 };
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Accept,
@@ -58,10 +63,11 @@ enum Verdict {
     Return,
 }
 
-fn of(ruleset: &Value) -> Vec<Obstacle> {
+fn of(ruleset: &Value, packets: &[Packet]) -> Vec<Obstacle> {
     let objects: Vec<&Value> = ruleset["nftables"].as_array().into_iter().flatten().collect();
     let mut found = Vec::new();
-    for packet in PACKETS {
+    let mut dropping = Vec::new();
+    for packet in packets.iter().copied() {
         for chain in objects.iter().filter_map(|object| object.get("chain")) {
             let table =
                 Table { family: text(&chain["family"]), name: text(&chain["table"]), objects: &objects };
@@ -74,7 +80,9 @@ fn of(ruleset: &Value) -> Vec<Obstacle> {
                 Verdict::Return if chain["policy"] == "drop" => Verdict::Drop,
                 judged => judged,
             };
-            if judged == Verdict::Drop {
+            // one command lets both through that machines ask the host
+            if judged == Verdict::Drop && !dropping.contains(&(packet.hook, table.family, table.name, name)) {
+                dropping.push((packet.hook, table.family, table.name, name));
                 found.push(table.obstacle(name, packet));
             }
         }
@@ -183,15 +191,15 @@ impl Table<'_> {
                  '{{ 53, 67 }}' accept"
             ),
         };
-        Obstacle { text: what(&whose, is_forward), cure }
+        Obstacle { text: what(&whose, packet), cure }
     }
 }
 
-fn what(whose: &str, is_forward: bool) -> String {
-    if is_forward {
-        format!("{whose} drops what machines send, which cuts them off from the internet")
-    } else {
-        format!("{whose} drops what machines ask this host, so they get no address from it")
+fn what(whose: &str, packet: Packet) -> String {
+    match (packet.hook, packet.port) {
+        ("forward", _) => format!("{whose} drops what machines send, which cuts them off from the internet"),
+        (_, 53) => format!("{whose} drops what machines ask this host's resolver, so they resolve no names"),
+        _ => format!("{whose} drops what machines ask this host, so they get no address from it"),
     }
 }
 
@@ -208,15 +216,15 @@ fn in_iptables(program: &str, chain: &str, is_forward: bool) -> String {
 
 /// Looks at what `iptables-legacy -S` prints: a policy that drops, and no rule that names links of machines.
 fn of_legacy(rules: &str) -> Vec<Obstacle> {
-    let one = |(chain, is_forward): (&str, bool)| {
+    let one = |(chain, packet): (&str, Packet)| {
         let drops = rules.lines().any(|line| line == format!("-P {chain} DROP"));
         let allowed = rules.lines().any(|line| line.contains(chain) && line.contains(PREFIX));
         (drops && !allowed).then(|| Obstacle {
-            text: what("iptables-legacy", is_forward),
-            cure: in_iptables("iptables-legacy", chain, is_forward),
+            text: what("iptables-legacy", packet),
+            cure: in_iptables("iptables-legacy", chain, packet.hook == "forward"),
         })
     };
-    [("FORWARD", true), ("INPUT", false)].into_iter().filter_map(one).collect()
+    ["FORWARD", "INPUT"].into_iter().zip(PACKETS).filter_map(one).collect()
 }
 
 impl Packet {
@@ -303,7 +311,7 @@ mod tests {
     }
 
     fn cures(objects: &[Value]) -> Vec<String> {
-        of(&json!({ "nftables": objects })).into_iter().map(|found| found.cure).collect()
+        of(&json!({ "nftables": objects }), &PACKETS).into_iter().map(|found| found.cure).collect()
     }
 
     #[test]
@@ -430,7 +438,26 @@ mod tests {
         for objects in [own, six, wide, mapped, endless, Vec::new()] {
             assert_eq!(cures(&objects), Vec::<String>::new(), "{objects:?}");
         }
-        assert_eq!(of(&Value::Null), []);
+        assert_eq!(of(&Value::Null, &PACKETS), []);
+    }
+
+    #[test]
+    fn a_chain_that_drops_questions_for_names_is_one_where_machines_ask_the_host() {
+        let port = |port: u16| {
+            let left = json!({"payload": {"protocol": "udp", "field": "dport"}});
+            json!([{"match": {"op": "==", "left": left, "right": port}}, {"accept": null}])
+        };
+        let mut objects =
+            vec![chain("filter", "INPUT", Some(("input", "drop"))), rule("filter", "INPUT", &port(67))];
+        let found = |objects: &[Value], packets: &[Packet]| of(&json!({ "nftables": objects }), packets);
+        let all = [PACKETS[0], PACKETS[1], NAMES];
+        assert_eq!(found(&objects, &PACKETS), []);
+        let [names] = found(&objects, &all).try_into().unwrap();
+        assert!(names.text.ends_with("so they resolve no names"), "{names:?}");
+        objects.push(rule("filter", "INPUT", &port(53)));
+        assert_eq!(found(&objects, &all), []);
+        objects.truncate(1);
+        assert_eq!(found(&objects, &all).len(), 1, "one command lets both pass");
     }
 
     #[test]

@@ -15,12 +15,8 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::unix::{
-        net::{UnixListener, UnixStream},
-        process::CommandExt as _,
-    },
+    os::unix::net::{UnixListener, UnixStream},
     path::Path,
-    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -33,6 +29,7 @@ use rustix::{
 
 use super::{
     Error,
+    background::Process,
     netlink::{self, News, Socket},
     nft, ruleset,
     stamp::{self, Part, Table, WAYS},
@@ -110,9 +107,9 @@ pub(super) fn ensure(program: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let failed = |source| Error::Keeper { source };
-    let as_unit = Path::new("/run/systemd/system").exists() && start_unit(program).unwrap_or(false);
+    let as_unit = PROCESS.start_unit(program).unwrap_or(false);
     if !as_unit && !is_running() {
-        start(program).map_err(failed)?;
+        PROCESS.start(program).map_err(failed)?;
     }
     if wait_until(is_running) { Ok(()) } else { Err(failed(io::ErrorKind::TimedOut.into())) }
 }
@@ -133,9 +130,9 @@ fn wait_until(reached: impl Fn() -> bool) -> bool {
     true
 }
 
-#[expect(clippy::disallowed_methods, reason = "a program of the host, with no tree to be contained in")]
-fn start_unit(program: &Path) -> io::Result<bool> {
-    let properties = [
+const PROCESS: Process<'_> = Process {
+    unit: UNIT,
+    properties: &[
         "Description=Walls of sandbox machines",
         "After=nftables.service",
         "After=firewalld.service",
@@ -143,30 +140,9 @@ fn start_unit(program: &Path) -> io::Result<bool> {
         "RestartSec=200ms",
         "StartLimitIntervalSec=0",
         "OOMScoreAdjust=-900",
-    ];
-    let mut command = Command::new("systemd-run");
-    command.args(["--quiet", "--collect", "--no-block", "--unit", UNIT]);
-    for property in properties {
-        command.args(["--property", property]);
-    }
-    command.arg("--").arg(program).args(["internal", "keep-walls"]);
-    command.env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
-    Ok(command.output()?.status.success())
-}
-
-/// Starts it as a process of no other.
-#[expect(clippy::disallowed_methods, reason = "the process outlives this one")]
-fn start(program: &Path) -> io::Result<()> {
-    let mut command = Command::new(program);
-    command.args(["internal", "keep-walls"]).env_clear().current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    #[allow(unsafe_code, reason = "what must happen between fork and exec has no safe form")]
-    // SAFETY: the closure makes one system call. A session of its own: no terminal reaches the process.
-    unsafe {
-        command.pre_exec(|| Ok(rustix::process::setsid().map(|_| ())?));
-    }
-    command.spawn().map(drop)
-}
+    ],
+    words: &["keep-walls"],
+};
 
 /// Keeps the table until no wall is left: the body of the hidden verb.
 ///

@@ -28,8 +28,12 @@ pub(in crate::machine) use self::{
     uplink::{leave_alone, manage_again},
 };
 use super::{
-    Backend, Definition, Foreign, HostLog, Kind, Leader, Restart, cgroup::MachineCgroup, guest, mounts,
-    nesting, network, processes,
+    Backend, Definition, Foreign, HostLog, Kind, Leader, Restart,
+    cgroup::MachineCgroup,
+    direct::link,
+    guest, mounts, nesting,
+    network::{self, Names},
+    processes,
 };
 use crate::{
     Result,
@@ -77,17 +81,12 @@ pub fn prepare(definition: &Definition, reporter: &dyn Reporter) -> Result<()> {
         if !network::has_link(definition.network) {
             return Ok(());
         }
-        let mut definition = definition.clone();
-        definition.exceptions.extend(network::exceptions(&[], &uplink::resolver_file()?, &|_| Vec::new()));
-        definition.exceptions.sort();
-        definition.exceptions.dedup_by(|a, b| (a.address, a.port) == (b.address, b.port));
-        let resolvers = uplink::resolvers()?;
-        let served = network::Served { dhcp: true, dns: uplink::serves_names(&resolvers) };
+        let names = Names::of_host();
+        let definition = network::with_resolvers(definition, &names);
+        let text = uplink::wanted(&names);
+        let served = network::Served { dhcp: true, dns: uplink::serves_names(&text) };
         network::wall_up(&definition, served, reporter).map_err(Error::Wall)?;
-        if !network::has_link(definition.network) {
-            return Ok(());
-        }
-        uplink::serve(&resolvers)
+        uplink::serve(&text)
     };
     prepared().during("prepare the network of machine", definition.name.to_string())?;
     // a file of an earlier version has nspawn itself follow the paths of mounts
@@ -118,6 +117,9 @@ pub fn started(definition: &Definition, state: &Path, main: Option<i32>) -> Resu
         network::harden(&network::interface(name), definition.network);
         // without it an address comes later
         let _ = guest::raise(&leader, network::GUEST_LINK);
+        if uplink::serves_names(&uplink::present()) {
+            drop(link::forward(definition, &Names::of_host()));
+        }
     }
     if unit::nests(definition) {
         nesting::cure(leader.pid).during("prepare", format!("machine `{name}`"))?;

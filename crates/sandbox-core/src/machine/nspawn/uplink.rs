@@ -7,7 +7,7 @@
 //!
 //! **Source**: systemd.network(5); `80-container-ve.network` of systemd 252 and 257.
 
-use std::{fmt::Write, fs, io, net::IpAddr, path::Path};
+use std::{fmt::Write, fs, path::Path};
 
 use futures_lite::future::block_on;
 
@@ -16,51 +16,69 @@ use super::{
     files,
     machined::{BUS, Host},
 };
-use crate::machine::network;
+use crate::machine::network::{self, Names};
 
 /// The file, gone after a reboot and written again before the first machine starts.
 const FILE: &str = "/run/systemd/network/60-sandbox.network";
+
+/// Where systemd-resolved lists the resolvers beyond the host, which networkd reads too.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+/// The word for the host's address on the link.
+///
+/// **Source**: systemd.network(5), `[DHCPServer] DNS=`.
+const SERVER: &str = "_server_address";
 
 /// Writes networkd's file for links of ours.
 ///
 /// The link has no IPv6 address on the host's end: guests are offered none beyond it, and networkd's DHCP server would
 /// wait for it.
 ///
-/// Without a resolver networkd finds out itself; the host's loopback is its address on the link.
-pub(super) fn settings(resolvers: &[IpAddr]) -> String {
+/// Where systemd-resolved runs and knows resolvers beyond the host, networkd finds them itself, also when they change.
+fn settings(names: &Names, resolved: bool) -> String {
     let mut text = format!(
         "# Written by sandbox.\n\n[Match]\nName={}*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\n\
          IPMasquerade=no\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nIPv6SendRA=no\nLLDP=no\nEmitLLDP=no\n",
         network::PREFIX
     );
-    let mut words: Vec<String> = Vec::new();
-    for resolver in resolvers.iter().filter(|resolver| resolver.is_ipv4()) {
-        let word = if resolver.is_loopback() { "_server_address".into() } else { resolver.to_string() };
-        if !words.contains(&word) {
-            words.push(word);
-        }
-    }
+    let words = match names {
+        Names::Uplink(_) if resolved => Vec::new(),
+        Names::Uplink(resolvers) => resolvers.iter().map(ToString::to_string).collect(),
+        Names::Host | Names::Forwarded => vec![SERVER.to_owned()],
+        Names::Missing => Vec::new(),
+    };
     if !words.is_empty() {
         let _ = writeln!(text, "\n[DHCPServer]\nDNS={}", words.join(" "));
     }
     text
 }
 
-/// Tells whether the host's address on a link is among the resolvers that its guest is given.
-pub(super) fn serves_names(resolvers: &[IpAddr]) -> bool {
-    resolvers.iter().any(|resolver| resolver.is_ipv4() && resolver.is_loopback())
+/// Reports whether a file gives guests the host's address on their link as their resolver.
+pub(super) fn serves_names(text: &str) -> bool {
+    text.lines().any(|line| line.strip_prefix("DNS=") == Some(SERVER))
 }
 
-/// Makes networkd serve the links of ours, unless one is there and served already.
-pub(super) fn serve(resolvers: &[IpAddr]) -> Result<(), Error> {
-    let text = settings(resolvers);
-    let path = Path::new(FILE);
-    let present = fs::read_to_string(path).ok();
-    // To reconfigure a link that is in use would take its guest's address away.
-    if present.as_ref() == Some(&text) || (present.is_some() && has_links()) {
+/// Returns the file that is there.
+pub(super) fn present() -> String {
+    fs::read_to_string(FILE).unwrap_or_default()
+}
+
+/// Returns what the file must be for a machine that starts now. As long as other machines have links it stays what it is:
+/// to reconfigure a link that is in use would take its guest's address away.
+pub(super) fn wanted(names: &Names) -> String {
+    let present = present();
+    if !present.is_empty() && has_links() {
+        return present;
+    }
+    settings(names, Path::new(RESOLVED).exists())
+}
+
+/// Makes networkd serve the links of ours, unless it does so already.
+pub(super) fn serve(text: &str) -> Result<(), Error> {
+    if present() == text {
         return Ok(());
     }
-    files::write(path, &text)?;
+    files::write(Path::new(FILE), text)?;
     block_on(async { Host::connect().await?.reload_network().await })
 }
 
@@ -97,28 +115,6 @@ pub(super) async fn withdraw(host: &Host) -> Result<(), Error> {
     host.reload_network().await
 }
 
-/// Gives the host's resolvers where networkd would not find them itself.
-pub(super) fn resolvers() -> Result<Vec<IpAddr>, Error> {
-    let [resolved, plain] = network::UPLINK_RESOLVERS;
-    if Path::new(resolved).exists() {
-        return Ok(Vec::new());
-    }
-    Ok(network::nameservers(&read(plain)?).collect())
-}
-
-/// Reads the file that names the resolvers a guest is told of.
-pub(super) fn resolver_file() -> Result<String, Error> {
-    let [resolved, plain] = network::UPLINK_RESOLVERS;
-    read(if Path::new(resolved).exists() { resolved } else { plain })
-}
-
-fn read(path: &str) -> Result<String, Error> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        other => other.map_err(|source| Error::File { path: path.into(), done: "read", source }),
-    }
-}
-
 fn has_links() -> bool {
     let links = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     links.into_iter().any(|link| link.file_name().to_string_lossy().starts_with(network::PREFIX))
@@ -128,24 +124,28 @@ fn has_links() -> bool {
 mod tests {
     use super::*;
 
-    fn dns(resolvers: &[&str]) -> Option<String> {
-        let resolvers: Vec<_> = resolvers.iter().map(|text| text.parse().unwrap()).collect();
-        settings(&resolvers).lines().find_map(|line| line.strip_prefix("DNS=")).map(str::to_owned)
+    fn dns(names: &Names, resolved: bool) -> Option<String> {
+        settings(names, resolved).lines().find_map(|line| line.strip_prefix("DNS=")).map(str::to_owned)
     }
 
     #[test]
     fn resolvers_are_handed_on_as_the_guest_can_reach_them() {
-        assert_eq!(dns(&[]), None);
-        assert_eq!(dns(&["192.168.1.1", "9.9.9.9", "fd00::1"]), Some("192.168.1.1 9.9.9.9".into()));
-        assert_eq!(dns(&["127.0.0.1", "127.0.0.2"]), Some("_server_address".into()));
-        assert_eq!(dns(&["::1"]), None);
-        let serves = |text: &str| serves_names(&[text.parse().unwrap()]);
-        assert_eq!(["127.0.0.53", "192.168.1.1", "::1"].map(serves), [true, false, false]);
+        let uplink = Names::Uplink(["192.168.1.1", "9.9.9.9"].map(|text| text.parse().unwrap()).to_vec());
+        for (names, resolved, expected) in [
+            (&uplink, false, Some("192.168.1.1 9.9.9.9")),
+            (&uplink, true, None),
+            (&Names::Host, false, Some("_server_address")),
+            (&Names::Forwarded, true, Some("_server_address")),
+            (&Names::Missing, false, None),
+        ] {
+            assert_eq!(dns(names, resolved).as_deref(), expected, "{names:?}");
+            assert_eq!(serves_names(&settings(names, resolved)), names.is_host(), "{names:?}");
+        }
     }
 
     #[test]
     fn the_file_serves_our_links_alone() {
-        let text = settings(&[]);
+        let text = settings(&Names::Missing, false);
         assert!(text.contains("[Match]\nName=ve-sb*\n"), "{text}");
         assert!(text.contains("EmitLLDP=no\n"), "a guest must not be told about the host");
     }

@@ -46,7 +46,7 @@ use super::message::{
 use crate::{
     host::live,
     machine::{
-        guest::{environment, passwd},
+        guest::{environment, passwd, terminfo},
         seccomp::{Dumps, Filter},
     },
 };
@@ -247,9 +247,12 @@ struct Execution {
 impl Execution {
     fn new(root: &OwnedFd, payload: &Payload, user: passwd::Account) -> io::Result<Self> {
         let text = |word: String| CString::new(word).map_err(io::Error::from);
+        let term = terminfo::known(root, &payload.term, &user.home);
         let mut argv = payload.argv.clone();
-        if payload.runs == Runs::AsRootForUser {
-            argv.push(user.name.clone());
+        match payload.runs {
+            Runs::AsUser => {}
+            Runs::AsRoot => argv.push(term.clone()),
+            Runs::AsRootForUser => argv.push(user.name.clone()),
         }
         let account = match payload.runs {
             Runs::AsUser => user,
@@ -257,7 +260,7 @@ impl Execution {
                 passwd::account(root, "root")?.ok_or(io::Error::from(io::ErrorKind::NotFound))?
             }
         };
-        let env = environment::of(root, payload, &account);
+        let env = environment::of(root, &Payload { term, ..payload.clone() }, &account);
         let directory = payload.cwd.clone().unwrap_or_else(|| account.home.clone());
         let directory = if directory.is_empty() { "/".to_owned() } else { directory };
         let path = env.iter().find(|(key, _)| key == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);

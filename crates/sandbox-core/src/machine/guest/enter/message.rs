@@ -26,7 +26,7 @@ pub struct Payload {
     pub runs: Runs,
     /// Variables beside the session's own.
     pub env: Vec<(String, String)>,
-    /// The terminal type.
+    /// The caller's terminal type; where the guest does not know it the payload gets another.
     pub term: String,
     /// The working directory; the user's home where none is named.
     pub cwd: Option<String>,
@@ -38,9 +38,9 @@ pub enum Runs {
     /// The user, with the variables that the guest sets for every user.
     #[default]
     AsUser,
-    /// Root, with a session's own variables.
+    /// Root, with a session's own variables and the terminal type behind the arguments.
     AsRoot,
-    /// As [`Runs::AsRoot`], with the user's name behind the arguments.
+    /// Root, with a session's own variables and the user's name behind the arguments.
     AsRootForUser,
 }
 
