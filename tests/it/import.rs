@@ -165,6 +165,54 @@ fn what_is_too_large_or_makes_no_sense_ends_early() {
 }
 
 #[test]
+fn attributes_that_are_held_for_folders_are_bounded() {
+    let place = Place::new();
+    let large = |at: u32| Entry::folder(&format!("d{at}/")).xattr("user.large", &vec![0; 1_000_000]);
+    let entries: Vec<Entry> = [init()].into_iter().chain((0..70).map(large)).collect();
+    let output = place.import_entries(&entries, "a", &[]);
+    output.ends_with(1);
+    assert!(output.err.contains("access control lists"), "{}", output.err);
+    place.has_no_machine("attributes");
+}
+
+#[test]
+fn names_in_access_control_lists_are_those_of_the_tree() {
+    let place = Place::new();
+    let list = |kind: &str| {
+        let text =
+            "user::rw-,user:agent:rw-,user:stranger:rwx,group::r--,group:team:r--,mask::rw-,other::---";
+        let body = format!(" SCHILY.acl.{kind}={text}\n");
+        Entry::new("x", 0o644, Kind::Other(b'x', format!("{}{body}", body.len() + 3).into_bytes()))
+    };
+    let entries = [
+        init(),
+        list("access"),
+        Entry::file("srv/file", 0o640, b"x"),
+        list("access"),
+        Entry::file("srv/replaced", 0o640, b"with a list"),
+        Entry::file("srv/replaced", 0o640, b"without"),
+        list("default"),
+        Entry::folder("srv/shared/"),
+        // known when all of the rest is there
+        Entry::file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\nagent:x:1234:1234::/:/bin/sh\n"),
+        Entry::file("etc/group", 0o644, b"root:x:0:\nteam:x:2345:\n"),
+    ];
+    let output = place.import_entries(&entries, "a", &[]);
+    output.ok();
+    assert!(output.err.contains("2 entries of access control lists"), "{}", output.err);
+    let attribute = |path: &str, name: &str| {
+        let mut value = vec![0; 1024];
+        let length = rustix::fs::getxattr(place.tree("a").join(path), name, &mut *value).ok()?;
+        let entries = value[4..length].chunks(8);
+        let ids = entries.map(|entry| u32::from_le_bytes(entry[4..].try_into().unwrap()));
+        Some(ids.filter(|id| *id != u32::MAX).collect::<Vec<_>>())
+    };
+    assert_eq!(attribute("srv/file", "system.posix_acl_access"), Some(vec![1234, 2345]));
+    assert_eq!(attribute("srv/shared", "system.posix_acl_default"), Some(vec![1234, 2345]));
+    assert_eq!(attribute("srv/replaced", "system.posix_acl_access"), None);
+}
+
+#[test]
 fn a_file_grants_nothing_by_itself() {
     let place = Place::new();
     let import = |more: Value, words: &[&str]| place.import_entries(&[comment(&more), init()], "a", words);

@@ -4,7 +4,6 @@
 mod decode;
 mod error;
 mod image;
-mod tar;
 mod tree;
 
 use std::{
@@ -21,18 +20,17 @@ use rustix::fs::OFlags;
 use self::{
     decode::{Stream, decode},
     image::Image,
-    tar::{Kind, Member, Tar},
     tree::Tree,
 };
 pub use self::{
     error::ImportError,
-    tar::TarError,
     tree::{Devices, Left, Limits},
 };
 use super::{
     export::{Carried, LABEL},
     identity,
 };
+pub use crate::tarfile::read::TarError;
 use crate::{
     host::{
         foreign::NATIVE,
@@ -40,6 +38,10 @@ use crate::{
     },
     name::MachineName,
     report::{Event, Phase, Reporter, Unit},
+    tarfile::{
+        accounts::Accounts,
+        read::{Kind, Member, Tar},
+    },
 };
 
 /// Where the first program of a system is.
@@ -178,11 +180,12 @@ impl Source {
                     advanced(read.get() - told);
                     told = read.get();
                 }
-                tree.finish()?;
-                // whoever writes into a pipe is let finish
+                // the writer of a pipe is not cut off
                 archive.drain().map_err(|source| damaged(source.into()))?;
             }
         }
+        let accounts = Accounts::read(tree.root());
+        tree.finish(&accounts)?;
         let imported = check(&path, &tree)?;
         let old = self.carried.as_ref().map(|carried| &carried.name);
         settle(tree.root(), name, old)
