@@ -98,13 +98,14 @@ fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-/// Gives a path of an archive as one of the tree; that of the tree itself is empty.
+/// Gives a path of an archive as one of the tree; that of the tree itself is empty. The root of a path is the tree's:
+/// tar(1) strips it, and kaniko and umoci write it.
 ///
 /// # Errors
 /// [`ImportError::Escape`].
 pub fn relative(name: &[u8]) -> Result<PathBuf, ImportError> {
     let escape = || ImportError::Escape { path: shown(name) };
-    if name.starts_with(b"/") || memchr::memchr(0, name).is_some() {
+    if memchr::memchr(0, name).is_some() {
         return Err(escape());
     }
     let mut path = PathBuf::new();
