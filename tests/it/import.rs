@@ -1,6 +1,6 @@
 //! Files that machines are made of: those of others, and those that mean harm.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -213,6 +213,51 @@ fn names_in_access_control_lists_are_those_of_the_tree() {
     assert_eq!(attribute("srv/file", "system.posix_acl_access"), Some(vec![1234, 2345]));
     assert_eq!(attribute("srv/shared", "system.posix_acl_default"), Some(vec![1234, 2345]));
     assert_eq!(attribute("srv/replaced", "system.posix_acl_access"), None);
+}
+
+#[test]
+fn a_tree_below_a_directory_is_moved_up_where_it_is_the_only_one() {
+    let place = Place::new();
+    let moved = |path: &str, entry: Entry| Entry { path: format!("{path}/{}", entry.path), ..entry };
+    let file = |path: &str| Entry::file(path, 0o644, b"x");
+    let tree = |path: &str| {
+        vec![
+            Entry::new(&format!("{path}/"), 0o751, Kind::Folder).owned(7, 8),
+            moved(path, init()),
+            // its own name, and a device that every backend makes
+            file(&format!("{path}/{path}/inner")),
+            Entry::new(&format!("{path}/dev/null"), 0o666, Kind::Character(1, 3)),
+        ]
+    };
+    let with = |path: &str, more: Vec<Entry>| [tree(path), more].concat();
+    let image = vec![file("metadata.yaml"), file("templates/hosts.tpl")];
+    for (at, path, entries, code) in [
+        (0, "any", tree("any"), 0),
+        (1, "rootfs", with("rootfs", image.clone()), 0),
+        (2, "backup/container/rootfs", with("backup/container/rootfs", vec![file("backup/index.yaml")]), 0),
+        (3, "any", with("any", image), 3),
+        (4, "rootfs", with("rootfs", vec![file("other")]), 3),
+        (5, "any", vec![Entry::symlink("any", &place.word("outside"))], 3),
+    ] {
+        let output = place.import_entries(&entries, "a", &[]);
+        assert_eq!(output.code, code, "{at}: {}", output.err);
+        if code == 0 {
+            assert!(output.err.contains(&format!("`{path}/`")), "{}", output.err);
+            let top = fs::metadata(place.tree("a")).unwrap();
+            assert_eq!((top.mode() & 0o7777, top.uid(), top.gid()), (0o751, 7, 8), "{at}");
+            let mut names: Vec<_> =
+                fs::read_dir(place.tree("a")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            let first = path.split('/').next().unwrap();
+            let mut expected = vec!["dev", "etc", first, "sbin"];
+            expected.sort_unstable();
+            assert!(!place.tree("a").join("dev/null").exists(), "{at}");
+            assert_eq!(names, expected, "{at}");
+            assert!(place.tree("a").join(path).join("inner").exists(), "{at}");
+            place.run(&["remove", "a", "--yes"]).ok();
+        }
+        place.has_no_machine(path);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod decode;
 mod error;
 mod image;
+mod nested;
 mod tree;
 
 use std::{
@@ -165,6 +166,7 @@ impl Source {
         let mut tree = Tree::open(folder, &self.path, limits)?;
         let advanced = |delta| reporter.report(Event::Advanced { phase: Phase::Unpack, delta });
         let path = self.path.clone();
+        let mut nested = None;
         match self.inner {
             Inner::Image(image) => image.unpack(&mut tree, &advanced)?,
             Inner::Tar { mut archive, mut first, read } => {
@@ -182,10 +184,19 @@ impl Source {
                 }
                 // the writer of a pipe is not cut off
                 archive.drain().map_err(|source| damaged(source.into()))?;
+                nested = nested::find(tree.root(), &INITS);
             }
         }
-        let accounts = Accounts::read(tree.root());
-        tree.finish(&accounts)?;
+        tree.finish(&Accounts::read(&tree.at(nested.as_deref().unwrap_or(Path::new("")))?))?;
+        if let Some(nested) = &nested {
+            let moved = nested::move_up(tree.root(), nested);
+            moved.map_err(|source| ImportError::Write { path: nested.display().to_string(), source })?;
+            let text = format!(
+                "the tree is in `{}/` of the archive: it was moved up, and what is beside it was left out",
+                nested.display()
+            );
+            reporter.report(Event::Notice { text });
+        }
         let imported = check(&path, &tree)?;
         let old = self.carried.as_ref().map(|carried| &carried.name);
         settle(tree.root(), name, old)

@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::error::ImportError;
+use super::{error::ImportError, nested};
 use crate::{
     host::{
         live,
@@ -131,6 +131,14 @@ impl Tree {
         let of = of.to_owned();
         let (folders, named, left) = (BTreeMap::new(), BTreeMap::new(), Left::default());
         Ok(Self { of, root, limits, bytes: 0, paths: 0, folders, named, held: 0, left })
+    }
+
+    /// Opens a directory of the tree as a tree.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn at(&self, path: &Path) -> Result<Root, ImportError> {
+        self.root.within(path, Links::InTree).map_err(|source| written(path, source))
     }
 
     /// Gives the tree.
@@ -392,7 +400,7 @@ impl Tree {
         let harmless = member.kind == Kind::Fifo || (member.kind == Kind::Char && member.device == (0, 0));
         if !harmless {
             // every backend makes its own
-            if path.starts_with("dev") || self.limits.devices == Devices::Skipped {
+            if nested::is_dev(path) || self.limits.devices == Devices::Skipped {
                 self.left.devices += 1;
                 return Ok(());
             }
