@@ -88,8 +88,8 @@ pub struct Left {
     pub attributes: u64,
     /// Entries of access control lists for users and groups that the tree does not have.
     pub entries: u64,
-    /// Access control lists that the file system has no place for.
-    pub lists: u64,
+    /// Paths whose attributes or access control lists the file system does not support.
+    pub unsupported: u64,
     /// Paths whose owners a machine has no number for.
     pub owners: u64,
 }
@@ -207,21 +207,19 @@ impl Tree {
         for (path, (mode, mut acls)) in std::mem::take(&mut self.named) {
             self.left.entries += acls.each(|acl| acl.resolve(accounts));
             let set = self.last(&path, OFlags::RDONLY).and_then(|file| acls.set(file, mode));
-            self.lists(&path, set)?;
+            self.supported(&path, set)?;
         }
         for (path, mut folder) in std::mem::take(&mut self.folders).into_iter().rev() {
             self.left.entries += folder.acls.each(|acl| acl.resolve(accounts));
             let finish = || -> io::Result<bool> {
                 let open = self.last(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-                for (name, value) in &folder.attributes {
-                    fsetxattr(&open, name.as_os_str(), value, XattrFlags::empty())?;
-                }
+                let set = set_attributes(&open, &folder.attributes)?;
                 root::finish_folder(open.as_fd(), folder.meta)?;
                 // the permissions change a list, and a list changes the permissions
-                folder.acls.set(&open, folder.meta.mode)
+                Ok(folder.acls.set(&open, folder.meta.mode)? && set)
             };
             let set = finish();
-            self.lists(&path, set)?;
+            self.supported(&path, set)?;
         }
         Ok(())
     }
@@ -230,8 +228,8 @@ impl Tree {
         self.root.at(path, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK, 0)
     }
 
-    /// Counts lists that could not be set.
-    fn lists(&mut self, path: &Path, set: io::Result<bool>) -> Result<(), ImportError> {
+    /// Counts a path whose attributes or lists could not be set.
+    fn supported(&mut self, path: &Path, set: io::Result<bool>) -> Result<(), ImportError> {
         match set {
             // something else came in its place later
             Err(error)
@@ -241,7 +239,7 @@ impl Tree {
             }
             other => {
                 let set = other.map_err(|source| written(path, source))?;
-                self.left.lists += u64::from(!set);
+                self.left.unsupported += u64::from(!set);
                 Ok(())
             }
         }
@@ -323,18 +321,13 @@ impl Tree {
             }
         }
         root::finish_file(&file, meta).map_err(failed)?;
-        // a change of owner takes capabilities away: they come after it
-        for (name, value) in &attributes {
-            fsetxattr(&file, name.as_os_str(), value, XattrFlags::empty())
-                .map_err(|errno| failed(errno.into()))?;
-        }
+        let set = set_attributes(&file, &attributes).map_err(failed)?;
         if member.acls.has_names() {
             self.hold(&Attributes::new(), &member.acls)?;
             self.named.insert(path.to_owned(), (meta.mode, member.acls.clone()));
-            return Ok(());
+            return self.supported(path, Ok(set));
         }
-        let set = member.acls.set(&file, meta.mode);
-        self.lists(path, set)
+        self.supported(path, member.acls.set(&file, meta.mode).map(|all| all && set))
     }
 
     /// Copies bytes. A piece is read before it is written, so that it is known which of the two failed.
@@ -438,6 +431,20 @@ impl Tree {
 
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+}
+
+/// Gives an open file or folder its attributes, after its owner: a change of owner takes capabilities away. The answer is
+/// whether the file system supports them all.
+fn set_attributes(file: &impl std::os::fd::AsFd, attributes: &Attributes) -> io::Result<bool> {
+    let mut all = true;
+    for (name, value) in attributes {
+        match fsetxattr(file, name.as_os_str(), value, XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP) => all = false,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(all)
 }
 
 fn strange(member: &Member, what: &'static str) -> ImportError {
