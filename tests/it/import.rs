@@ -1,6 +1,6 @@
 //! Files that machines are made of: those of others, and those that mean harm.
 
-use std::fs;
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -88,7 +88,10 @@ fn nothing_is_made_outside() {
     let cases: Vec<(Vec<Entry>, i32)> = vec![
         (vec![file("../outside/canary")], 4),
         (vec![file("a/../../outside/canary")], 4),
-        (vec![file(&format!("{outside}/canary"))], 4),
+        // the root of a path is the tree's
+        (vec![file(&format!("{outside}/canary"))], 0),
+        (vec![file(&format!("/../{outside}/canary"))], 4),
+        (vec![Entry::folder("/"), Entry::hardlink("/x", "/../etc/passwd")], 4),
         // through links, absolute and relative: the tree has no such folders
         (vec![Entry::symlink("out", &outside), file("out/canary")], 4),
         (vec![Entry::symlink("out", &climbing), file("out/x")], 4),
@@ -161,6 +164,99 @@ fn what_is_too_large_or_makes_no_sense_ends_early() {
         assert!(matches!(output.code, 1 | 4), "{}: {}", output.code, output.err);
         assert!(output.err.contains(word), "{word}: {}", output.err);
         place.has_no_machine(word);
+    }
+}
+
+#[test]
+fn attributes_that_are_held_for_folders_are_bounded() {
+    let place = Place::new();
+    let large = |at: u32| Entry::folder(&format!("d{at}/")).xattr("user.large", &vec![0; 1_000_000]);
+    let entries: Vec<Entry> = [init()].into_iter().chain((0..70).map(large)).collect();
+    let output = place.import_entries(&entries, "a", &[]);
+    output.ends_with(1);
+    assert!(output.err.contains("access control lists"), "{}", output.err);
+    place.has_no_machine("attributes");
+}
+
+#[test]
+fn names_in_access_control_lists_are_those_of_the_tree() {
+    let place = Place::new();
+    let list = |kind: &str| {
+        let text =
+            "user::rw-,user:agent:rw-,user:stranger:rwx,group::r--,group:team:r--,mask::rw-,other::---";
+        let body = format!(" SCHILY.acl.{kind}={text}\n");
+        Entry::new("x", 0o644, Kind::Other(b'x', format!("{}{body}", body.len() + 3).into_bytes()))
+    };
+    let entries = [
+        init(),
+        list("access"),
+        Entry::file("srv/file", 0o640, b"x"),
+        list("access"),
+        Entry::file("srv/replaced", 0o640, b"with a list"),
+        Entry::file("srv/replaced", 0o640, b"without"),
+        list("default"),
+        Entry::folder("srv/shared/"),
+        // known when all of the rest is there
+        Entry::file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\nagent:x:1234:1234::/:/bin/sh\n"),
+        Entry::file("etc/group", 0o644, b"root:x:0:\nteam:x:2345:\n"),
+    ];
+    let output = place.import_entries(&entries, "a", &[]);
+    output.ok();
+    assert!(output.err.contains("2 entries of access control lists"), "{}", output.err);
+    let attribute = |path: &str, name: &str| {
+        let mut value = vec![0; 1024];
+        let length = rustix::fs::getxattr(place.tree("a").join(path), name, &mut *value).ok()?;
+        let entries = value[4..length].chunks(8);
+        let ids = entries.map(|entry| u32::from_le_bytes(entry[4..].try_into().unwrap()));
+        Some(ids.filter(|id| *id != u32::MAX).collect::<Vec<_>>())
+    };
+    assert_eq!(attribute("srv/file", "system.posix_acl_access"), Some(vec![1234, 2345]));
+    assert_eq!(attribute("srv/shared", "system.posix_acl_default"), Some(vec![1234, 2345]));
+    assert_eq!(attribute("srv/replaced", "system.posix_acl_access"), None);
+}
+
+#[test]
+fn a_tree_below_a_directory_is_moved_up_where_it_is_the_only_one() {
+    let place = Place::new();
+    let moved = |path: &str, entry: Entry| Entry { path: format!("{path}/{}", entry.path), ..entry };
+    let file = |path: &str| Entry::file(path, 0o644, b"x");
+    let tree = |path: &str| {
+        vec![
+            Entry::new(&format!("{path}/"), 0o751, Kind::Folder).owned(7, 8),
+            moved(path, init()),
+            // its own name, and a device that every backend makes
+            file(&format!("{path}/{path}/inner")),
+            Entry::new(&format!("{path}/dev/null"), 0o666, Kind::Character(1, 3)),
+        ]
+    };
+    let with = |path: &str, more: Vec<Entry>| [tree(path), more].concat();
+    let image = vec![file("metadata.yaml"), file("templates/hosts.tpl")];
+    for (at, path, entries, code) in [
+        (0, "any", tree("any"), 0),
+        (1, "rootfs", with("rootfs", image.clone()), 0),
+        (2, "backup/container/rootfs", with("backup/container/rootfs", vec![file("backup/index.yaml")]), 0),
+        (3, "any", with("any", image), 3),
+        (4, "rootfs", with("rootfs", vec![file("other")]), 3),
+        (5, "any", vec![Entry::symlink("any", &place.word("outside"))], 3),
+    ] {
+        let output = place.import_entries(&entries, "a", &[]);
+        assert_eq!(output.code, code, "{at}: {}", output.err);
+        if code == 0 {
+            assert!(output.err.contains(&format!("`{path}/`")), "{}", output.err);
+            let top = fs::metadata(place.tree("a")).unwrap();
+            assert_eq!((top.mode() & 0o7777, top.uid(), top.gid()), (0o751, 7, 8), "{at}");
+            let mut names: Vec<_> =
+                fs::read_dir(place.tree("a")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            let first = path.split('/').next().unwrap();
+            let mut expected = vec!["dev", "etc", first, "sbin"];
+            expected.sort_unstable();
+            assert!(!place.tree("a").join("dev/null").exists(), "{at}");
+            assert_eq!(names, expected, "{at}");
+            assert!(place.tree("a").join(path).join("inner").exists(), "{at}");
+            place.run(&["remove", "a", "--yes"]).ok();
+        }
+        place.has_no_machine(path);
     }
 }
 

@@ -18,22 +18,23 @@ const READERS: &[&str] = &[
     "layer/kept/whole.rs",
     "layer/kept/whole/copier.rs",
     "machine/copy/pack.rs",
-    "machine/copy/sparse.rs",
     "machine/export/base.rs",
     "machine/export/pack.rs",
-    "machine/export/tar.rs",
     "machine/export/walk.rs",
     "machine/snapshot/diff.rs",
     "machine/volume.rs",
     "machine/volume/fill.rs",
+    "tarfile/opened.rs",
+    "tarfile/write.rs",
 ];
 
 /// What stands beside them and has paths of the host's own: the state directory, what a user names as a target.
 const BESIDE: &[(&str, &[&str])] = &[
     ("layer/kept", &["claim", "entry", "error", "list", "mod", "plan", "spare"]),
-    ("machine/copy", &["enter", "mod", "side", "tests", "unpack"]),
-    ("machine/export", &["carried", "error", "member", "mod", "oci", "sink", "target", "template"]),
+    ("machine/copy", &["enter", "mod", "rules", "side", "tests", "unpack"]),
+    ("machine/export", &["carried", "error", "mod", "oci", "sink", "target", "template"]),
     ("host/live", &["directory", "excess", "mod", "tests"]),
+    ("tarfile", &["accounts", "acl", "holes", "member", "mod", "pax", "read", "test"]),
 ];
 
 /// Calls that take a path, or a name that may have several parts.

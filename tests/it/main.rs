@@ -46,6 +46,7 @@ mod sources;
 mod stack;
 mod stages;
 mod store;
+mod tars;
 mod transport;
 mod user;
 mod vendor;

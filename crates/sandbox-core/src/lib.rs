@@ -1,7 +1,8 @@
 //! Builds machines for coding agents from a distribution's archive, and runs them.
 //!
 //! The crate is one arrow of stages; each is a folder with one public verb, and a stage uses only the
-//! stages to its left and the leaves (`name`, `digest`, `error`, `report`, `deb`, `keyring`, `host`):
+//! stages to its left and the leaves (`name`, `digest`, `error`, `report`, `deb`, `keyring`, `host`,
+//! `tarfile`):
 //!
 //! ```text
 //!  images/*.toml ──┐
@@ -27,6 +28,7 @@ pub mod resolve;
 pub mod session;
 pub mod spec;
 pub mod store;
+mod tarfile;
 pub mod unpack;
 
 pub use error::{Class, Error, Hint, Result};

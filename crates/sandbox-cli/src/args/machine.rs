@@ -126,7 +126,7 @@ Examples:
   tar c . | sandbox copy - agents:/srv/
 
 A file or folder is copied into a target that is a folder, else it becomes the target. Owners keep their numbers,
-those that the machine sees. What is copied out of a machine has no set-id bits, and nothing is a device. What is
+those that the machine sees; one from 65536 on becomes the owner of the target directory. What is copied out of a machine has no set-id bits, and nothing is a device. What is
 mounted in a tree is left out. `-` is a stream: a file's bytes, or of a folder a tar.")]
 pub struct Copy {
     /// What: MACHINE:/PATH, a path of the host, or `-`

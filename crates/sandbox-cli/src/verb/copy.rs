@@ -114,8 +114,21 @@ fn say(carried: &Carried, streamed: bool, host: &Host, settings: &Settings) {
     if settings.json() && !streamed {
         ui::json(carried);
     } else {
-        for what in &carried.left_out {
-            host.reporter().report(Event::Warning { text: format!("left out: {what}") });
+        let warn = |text| host.reporter().report(Event::Warning { text });
+        carried.left_out.iter().for_each(|what| warn(format!("left out: {what}")));
+        if carried.owners > 0 {
+            warn(format!(
+                "{} paths belong to owners from 65536 on, which a machine has no number for: they belong to the owner of \
+                 the directory that they were copied into (--owner USER gives them to another)",
+                carried.owners
+            ));
+        }
+        if carried.acl_entries > 0 {
+            warn(format!(
+                "{} entries of access control lists were left out: the target has no such user or group, or its file \
+                 system does not support them",
+                carried.acl_entries
+            ));
         }
     }
 }

@@ -177,7 +177,12 @@ fn network(args: &args::Import, carried: Option<&Carried>, reporter: &dyn Report
 fn told(left: Left, reporter: &dyn Reporter) {
     let words = [
         (left.devices, "devices were left out: every backend makes its own in /dev"),
-        (left.attributes, "extended attributes that are of no machine's were left out"),
+        (left.attributes, "extended attributes that belong to a host's kernel were left out"),
+        (left.entries, "entries of access control lists were left out: the tree has no such user or group"),
+        (
+            left.unsupported,
+            "paths lost attributes or access control lists, which the file system does not support",
+        ),
         (left.owners, "paths belong to owners from 65536 on, whom a machine shows as `nobody`"),
     ];
     for (count, text) in words {

@@ -347,7 +347,7 @@ pub fn make_hard_link(from: (BorrowedFd<'_>, &Path), to: (BorrowedFd<'_>, &Path)
     Ok(linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?)
 }
 
-/// Makes a device node, FIFO or socket with its owner and permissions.
+/// Makes a device node, FIFO or socket with its owner, permissions and time.
 ///
 /// # Errors
 /// What mknod(2) says.
@@ -360,7 +360,8 @@ pub fn make_node(
 ) -> io::Result<()> {
     mknodat(parent, name, kind, Mode::from_raw_mode(0o600), rustix::fs::makedev(major, minor))?;
     chownat(parent, name, Some(uid(meta)), Some(gid(meta)), AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(chmodat(parent, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())?)
+    chmodat(parent, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())?;
+    Ok(utimensat(parent, name, &meta.times(), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Gives a folder's final owner, permissions and time, after all in it is there.

@@ -16,6 +16,7 @@ use std::{
 use crate::{
     error::{Cause, Class, Hint},
     report::{Event, Phase, Reporter, Unit},
+    tarfile::write,
 };
 
 /// The form of a packed tree.
@@ -104,12 +105,12 @@ pub fn pack(tree: &Path, packing: Packing<'_>, reporter: &dyn Reporter) -> Resul
         let out = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
         match form {
             Packed::Plain => {
-                write(tree, out, epoch, reporter).map_err(blame)?.flush().map_err(failed)?;
+                entries(tree, out, epoch, reporter).map_err(blame)?.flush().map_err(failed)?;
             }
             Packed::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(out, 3).map_err(failed)?;
                 encoder.include_checksum(true).map_err(failed)?;
-                let encoder = write(tree, encoder, epoch, reporter).map_err(blame)?;
+                let encoder = entries(tree, encoder, epoch, reporter).map_err(blame)?;
                 encoder.finish().and_then(|mut out| out.flush()).map_err(failed)?;
             }
         }
@@ -128,7 +129,7 @@ pub fn pack(tree: &Path, packing: Packing<'_>, reporter: &dyn Reporter) -> Resul
     Ok(())
 }
 
-fn write<W: Write>(tree: &Path, out: W, epoch: i64, reporter: &dyn Reporter) -> Result<W, PackError> {
+fn entries<W: Write>(tree: &Path, out: W, epoch: i64, reporter: &dyn Reporter) -> Result<W, PackError> {
     let mut builder = tar::Builder::new(out);
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut stack = vec![PathBuf::new()];
@@ -167,7 +168,8 @@ fn append<W: Write>(
     header.set_uid(found.uid().into());
     header.set_gid(found.gid().into());
     header.set_mode(found.mode() & 0o7777);
-    header.set_mtime(u64::try_from(found.mtime().min(epoch)).unwrap_or(0));
+    let mtime = found.mtime().min(epoch);
+    header.set_mtime(u64::try_from(mtime).unwrap_or(0));
     header.set_size(0);
     // the top is `./`; nothing else has a dot in front, which the writer would strip from short names only
     let name = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
@@ -179,11 +181,11 @@ fn append<W: Write>(
         }
         links.insert((found.dev(), found.ino()), name.clone());
     }
-    let attributes = attributes(full)?;
-    if !attributes.is_empty() {
-        let records: Vec<(String, &[u8])> =
-            attributes.iter().map(|(key, value)| (format!("SCHILY.xattr.{key}"), value.as_slice())).collect();
-        builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), *value)))?;
+    let mut records = records(full)?;
+    records.extend(write::far(mtime).map(|(key, value)| (key.to_owned(), value.into_bytes())));
+    if !records.is_empty() {
+        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+        builder.append_pax_extensions(records)?;
     }
     if kind.is_dir() {
         header.set_entry_type(tar::EntryType::Directory);
@@ -212,8 +214,8 @@ fn append<W: Write>(
     }
 }
 
-/// Reads extended attributes, in order; those that name who may see what on this host alone are left out.
-fn attributes(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+/// Reads extended attributes as records, in order; those of the host are left out.
+fn records(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut names = vec![0; 4 << 10];
     let length = match rustix::fs::llistxattr(path, names.as_mut_slice()) {
         Ok(length) => length,
@@ -222,13 +224,11 @@ fn attributes(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     };
     let mut found = Vec::new();
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        if name.starts_with(b"security.selinux") {
-            continue;
-        }
+        let name = OsStr::from_bytes(name);
         let mut value = vec![0; 64 << 10];
-        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), value.as_mut_slice())?;
-        value.truncate(length);
-        found.push((String::from_utf8_lossy(name).into_owned(), value));
+        let length = rustix::fs::lgetxattr(path, name, value.as_mut_slice())?;
+        let records = write::attribute(name, &value[..length]).into_iter();
+        found.extend(records.map(|(key, value)| (String::from_utf8_lossy(&key).into_owned(), value)));
     }
     found.sort();
     Ok(found)
@@ -269,5 +269,36 @@ mod tests {
         assert!(entries.contains(&("b/file".to_owned(), tar::EntryType::Link)), "{entries:?}");
         let packed = pack("3.tar.zst", Packed::Zstd);
         assert_eq!(zstd::decode_all(packed.as_slice()).unwrap(), first);
+    }
+
+    #[test]
+    fn lists_and_old_times_are_in_it_and_what_is_of_the_host_is_not() {
+        use crate::tarfile::{
+            acl::{ACCESS, Acl},
+            read::Tar,
+        };
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("t");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("file"), "text").unwrap();
+        let acl = Acl::of_text(b"user::rw-,user:33:rw-,group::r--,mask::rw-,other::---").unwrap();
+        let set = |name: &str, value: &[u8]| {
+            rustix::fs::setxattr(root.join("file"), name, value, rustix::fs::XattrFlags::empty()).unwrap();
+        };
+        set(ACCESS, &acl.attribute());
+        set("user.note", b"x");
+        if nix::unistd::geteuid().is_root() {
+            set("trusted.other", b"x");
+        }
+        let old = std::time::UNIX_EPOCH - std::time::Duration::from_secs(315_619_200);
+        File::open(root.join("file")).unwrap().set_modified(old).unwrap();
+        let file = place.path().join("tar");
+        let packing = Packing { file: &file, work: place.path(), form: Packed::Plain, epoch: 1000 };
+        super::pack(&root, packing, &crate::report::Silent).unwrap();
+        let mut tar = Tar::new(File::open(file).unwrap());
+        assert_eq!(tar.next().unwrap().unwrap().path, b"./");
+        let member = tar.next().unwrap().unwrap();
+        assert_eq!((member.mtime, member.acls.access), (-315_619_200, Some(acl)));
+        assert_eq!(member.attributes, [("user.note".into(), b"x".to_vec())]);
     }
 }

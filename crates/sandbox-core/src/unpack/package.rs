@@ -21,6 +21,10 @@ use crate::{
     host::root::Meta,
     lock::LockedPackage,
     store::Recoder,
+    tarfile::{
+        self,
+        accounts::{GROUPS, USERS, known},
+    },
 };
 
 /// A package with its control archive in memory.
@@ -252,83 +256,16 @@ fn meta(header: &tar::Header) -> io::Result<Meta> {
     let number = |value: u64| u32::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
     Ok(Meta {
         mode: header.mode()? & 0o7777,
-        uid: owner(header.username_bytes(), USERS).map_or_else(|| number(header.uid()?), Ok)?,
-        gid: owner(header.groupname_bytes(), GROUPS).map_or_else(|| number(header.gid()?), Ok)?,
-        mtime: i64::try_from(header.mtime()?).unwrap_or(0),
+        uid: header
+            .username_bytes()
+            .and_then(|name| known(name, USERS))
+            .map_or_else(|| number(header.uid()?), Ok)?,
+        gid: header
+            .groupname_bytes()
+            .and_then(|name| known(name, GROUPS))
+            .map_or_else(|| number(header.gid()?), Ok)?,
+        mtime: tarfile::mtime(header)?,
     })
-}
-
-/// Users that every tree has, with the numbers that they have in all of them. dpkg takes the name of an owner before
-/// the number where the tree knows it: a package that was built elsewhere has other numbers.
-///
-/// **Source**: base-passwd's `passwd.master`; dpkg's lib/dpkg/tarfn.c.
-const USERS: &[(&str, u32)] = &[
-    ("root", 0),
-    ("daemon", 1),
-    ("bin", 2),
-    ("sys", 3),
-    ("sync", 4),
-    ("games", 5),
-    ("man", 6),
-    ("lp", 7),
-    ("mail", 8),
-    ("news", 9),
-    ("uucp", 10),
-    ("proxy", 13),
-    ("www-data", 33),
-    ("backup", 34),
-    ("list", 38),
-    ("irc", 39),
-    ("nobody", 65_534),
-];
-
-/// Groups that every tree has.
-///
-/// **Source**: base-passwd's `group.master`.
-const GROUPS: &[(&str, u32)] = &[
-    ("root", 0),
-    ("daemon", 1),
-    ("bin", 2),
-    ("sys", 3),
-    ("adm", 4),
-    ("tty", 5),
-    ("disk", 6),
-    ("lp", 7),
-    ("mail", 8),
-    ("news", 9),
-    ("uucp", 10),
-    ("man", 12),
-    ("proxy", 13),
-    ("kmem", 15),
-    ("dialout", 20),
-    ("fax", 21),
-    ("voice", 22),
-    ("cdrom", 24),
-    ("floppy", 25),
-    ("tape", 26),
-    ("sudo", 27),
-    ("audio", 29),
-    ("dip", 30),
-    ("www-data", 33),
-    ("backup", 34),
-    ("operator", 37),
-    ("list", 38),
-    ("irc", 39),
-    ("src", 40),
-    ("shadow", 42),
-    ("utmp", 43),
-    ("video", 44),
-    ("sasl", 45),
-    ("plugdev", 46),
-    ("staff", 50),
-    ("games", 60),
-    ("users", 100),
-    ("nogroup", 65_534),
-];
-
-fn owner(name: Option<&[u8]>, known: &[(&str, u32)]) -> Option<u32> {
-    let name = name?;
-    known.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, number)| *number)
 }
 
 /// Reads extended attributes (PAX records `SCHILY.xattr.NAME`).

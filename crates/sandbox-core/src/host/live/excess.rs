@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
-use super::{ATTRIBUTES, PARTS, PATH, PATHS, TEXT, ZEROS};
+use super::{ATTRIBUTES, HELD, PARTS, PATH, PATHS, TEXT, ZEROS};
 use crate::error::Class;
 
 /// How much of a path an error shows.
@@ -40,6 +40,9 @@ pub enum Excess {
     /// Too many or too large extended attributes.
     #[error("a file has more than {ATTRIBUTES} bytes of extended attributes")]
     Attributes,
+    /// Too many or too large extended attributes of directories, which are set when all is in them.
+    #[error("its directories have more than {HELD} bytes of extended attributes")]
+    Held,
     /// A file in too many pieces.
     #[error("a file has more than {PARTS} holes")]
     Parts,

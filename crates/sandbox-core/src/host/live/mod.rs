@@ -41,6 +41,8 @@ pub const PATHS: usize = 4_000_000;
 pub const TEXT: usize = 1 << 30;
 /// The most bytes of one file's extended attributes together.
 pub const ATTRIBUTES: usize = 1 << 20;
+/// The most bytes of the extended attributes of all directories together that are held until all is in them.
+pub const HELD: usize = 64 << 20;
 /// The most parts between holes of one file that are held at once.
 pub const PARTS: usize = 1 << 20;
 /// The most bytes of holes that are written as zeros, where a format has no place for holes.

@@ -10,8 +10,8 @@
 
 mod enter;
 mod pack;
+mod rules;
 mod side;
-mod sparse;
 mod unpack;
 
 use std::{
@@ -28,6 +28,7 @@ use crate::{
         live,
         root::{Links, Meta, Root},
     },
+    tarfile,
 };
 
 /// What one side has to do. The other end of the stream is a pipe.
@@ -85,6 +86,13 @@ pub struct Carried {
     pub bytes: u64,
     /// What was left out, with the reason: devices, sockets, what is mounted in a tree.
     pub left_out: Vec<String>,
+    /// How many have another owner than they had: the machine has no number for it.
+    #[serde(default)]
+    pub owners: u64,
+    /// How many entries of access control lists were left out: for users and groups that are not there, or the file
+    /// system has no lists.
+    #[serde(default)]
+    pub acl_entries: u64,
 }
 
 /// How many of the things that were left out are named.
@@ -102,7 +110,14 @@ impl Carried {
     /// Adds what the other side says.
     pub fn join(&mut self, other: Self) {
         self.left_out.extend(other.left_out);
+        self.owners += other.owners;
+        self.acl_entries += other.acl_entries;
     }
+}
+
+/// Reports whether a copy keeps an extended attribute: a user's own, and what a program may do.
+fn is_carried(name: &[u8]) -> bool {
+    tarfile::is_of_a_tree(name) && !name.starts_with(b"trusted.")
 }
 
 /// Why something was not copied.
@@ -212,10 +227,10 @@ pub fn run(
         Errand::Pack { path } => pack::pack(root, path, output),
         Errand::Read { path } => pack::read(root, path, output),
         Errand::Unpack { target, name, owner } => {
-            unpack::unpack(root, target, name, unpack::Rules::of(trust, root, owner.as_deref())?, input)
+            unpack::unpack(root, target, name, rules::Rules::of(trust, root, owner.as_deref())?, input)
         }
         Errand::Write { target, owner } => {
-            unpack::write(root, target, unpack::Rules::of(trust, root, owner.as_deref())?, input)
+            unpack::write(root, target, rules::Rules::of(trust, root, owner.as_deref())?, input)
         }
         Errand::MakeFolder { path } => {
             let made = root.make_folders(path, Meta::of_root(0o755, 0));

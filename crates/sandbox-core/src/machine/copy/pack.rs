@@ -2,23 +2,27 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsString,
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read as _, Write},
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{FileType, OFlags, Stat};
 
-use super::{Carried, CopyError, failed, sparse};
-use crate::host::{
-    live::{self, Directory, Found, Identity, Walker},
-    root::Root,
+use super::{Carried, CopyError, failed, is_carried};
+use crate::{
+    host::{
+        live::{self, Directory, Found, Identity, Walker},
+        root::Root,
+    },
+    tarfile::{
+        Attributes, acl,
+        member::{Bytes, Member, Nothing, Segment, What},
+        opened::Opened,
+        write::{Form, Tar},
+    },
 };
-
-/// Extended attributes that are kept: a user's own, and what a program may do.
-const ATTRIBUTES: [&str; 2] = ["user.", "security.capability"];
 
 /// The name of a whole tree, which has none.
 const ROOT: &str = "rootfs";
@@ -26,8 +30,8 @@ const ROOT: &str = "rootfs";
 /// Packs a file or tree. Its first name is the source's own; a last link is packed as a link unless a slash follows.
 pub fn pack(root: &Root, path: &Path, output: &mut dyn Write) -> Result<Carried, CopyError> {
     let slash = path.as_os_str().as_bytes().ends_with(b"/");
-    let mut packer =
-        Packer { builder: tar::Builder::new(output), links: HashMap::new(), done: Carried::default() };
+    let tar = Tar::new(Stream(output), Form { prefix: "", sparse: true });
+    let mut packer = Packer { tar, links: HashMap::new(), done: Carried::default() };
     let wrong = || failed(path, "reading");
     match root.parent(path) {
         Ok((folder, name)) if !slash => {
@@ -51,8 +55,8 @@ pub fn pack(root: &Root, path: &Path, output: &mut dyn Write) -> Result<Carried,
             packer.folder(top, &name)?;
         }
     }
-    let Packer { builder, done, .. } = packer;
-    let finished = builder.into_inner().and_then(|out| out.flush());
+    let Packer { tar, done, .. } = packer;
+    let finished = tar.finish().and_then(|mut out| out.flush());
     finished.map_err(|source| CopyError::Stream { source })?;
     Ok(done)
 }
@@ -81,14 +85,14 @@ pub fn read(root: &Root, path: &Path, output: &mut dyn Write) -> Result<Carried,
             }
             let bytes = io::copy(&mut (&mut file).take(size), output);
             let bytes = bytes.and_then(|bytes| output.flush().map(|()| bytes));
-            Ok(Carried { entries: 1, bytes: bytes.map_err(wrong())?, left_out: Vec::new() })
+            Ok(Carried { entries: 1, bytes: bytes.map_err(wrong())?, ..Carried::default() })
         }
         _ => Err(wrong()(io::Error::other("it is neither a file nor a folder"))),
     }
 }
 
 struct Packer<'a> {
-    builder: tar::Builder<&'a mut dyn Write>,
+    tar: Tar<Stream<'a>>,
     links: HashMap<(u64, u64), PathBuf>,
     done: Carried,
 }
@@ -98,7 +102,8 @@ impl Packer<'_> {
     fn folder(&mut self, top: Directory, name: &Path) -> Result<(), CopyError> {
         let begin = || failed(name, "reading the folder");
         let stat = top.own().map_err(begin())?;
-        self.folder_entry(&stat, name).map_err(begin())?;
+        let own = attributes(&top.again().map_err(begin())?.into_handle()).map_err(begin())?;
+        self.folder_entry(&stat, name, &own).map_err(begin())?;
         let above = |(path, error): (PathBuf, io::Error)| failed(&name.join(path), "reading")(error);
         let mut walker = Walker::new(top, true, true).map_err(begin())?;
         while let Some(found) = walker.advance().map_err(above)? {
@@ -114,8 +119,15 @@ impl Packer<'_> {
                 }
                 continue;
             }
+            let own = found.open(OFlags::RDONLY | OFlags::DIRECTORY).map(File::from);
+            let attributes = match own.and_then(|own| attributes(&own)) {
+                Ok(attributes) => attributes,
+                // it is seen below whether it went, or is mounted there
+                Err(error) if live::vanished(&error) => Attributes::new(),
+                Err(error) => return Err(failed(&path, "reading")(error)),
+            };
             match walker.enter().map_err(above)? {
-                None => self.folder_entry(&stat, &path).map_err(failed(&path, "packing"))?,
+                None => self.folder_entry(&stat, &path, &attributes).map_err(failed(&path, "packing"))?,
                 // what is mounted in the tree is another tree
                 Some(why) if why.raw_os_error() == Some(libc::EXDEV) => {
                     self.done.leave_out(&path, "mounted there");
@@ -126,53 +138,35 @@ impl Packer<'_> {
         Ok(())
     }
 
-    fn folder_entry(&mut self, stat: &Stat, path: &Path) -> io::Result<()> {
-        let mut name = path.as_os_str().to_owned();
-        name.push("/");
-        self.append(&mut header(stat, tar::EntryType::Directory), Path::new(&name), io::empty())
+    fn folder_entry(&mut self, stat: &Stat, path: &Path, attributes: &Attributes) -> io::Result<()> {
+        self.add(&Member { attributes, ..member(stat, path, What::Folder) }, &mut Nothing)
     }
 
-    fn append(&mut self, header: &mut tar::Header, name: &Path, data: impl Read) -> io::Result<()> {
+    fn add(&mut self, member: &Member<'_>, bytes: &mut dyn Bytes) -> io::Result<()> {
         self.done.entries += 1;
-        self.builder.append_data(header, name, data).map_err(output)
-    }
-
-    fn append_link(
-        &mut self,
-        header: &mut tar::Header,
-        name: &Path,
-        target: impl AsRef<Path>,
-    ) -> io::Result<()> {
-        self.done.entries += 1;
-        self.builder.append_link(header, name, target).map_err(output)
+        self.tar.add(member, bytes)
     }
 
     /// Packs what has a name in a folder, and is no folder.
     fn entry(&mut self, found: &Found<'_>, path: &Path) -> io::Result<()> {
         let stat = &found.stat;
-        let kind = match found.kind() {
-            FileType::RegularFile => tar::EntryType::Regular,
-            FileType::Symlink => tar::EntryType::Symlink,
-            FileType::Fifo => tar::EntryType::Fifo,
-            FileType::Socket => {
-                self.done.leave_out(path, "a socket");
-                return Ok(());
-            }
-            _ => {
-                self.done.leave_out(path, "a device");
-                return Ok(());
-            }
+        let left_out = match found.kind() {
+            FileType::RegularFile | FileType::Symlink | FileType::Fifo => None,
+            FileType::Socket => Some("a socket"),
+            _ => Some("a device"),
         };
-        let mut header = header(stat, kind);
+        if let Some(what) = left_out {
+            self.done.leave_out(path, what);
+            return Ok(());
+        }
         if stat.st_nlink > 1
             && let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)).cloned()
         {
-            header.set_entry_type(tar::EntryType::Link);
-            return self.append_link(&mut header, path, first);
+            return self.add(&member(stat, path, What::Hard(&first)), &mut Nothing);
         }
         match found.kind() {
             FileType::RegularFile => match found.open(OFlags::RDONLY) {
-                Ok(file) => self.file(&file.into(), path)?,
+                Ok(file) => self.file(file.into(), path)?,
                 Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
                     self.done.leave_out(path, "mounted there");
                     return Ok(());
@@ -181,9 +175,12 @@ impl Packer<'_> {
             },
             FileType::Symlink => {
                 let target = found.link()?;
-                self.append_link(&mut header, path, target)?;
+                self.add(&member(stat, path, What::Link(&target)), &mut Nothing)?;
             }
-            _ => self.append(&mut header, path, io::empty())?,
+            _ => {
+                let what = What::Node { kind: libc::S_IFIFO, device: 0 };
+                self.add(&member(stat, path, what), &mut Nothing)?;
+            }
         }
         // known once it is in the stream: a later name must not refer to what vanished
         if stat.st_nlink > 1 {
@@ -192,31 +189,27 @@ impl Packer<'_> {
         Ok(())
     }
 
-    fn file(&mut self, file: &File, path: &Path) -> io::Result<()> {
-        let stat = &rustix::fs::fstat(file)?;
-        let size = stat.st_size.cast_unsigned();
-        let parts = live::data_parts(file, stat)?;
-        let stored = sparse::stored(&parts);
-        let mut records = Vec::new();
-        for (key, value) in live::attributes(file)? {
-            if let Some(key) = kept(&key) {
-                records.push((format!("SCHILY.xattr.{key}"), value));
-            }
-        }
-        let map = if stored < size {
-            records.extend(sparse::records(path, size));
-            sparse::map(&parts, size)
-        } else {
-            Vec::new()
-        };
-        if !records.is_empty() {
-            let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
-            self.builder.append_pax_extensions(records).map_err(output)?;
-        }
-        let mut header = header(stat, tar::EntryType::Regular);
-        header.set_size(map.len() as u64 + stored);
-        self.done.bytes += stored;
-        self.append(&mut header, path, map.as_slice().chain(sparse::Reader::new(file, &parts)))
+    fn file(&mut self, file: File, path: &Path) -> io::Result<()> {
+        let stat = &rustix::fs::fstat(&file)?;
+        let segments = Segment::all(&file, stat)?;
+        let attributes = attributes(&file)?;
+        self.done.bytes += segments.iter().map(|segment| segment.length).sum::<u64>();
+        let what = What::File { size: stat.st_size.cast_unsigned(), segments: &segments };
+        let member = Member { attributes: &attributes, ..member(stat, path, what) };
+        self.add(&member, &mut Opened::new(file))
+    }
+}
+
+/// The stream. Its errors are not mistaken for those of the tree.
+struct Stream<'a>(&'a mut dyn Write);
+
+impl Write for Stream<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(output)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(output)
     }
 }
 
@@ -233,17 +226,21 @@ fn is_output(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Output>())
 }
 
-fn kept(key: &OsString) -> Option<&str> {
-    key.to_str().filter(|key| ATTRIBUTES.iter().any(|kept| key.starts_with(kept)))
+/// Reads the extended attributes that a copy keeps.
+fn attributes(file: &File) -> io::Result<Attributes> {
+    let mut all = live::attributes(file)?;
+    all.retain(|(name, _)| is_carried(name.as_bytes()) || name == acl::ACCESS || name == acl::DEFAULT);
+    Ok(all)
 }
 
-fn header(stat: &Stat, kind: tar::EntryType) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_uid(stat.st_uid.into());
-    header.set_gid(stat.st_gid.into());
-    header.set_mode(stat.st_mode & 0o7777);
-    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
-    header.set_size(0);
-    header.set_entry_type(kind);
-    header
+const fn member<'a>(stat: &Stat, path: &'a Path, what: What<'a>) -> Member<'a> {
+    Member {
+        path,
+        what,
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: stat.st_mtime,
+        attributes: &[],
+    }
 }

@@ -172,7 +172,7 @@ fn both(here: Result<Carried, CopyError>, there: Result<Carried, CopyError>) -> 
 /// Copies a file or tree out of a machine onto the host: into the target where that is a folder, else as the target.
 ///
 /// # Errors
-/// [`CopyError`]; what was copied before stays.
+/// [`CopyError`]; a directory that the copy made is removed, what it put into one that was there stays.
 pub fn out(side: &Side, path: &Path, target: &Path, owner: Option<String>) -> Result<Carried, CopyError> {
     let name = path.file_name().map_or_else(|| PathBuf::from("."), PathBuf::from);
     let (mut from, to) = pipe()?;
@@ -196,7 +196,7 @@ pub fn out_to(side: &Side, path: &Path, to: File) -> Result<Carried, CopyError> 
 /// Copies a file or tree of the host into a machine: into the target where that is a folder, else as the target.
 ///
 /// # Errors
-/// [`CopyError`]; what was copied before stays.
+/// [`CopyError`]; a directory that the copy made is removed, what it put into one that was there stays.
 pub fn into(side: &Side, path: &Path, target: &Path, owner: Option<String>) -> Result<Carried, CopyError> {
     let name = path.file_name().map_or_else(|| PathBuf::from("."), PathBuf::from);
     let (from, mut to) = pipe()?;
@@ -207,7 +207,15 @@ pub fn into(side: &Side, path: &Path, target: &Path, owner: Option<String>) -> R
     let here = host().and_then(|host| run(&pack, &host, Trust::Host, &mut io::empty(), &mut to));
     drop(to);
     let there = begun.finish();
+    let broke = |error: &CopyError| match error {
+        CopyError::Io { source, .. } | CopyError::Stream { source } => {
+            source.kind() == io::ErrorKind::BrokenPipe
+        }
+        _ => false,
+    };
     match (here, there) {
+        // the stream ended early for the other side, because this one could not go on
+        (Err(here), Err(_)) if !broke(&here) => Err(here),
         // our own pipe broke because the other side gave up
         (Err(_), Err(there @ (CopyError::Other { .. } | CopyError::Refused { .. }))) => Err(there),
         (here, there) => both(there, here),

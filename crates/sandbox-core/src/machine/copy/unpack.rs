@@ -5,96 +5,37 @@ use std::{
     io::{self, Read},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
+        unix::{ffi::OsStrExt as _, fs::FileExt as _},
     },
     path::{Component, Path, PathBuf},
 };
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags, fchmod, fchown, fsetxattr, linkat, mkdirat,
-        renameat, unlinkat,
+        AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags, fchmod, fchown, fsetxattr, fstat, linkat,
+        mkdirat, renameat, unlinkat,
     },
     io::Errno,
 };
 
-use super::{Carried, CopyError, Trust, failed, sparse};
+use super::{Carried, CopyError, Trust, failed, rules::Rules};
 use crate::{
     host::{
-        live,
+        live::{self, Directory, Excess},
         root::{self, Links, Meta, Root},
-        space::{self, Meter},
+        space::Meter,
         temporary,
     },
-    machine::{guest::id, volume},
+    tarfile::{
+        Attributes, OWNERS,
+        accounts::Accounts,
+        acl::{self, Acls},
+        read::{Kind, Member, Tar, TarError},
+    },
 };
 
-/// What may come, and who owns it.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    trust: Trust,
-    owner: Option<(u32, u32)>,
-}
-
-impl Rules {
-    /// Makes the rules of a side; the owner is looked up in its own users.
-    pub fn of(trust: Trust, root: &Root, owner: Option<&str>) -> Result<Self, CopyError> {
-        let owner = owner.map(|owner| find(root, owner)).transpose()?;
-        Ok(Self { trust, owner })
-    }
-
-    fn meta(self, header: &tar::Header) -> io::Result<Meta> {
-        let number = |number: u64| u32::try_from(number).map_err(io::Error::other);
-        let own = (number(header.uid()?)?, number(header.gid()?)?);
-        let (uid, gid) = self.owner.unwrap_or(own);
-        // a program of a guest's that would run as somebody else on the host
-        let mode = header.mode()? & if self.trust == Trust::Guest { 0o1777 } else { 0o7777 };
-        Ok(Meta { mode, uid, gid, mtime: i64::try_from(header.mtime()?).unwrap_or(i64::MAX) })
-    }
-
-    fn keeps(self, attribute: &str) -> bool {
-        attribute.starts_with("user.") || (self.trust == Trust::Host && attribute == "security.capability")
-    }
-
-    /// On the host no link is followed at all; in a guest's tree they lead where they lead in the guest.
-    const fn links(self) -> Links {
-        match self.trust {
-            Trust::Host => Links::InTree,
-            Trust::Guest => Links::Never,
-        }
-    }
-}
-
-/// Finds `USER`, `UID`, `USER:GROUP` or `UID:GID` among the users of a tree.
-fn find(root: &Root, owner: &str) -> Result<(u32, u32), CopyError> {
-    let missing = || CopyError::Owner { owner: owner.to_owned() };
-    let (user, group) = owner.split_once(':').map_or((owner, None), |(user, group)| (user, Some(group)));
-    let is_number = |text: &str| text.parse::<u32>().is_ok();
-    let (uid, own_group) = match id(user) {
-        Some(uid) => (uid, uid),
-        None if is_number(user) => return Err(missing()),
-        None => {
-            let found = volume::owner(root, user).map_err(failed(Path::new("/etc/passwd"), "reading"))?;
-            found.map(|(uid, gid, _)| (uid, gid)).ok_or_else(missing)?
-        }
-    };
-    let gid = match group {
-        None => own_group,
-        Some(group) => match id(group) {
-            Some(gid) => gid,
-            None if is_number(group) => return Err(missing()),
-            None => {
-                let groups =
-                    root.read(Path::new("etc/group")).map_err(failed(Path::new("/etc/group"), "reading"))?;
-                let groups = String::from_utf8_lossy(&groups);
-                let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
-                let found = lines.find(|fields| fields.len() > 2 && fields[0] == group);
-                found.and_then(|fields| id(fields[2])).ok_or_else(missing)?
-            }
-        },
-    };
-    Ok((uid, gid))
-}
+/// How many bytes of a file are copied at once.
+const PIECE: usize = 256 << 10;
 
 /// Where a copy goes: the folder that it is made in, and its name there.
 fn place(root: &Root, target: &Path, name: &Path) -> Result<(Root, PathBuf), CopyError> {
@@ -126,14 +67,14 @@ pub fn unpack(
     input: &mut dyn Read,
 ) -> Result<Carried, CopyError> {
     let (folder, name) = place(root, target, name)?;
-    stream(&folder, Some(&name), rules, input)
+    stream((root, &folder), Some(&name), rules, input)
 }
 
 /// Writes a file of the stream's bytes; where the target is a folder, unpacks the stream into it.
 pub fn write(root: &Root, target: &Path, rules: Rules, input: &mut dyn Read) -> Result<Carried, CopyError> {
     let slash = target.as_os_str().as_bytes().ends_with(b"/");
     match root.within(target, Links::InTree) {
-        Ok(folder) => stream(&folder, None, rules, input),
+        Ok(folder) => stream((root, &folder), None, rules, input),
         Err(error) if slash => Err(failed(target, "opening the folder")(error)),
         Err(_) => {
             let (folder, name) = place(root, target, Path::new("."))?;
@@ -149,45 +90,49 @@ pub fn write(root: &Root, target: &Path, rules: Rules, input: &mut dyn Read) -> 
                 Ok(bytes)
             };
             let bytes = put().inspect_err(|_| forget(&above, &temporary));
-            Ok(Carried { entries: 1, bytes: bytes.map_err(wrong())?, left_out: Vec::new() })
+            Ok(Carried { entries: 1, bytes: bytes.map_err(wrong())?, ..Carried::default() })
         }
     }
 }
 
-/// Unpacks a stream below a folder; a name takes the place of every entry's first part.
+fn broken(error: TarError) -> CopyError {
+    let source = match error {
+        TarError::Read(source) => source,
+        other => io::Error::new(io::ErrorKind::InvalidData, other),
+    };
+    CopyError::Stream { source }
+}
+
+/// Unpacks a stream below a folder of a tree; a name takes the place of every entry's first part. Where that fails, a
+/// directory that it made of that name is removed.
 fn stream(
-    folder: &Root,
+    (root, folder): (&Root, &Root),
     name: Option<&Path>,
     rules: Rules,
     input: &mut dyn Read,
 ) -> Result<Carried, CopyError> {
-    let broken = |source| CopyError::Stream { source };
-    let tree =
-        folder.within(Path::new(""), rules.links()).map_err(failed(folder.path(), "opening the folder"))?;
+    let opening = || failed(folder.path(), "opening the folder");
+    let tree = folder.within(Path::new(""), rules.links()).map_err(opening())?;
+    let own = tree.at(Path::new(""), OFlags::PATH | OFlags::DIRECTORY, 0).map_err(opening())?;
+    let own = fstat(&own).map_err(|errno| opening()(errno.into()))?;
+    // a guest's names are not those of the host
+    let accounts = if rules.trust == Trust::Host { Accounts::read(root) } else { Accounts::default() };
     let mut unpacker = Unpacker {
         tree,
         rules,
+        into: (own.st_uid, own.st_gid),
+        accounts,
         folders: Vec::new(),
-        holes: None,
+        held: 0,
+        top: None,
         meter: Meter::default(),
         done: Carried::default(),
     };
-    let mut archive = tar::Archive::new(input);
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let holes = sparse::Header::of(&mut entry).map_err(broken)?;
-        let named = match holes.as_ref().and_then(|holes| holes.name.clone()) {
-            Some(named) => named,
-            None => entry.path().map_err(broken)?.into_owned(),
-        };
-        let path = placed(&named, name)?;
-        if path.as_os_str().len() > live::PATH {
-            return Err(failed(Path::new(""), "unpacking")(live::Excess::path(path.as_os_str()).into()));
-        }
-        unpacker.holes = holes;
-        unpacker.entry(&mut entry, &path, name)?;
+    let unpacked = unpacker.all(&mut Tar::new(input), name).and_then(|()| unpacker.finish());
+    if unpacked.is_err() {
+        unpacker.undo();
     }
-    unpacker.finish()
+    unpacked.map(|()| unpacker.done)
 }
 
 /// Gives the path that a name of the stream means.
@@ -212,34 +157,65 @@ fn placed(named: &Path, name: Option<&Path>) -> Result<PathBuf, CopyError> {
     Ok(path)
 }
 
+/// What a directory will be, when all is in it.
+struct Folder {
+    path: PathBuf,
+    meta: Meta,
+    attributes: Attributes,
+    acls: Acls,
+}
+
 struct Unpacker {
     tree: Root,
     rules: Rules,
+    /// The owner and group of the directory that is copied into.
+    into: (u32, u32),
+    /// The users and groups that access control lists name.
+    accounts: Accounts,
     /// Folders that were made, for their times and permissions once all is in them.
-    folders: Vec<(PathBuf, Meta)>,
-    /// What the member that is under way says of its holes.
-    holes: Option<sparse::Header>,
+    folders: Vec<Folder>,
+    /// How many bytes their attributes have.
+    held: usize,
+    /// The directory that all is in, where this made it.
+    top: Option<(PathBuf, OwnedFd)>,
     meter: Meter,
     done: Carried,
 }
 
 impl Unpacker {
-    fn entry(
+    fn all<R: Read>(&mut self, archive: &mut Tar<R>, name: Option<&Path>) -> Result<(), CopyError> {
+        while let Some(member) = archive.next().map_err(broken)? {
+            if member.kind == Kind::Comment {
+                continue;
+            }
+            let named = Path::new(std::ffi::OsStr::from_bytes(&member.path));
+            let path = placed(named, name)?;
+            if path.as_os_str().len() > live::PATH {
+                return Err(failed(Path::new(""), "unpacking")(Excess::path(path.as_os_str()).into()));
+            }
+            self.entry((&member, &path), name, archive)?;
+        }
+        // the other side ends its stream when it has packed all
+        if name.is_some() && !archive.has_ended() {
+            return Err(broken(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
+        }
+        Ok(())
+    }
+
+    fn entry<R: Read>(
         &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
-        path: &Path,
+        (member, path): (&Member, &Path),
         name: Option<&Path>,
+        archive: &mut Tar<R>,
     ) -> Result<(), CopyError> {
-        let broken = |source| CopyError::Stream { source };
         let wrong = || failed(path, "writing");
-        let meta = self.rules.meta(entry.header()).map_err(broken)?;
         self.done.entries += 1;
         if path.as_os_str().is_empty() {
             return Ok(());
         }
-        let kind = entry.header().entry_type();
-        if kind.is_dir() {
-            return self.folder(path, meta);
+        let meta = self.meta(member);
+        if member.kind == Kind::Folder {
+            return self.folder(path, meta, (member, name));
         }
         let above = path.parent().unwrap_or(Path::new(""));
         if !self.tree.has(above) {
@@ -247,23 +223,20 @@ impl Unpacker {
             self.tree.make_folders(above, Meta { mode: 0o755, ..meta }).map_err(wrong())?;
         }
         let (above, last) = self.tree.parent(path).map_err(wrong())?;
-        match kind {
-            tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
-                self.file(entry, &above, &last, meta).map_err(wrong())
-            }
-            tar::EntryType::Symlink => {
-                let target = entry.link_name().map_err(broken)?.unwrap_or_default().into_owned();
+        match member.kind {
+            Kind::File => self.file((member, path), (&above, &last), meta, archive),
+            Kind::Link => {
                 clear(&above, &last).map_err(wrong())?;
-                root::make_link(above.as_fd(), &last, target.as_os_str(), meta).map_err(wrong())
+                let target = std::ffi::OsStr::from_bytes(&member.link);
+                root::make_link(above.as_fd(), &last, target, meta).map_err(wrong())
             }
-            tar::EntryType::Link => {
-                let first = entry.link_name().map_err(broken)?.unwrap_or_default().into_owned();
-                let first = placed(&first, name)?;
+            Kind::Hard => {
+                let first = placed(Path::new(std::ffi::OsStr::from_bytes(&member.link)), name)?;
                 let (from, old) = self.tree.parent(&first).map_err(wrong())?;
                 clear(&above, &last).map_err(wrong())?;
                 linkat(&from, &old, &above, &last, AtFlags::empty()).map_err(|errno| wrong()(errno.into()))
             }
-            tar::EntryType::Fifo => {
+            Kind::Fifo => {
                 clear(&above, &last).map_err(wrong())?;
                 root::make_node(above.as_fd(), &last, FileType::Fifo, (0, 0), meta).map_err(wrong())
             }
@@ -275,8 +248,35 @@ impl Unpacker {
         }
     }
 
+    fn meta(&mut self, member: &Member) -> Meta {
+        let (meta, other) = self.rules.meta(member, self.into);
+        self.done.owners += u64::from(other && member.kind != Kind::Hard);
+        meta
+    }
+
+    /// Returns a member's access control lists as this side can have them.
+    fn acls(&mut self, member: &Member) -> Acls {
+        let mut acls = member.acls.clone();
+        let mut left = acls.each(|acl| acl.resolve(&self.accounts));
+        if self.rules.trust == Trust::Host {
+            left += acls.each(|acl| acl.limit(OWNERS));
+        }
+        self.done.acl_entries += left;
+        acls
+    }
+
+    fn attributes(&self, member: &Member) -> Attributes {
+        let kept = member.attributes.iter().filter(|(name, _)| self.rules.keeps(name.as_bytes()));
+        kept.cloned().collect()
+    }
+
     /// Makes a folder; one that is there stays as it is.
-    fn folder(&mut self, path: &Path, meta: Meta) -> Result<(), CopyError> {
+    fn folder(
+        &mut self,
+        path: &Path,
+        meta: Meta,
+        (member, name): (&Member, Option<&Path>),
+    ) -> Result<(), CopyError> {
         let wrong = || failed(path, "making the folder");
         let above = path.parent().unwrap_or(Path::new(""));
         if !self.tree.has(above) {
@@ -284,36 +284,42 @@ impl Unpacker {
         }
         let (above, last) = self.tree.parent(path).map_err(wrong())?;
         match mkdirat(&above, &last, Mode::RWXU) {
-            Ok(()) => {
-                self.folders.push((path.to_owned(), meta));
-                Ok(())
-            }
+            Ok(()) => {}
             Err(Errno::EXIST) => {
-                self.tree.at(path, OFlags::PATH | OFlags::DIRECTORY, 0).map(drop).map_err(wrong())
+                return self.tree.at(path, OFlags::PATH | OFlags::DIRECTORY, 0).map(drop).map_err(wrong());
             }
-            Err(errno) => Err(wrong()(errno.into())),
+            Err(errno) => return Err(wrong()(errno.into())),
         }
+        if name == Some(path) {
+            let own = self.tree.at(path, OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(wrong())?;
+            self.top = Some((path.to_owned(), own));
+        }
+        let (attributes, acls) = (self.attributes(member), self.acls(member));
+        let bytes = attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        self.held += bytes + acls.entries() * 64;
+        if self.held > live::HELD {
+            return Err(wrong()(Excess::Held.into()));
+        }
+        self.folders.push(Folder { path: path.to_owned(), meta, attributes, acls });
+        Ok(())
     }
 
-    fn file(
+    fn file<R: Read>(
         &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
-        above: &OwnedFd,
-        name: &Path,
+        (member, path): (&Member, &Path),
+        (above, name): (&OwnedFd, &Path),
         meta: Meta,
-    ) -> io::Result<()> {
-        let (mut file, temporary) = temporary(above, name)?;
-        let mut write = || -> io::Result<u64> {
-            let attributes = attributes(entry)?;
-            let written = self.bytes(entry, &mut file)?;
-            root::finish_file(&file, meta)?;
-            for (key, value) in attributes.iter().filter(|(key, _)| self.rules.keeps(key)) {
-                match fsetxattr(&file, key.as_str(), value, XattrFlags::empty()) {
-                    Ok(()) | Err(Errno::OPNOTSUPP) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-            }
-            renameat(above, &temporary, above, name)?;
+        archive: &mut Tar<R>,
+    ) -> Result<(), CopyError> {
+        let wrong = || failed(path, "writing");
+        let (attributes, acls) = (self.attributes(member), self.acls(member));
+        let (file, temporary) = temporary(above, name).map_err(wrong())?;
+        let mut write = || -> Result<u64, CopyError> {
+            let written = self.bytes((member, path), archive, &file)?;
+            acl::remove(&file).map_err(wrong())?;
+            root::finish_file(&file, meta).map_err(wrong())?;
+            self.finish_one(&file, meta.mode, &attributes, &acls).map_err(wrong())?;
+            renameat(above, &temporary, above, name).map_err(|errno| wrong()(errno.into()))?;
             Ok(written)
         };
         let written = write().inspect_err(|_| forget(above, &temporary))?;
@@ -321,46 +327,81 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Writes a file's bytes, its holes as holes; what a guest sends leaves a reserve on the host's file system.
-    fn bytes(&mut self, entry: &mut tar::Entry<'_, impl Read>, file: &mut File) -> io::Result<u64> {
-        if let Some(holes) = self.holes.take() {
-            return holes.write(entry, file, &mut self.meter);
-        }
-        let stored = entry.header().entry_size()?;
-        if entry.header().entry_type() == tar::EntryType::GNUSparse {
-            // its holes come as zeros, and no side of ours sends one
-            if self.rules.trust == Trust::Guest || entry.size().saturating_sub(stored) > live::ZEROS {
-                return Err(live::Excess::Zeros.into());
+    /// Gives a file or folder its attributes and access control lists, after its owner and permissions.
+    fn finish_one(
+        &mut self,
+        file: impl std::os::fd::AsFd,
+        mode: u32,
+        attributes: &Attributes,
+        acls: &Acls,
+    ) -> io::Result<()> {
+        for (key, value) in attributes {
+            match fsetxattr(&file, key.as_os_str(), value, XattrFlags::empty()) {
+                Ok(()) | Err(Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(errno.into()),
             }
-            return space::copy(entry, file);
         }
-        if self.rules.trust == Trust::Guest {
-            self.meter.add(&*file, stored)?;
+        if !acls.set(&file, mode)? {
+            self.done.acl_entries += acls.entries() as u64;
         }
-        io::copy(entry, file)
+        Ok(())
+    }
+
+    /// Writes a file's bytes, its holes as holes; what a guest sends leaves a reserve on the host's file system.
+    fn bytes<R: Read>(
+        &mut self,
+        (member, path): (&Member, &Path),
+        archive: &mut Tar<R>,
+        file: &File,
+    ) -> Result<u64, CopyError> {
+        let wrong = || failed(path, "writing");
+        let whole = [(0, member.size)];
+        let pieces = member.pieces.as_deref().unwrap_or(&whole);
+        let mut buffer = vec![0; usize::try_from(member.size).map_or(PIECE, |size| size.min(PIECE))];
+        let mut written = 0;
+        for (begin, length) in pieces {
+            if self.rules.trust == Trust::Guest || member.pieces.is_some() {
+                self.meter.add(file, *length).map_err(wrong())?;
+            }
+            let mut done = 0;
+            while done < *length {
+                let want = usize::try_from(length - done).map_or(PIECE, |left| left.min(PIECE));
+                archive.read_exact(&mut buffer[..want]).map_err(|error| broken(error.into()))?;
+                file.write_all_at(&buffer[..want], begin + done).map_err(wrong())?;
+                done += want as u64;
+            }
+            written += length;
+        }
+        if member.pieces.is_some() {
+            file.set_len(member.size).map_err(wrong())?;
+        }
+        Ok(written)
     }
 
     /// Gives the folders that were made their owners, permissions and times, the inner ones first.
-    fn finish(self) -> Result<Carried, CopyError> {
-        for (path, meta) in self.folders.iter().rev() {
-            let wrong = || failed(path, "finishing the folder");
-            let folder = self.tree.at(path, OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(wrong())?;
-            root::finish_folder(folder.as_fd(), *meta).map_err(wrong())?;
+    fn finish(&mut self) -> Result<(), CopyError> {
+        for Folder { path, meta, attributes, acls } in std::mem::take(&mut self.folders).into_iter().rev() {
+            let wrong = || failed(&path, "finishing the folder");
+            let folder = self.tree.at(&path, OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(wrong())?;
+            acl::remove(&folder).map_err(wrong())?;
+            root::finish_folder(folder.as_fd(), meta).map_err(wrong())?;
+            self.finish_one(&folder, meta.mode, &attributes, &acls).map_err(wrong())?;
         }
-        Ok(self.done)
+        Ok(())
     }
-}
 
-fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Vec<(String, Vec<u8>)>> {
-    let Some(records) = entry.pax_extensions()? else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for record in records {
-        let record = record?;
-        if let Some(key) = record.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) {
-            found.push((key.to_owned(), record.value_bytes().to_vec()));
+    /// Removes what a copy that failed has made: the directory that all is in, by its handle. Where all went into a
+    /// directory that was there, what is whole stays. The error that is reported is the one before.
+    fn undo(&mut self) {
+        let Some((path, own)) = self.top.take() else {
+            let _ = self.finish();
+            return;
+        };
+        let _ = Directory::of(own).and_then(live::empty);
+        if let Ok((above, last)) = self.tree.parent(&path) {
+            let _ = unlinkat(&above, &last, AtFlags::REMOVEDIR);
         }
     }
-    Ok(found)
 }
 
 /// Makes a file beside the one that it will become.

@@ -5,11 +5,9 @@
 mod base;
 mod carried;
 mod error;
-mod member;
 mod oci;
 mod pack;
 mod sink;
-mod tar;
 mod target;
 mod template;
 mod walk;
@@ -25,7 +23,6 @@ use self::{
     base::Base,
     pack::Packer,
     sink::{Encoder, Hashed, Sink},
-    tar::Form,
     target::Target,
     walk::Tree,
 };
@@ -53,6 +50,7 @@ use crate::{
     name::MachineName,
     report::{Event, Phase, Reporter, Unit},
     spec::VolumeKind,
+    tarfile::write::Form,
 };
 
 /// The form of an export.

@@ -17,10 +17,8 @@ use super::{
     base::Base,
     error::ExportError,
     length,
-    member::{Bytes, Member, Nothing, Segment, What},
     pack::Packer,
     sink::{Compression, Encoder, Hashed, Sink},
-    tar::Form,
     target::Target,
     walk::{Found, Tree, is_of_a_run},
 };
@@ -32,6 +30,10 @@ use crate::{
         entry::{Entry, Kind},
     },
     report::{Event, Phase},
+    tarfile::{
+        member::{Bytes, Member, Nothing, Segment, What},
+        write::Form,
+    },
 };
 
 /// What stands before the name of something that lower layers have and this one has not.

@@ -6,7 +6,6 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Write},
-    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -15,14 +14,16 @@ use rustix::fs::{FileType, OFlags};
 
 use super::{
     error::ExportError,
-    member::{Bytes, Member, Nothing, Segment, Text, What},
-    tar::{Form, Tar},
     walk::{Found, Tree},
 };
 use crate::{
     host::live::attributes,
-    layer::kept::segments,
     report::{Event, Phase, Reporter},
+    tarfile::{
+        member::{Bytes, Member, Nothing, Segment, Text, What},
+        opened::Opened,
+        write::{Form, Tar},
+    },
 };
 
 /// A tar file of a tree, under way.
@@ -144,12 +145,10 @@ impl<'a, W: Write> Packer<'a, W> {
             FileType::RegularFile => {
                 let file = File::from(found.open(OFlags::RDONLY)?);
                 let attributes = carried(attributes(&file)?);
-                let all = segments(&file, stat)?;
-                let all: Vec<Segment> =
-                    all.iter().map(|segment| Segment { at: segment.at, length: segment.length }).collect();
+                let all = Segment::all(&file, stat)?;
                 member.attributes = &attributes;
                 member.what = What::File { size: stat.st_size.cast_unsigned(), segments: &all };
-                self.tar.add(&member, &mut Opened { file, buffer: vec![0; 256 << 10] })?;
+                self.tar.add(&member, &mut Opened::new(file))?;
             }
             FileType::Symlink => {
                 let says = found.link()?;
@@ -171,27 +170,4 @@ impl<'a, W: Write> Packer<'a, W> {
 fn carried(mut attributes: Vec<(OsString, Vec<u8>)>) -> Vec<(OsString, Vec<u8>)> {
     attributes.sort();
     attributes
-}
-
-/// The bytes of an open file. What a running machine cut off meanwhile is zeros.
-struct Opened {
-    file: File,
-    buffer: Vec<u8>,
-}
-
-impl Bytes for Opened {
-    fn write(&mut self, segment: Segment, out: &mut dyn Write) -> io::Result<()> {
-        let mut done = 0;
-        while done < segment.length {
-            let left = segment.length - done;
-            let want = usize::try_from(left).map_or(self.buffer.len(), |left| left.min(self.buffer.len()));
-            let count = self.file.read_at(&mut self.buffer[..want], segment.at + done)?;
-            if count == 0 {
-                return io::copy(&mut io::Read::take(io::repeat(0), left), out).map(drop);
-            }
-            out.write_all(&self.buffer[..count])?;
-            done += count as u64;
-        }
-        Ok(())
-    }
 }

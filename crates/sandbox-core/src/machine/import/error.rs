@@ -2,10 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use super::tar::TarError;
 use crate::{
     error::{Cause, Class, Hint},
     machine::export::NotCarried,
+    tarfile::read::TarError,
 };
 
 /// Why nothing is imported.

@@ -14,7 +14,6 @@ use serde::Deserialize;
 use super::{
     decode::{Stream, decode},
     error::ImportError,
-    tar::{Kind, Tar, TarError},
     tree::{Tree, relative},
 };
 use crate::{
@@ -23,6 +22,7 @@ use crate::{
         foreign::NATIVE,
         root::{Links, Root},
     },
+    tarfile::read::{Kind, Tar, TarError},
 };
 
 /// The most bytes of a file of JSON.
@@ -155,7 +155,7 @@ impl Image {
             self.add(layer, diff_id, tree)?;
             advanced(layer.size);
         }
-        tree.finish()
+        Ok(())
     }
 
     /// Opens a file of the folder, which must be one: no link, no device.

@@ -5,7 +5,7 @@ mod decode;
 mod error;
 mod foreign;
 mod image;
-mod tar;
+mod nested;
 mod tree;
 
 use std::{
@@ -22,12 +22,10 @@ use rustix::fs::OFlags;
 use self::{
     decode::{Stream, decode},
     image::Image,
-    tar::{Kind, Member, Tar},
     tree::Tree,
 };
 pub use self::{
     error::ImportError,
-    tar::TarError,
     tree::{Devices, Left, Limits},
 };
 use super::{
@@ -35,6 +33,7 @@ use super::{
     identity,
     network::Names,
 };
+pub use crate::tarfile::read::TarError;
 use crate::{
     host::{
         foreign::NATIVE,
@@ -42,6 +41,10 @@ use crate::{
     },
     name::MachineName,
     report::{Event, Phase, Reporter, Unit},
+    tarfile::{
+        accounts::Accounts,
+        read::{Kind, Member, Tar},
+    },
 };
 
 /// Where the first program of a system is.
@@ -165,6 +168,7 @@ impl Source {
         let mut tree = Tree::open(folder, &self.path, limits)?;
         let advanced = |delta| reporter.report(Event::Advanced { phase: Phase::Unpack, delta });
         let path = self.path.clone();
+        let mut nested = None;
         match self.inner {
             Inner::Image(image) => image.unpack(&mut tree, &advanced)?,
             Inner::Tar { mut archive, mut first, read } => {
@@ -180,10 +184,20 @@ impl Source {
                     advanced(read.get() - told);
                     told = read.get();
                 }
-                tree.finish()?;
-                // whoever writes into a pipe is let finish
+                // the writer of a pipe is not cut off
                 archive.drain().map_err(|source| damaged(source.into()))?;
+                nested = nested::find(tree.root(), &INITS);
             }
+        }
+        tree.finish(&Accounts::read(&tree.at(nested.as_deref().unwrap_or(Path::new("")))?))?;
+        if let Some(nested) = &nested {
+            let moved = nested::move_up(tree.root(), nested);
+            moved.map_err(|source| ImportError::Write { path: nested.display().to_string(), source })?;
+            let text = format!(
+                "the tree is in `{}/` of the archive: it was moved up, and what is beside it was left out",
+                nested.display()
+            );
+            reporter.report(Event::Notice { text });
         }
         let imported = check(&path, &tree)?;
         let old = self.carried.as_ref().map(|carried| &carried.name);

@@ -12,17 +12,24 @@ use std::{
 };
 
 use rustix::{
-    fs::{
-        AtFlags, FileType, OFlags, Timespec, Timestamps, XattrFlags, fsetxattr, statat, unlinkat, utimensat,
-    },
+    fs::{AtFlags, FileType, OFlags, XattrFlags, fsetxattr, statat, unlinkat},
     io::Errno,
 };
 
-use super::{
-    error::ImportError,
-    tar::{Attributes, Kind, Member},
+use super::{error::ImportError, nested};
+use crate::{
+    host::{
+        live,
+        root::{self, Links, Meta, Root},
+    },
+    tarfile::{
+        Attributes, OWNERS,
+        accounts::Accounts,
+        acl::Acls,
+        is_of_a_tree,
+        read::{Kind, Member},
+    },
 };
-use crate::host::root::{self, Links, Meta, Root};
 
 /// What becomes of devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +57,12 @@ const FILE: u64 = 16 << 40;
 /// How many bytes are copied at once.
 const PIECE: usize = 256 << 10;
 
-/// The owners that a machine has numbers for.
-///
-/// **Source**: systemd-nspawn(1), `--private-users=`.
-const OWNERS: u64 = 65_536;
+/// What a directory will be, when all is in it.
+struct Folder {
+    meta: Meta,
+    attributes: Attributes,
+    acls: Acls,
+}
 
 /// A tree under way.
 pub struct Tree {
@@ -62,8 +71,10 @@ pub struct Tree {
     limits: Limits,
     bytes: u64,
     paths: u64,
-    /// What folders will be, when all is in them.
-    folders: BTreeMap<PathBuf, (Meta, Attributes)>,
+    folders: BTreeMap<PathBuf, Folder>,
+    /// Files whose lists have names: the tree's own users are known when all is there.
+    named: BTreeMap<PathBuf, (u32, Acls)>,
+    held: usize,
     /// What was left out or cannot be had, for a word about it.
     pub left: Left,
 }
@@ -75,6 +86,10 @@ pub struct Left {
     pub devices: u64,
     /// Extended attributes that are of no machine's.
     pub attributes: u64,
+    /// Entries of access control lists for users and groups that the tree does not have.
+    pub entries: u64,
+    /// Paths whose attributes or access control lists the file system does not support.
+    pub unsupported: u64,
     /// Paths whose owners a machine has no number for.
     pub owners: u64,
 }
@@ -83,13 +98,14 @@ fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-/// Gives a path of an archive as one of the tree; that of the tree itself is empty.
+/// Gives a path of an archive as one of the tree; that of the tree itself is empty. The root of a path is the tree's:
+/// tar(1) strips it, and kaniko and umoci write it.
 ///
 /// # Errors
 /// [`ImportError::Escape`].
 pub fn relative(name: &[u8]) -> Result<PathBuf, ImportError> {
     let escape = || ImportError::Escape { path: shown(name) };
-    if name.starts_with(b"/") || memchr::memchr(0, name).is_some() {
+    if memchr::memchr(0, name).is_some() {
         return Err(escape());
     }
     let mut path = PathBuf::new();
@@ -112,8 +128,17 @@ impl Tree {
         // absolute links begin at the tree's own root, as they do in the machine
         let root = Root::open(folder, Links::InTree)
             .map_err(|source| ImportError::Write { path: String::new(), source })?;
-        let (of, folders, left) = (of.to_owned(), BTreeMap::new(), Left::default());
-        Ok(Self { of, root, limits, bytes: 0, paths: 0, folders, left })
+        let of = of.to_owned();
+        let (folders, named, left) = (BTreeMap::new(), BTreeMap::new(), Left::default());
+        Ok(Self { of, root, limits, bytes: 0, paths: 0, folders, named, held: 0, left })
+    }
+
+    /// Opens a directory of the tree as a tree.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn at(&self, path: &Path) -> Result<Root, ImportError> {
+        self.root.within(path, Links::InTree).map_err(|source| written(path, source))
     }
 
     /// Gives the tree.
@@ -136,13 +161,13 @@ impl Tree {
             if member.kind != Kind::Folder {
                 return Err(strange(member, "which would stand in the place of the tree"));
             }
-            return self.folder(&path, member).map_err(failed);
+            return self.folder(&path, member);
         }
         if let Some(above) = path.parent() {
             self.root.make_folders(above, Meta::of_root(0o755, 0)).map_err(failed)?;
         }
         match member.kind {
-            Kind::Folder => self.folder(&path, member).map_err(failed),
+            Kind::Folder => self.folder(&path, member),
             Kind::File => self.file(&path, member, bytes),
             Kind::Link => self.link(&path, member),
             Kind::Hard => self.hard(&path, member),
@@ -169,35 +194,70 @@ impl Tree {
             return Ok(());
         }
         self.folders.retain(|known, _| known == path || !known.starts_with(path));
+        self.named.retain(|known, _| !known.starts_with(path));
         self.root.empty(path).map_err(|source| written(path, source))
     }
 
-    /// Gives folders their owners, permissions and times, the innermost first.
+    /// Gives files their access control lists that have names, and folders their owners, permissions and times, the
+    /// innermost first.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn finish(&mut self) -> Result<(), ImportError> {
-        for (path, (meta, attributes)) in std::mem::take(&mut self.folders).into_iter().rev() {
-            let finish = || -> io::Result<()> {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-                let folder = self.root.at(&path, flags, 0)?;
-                for (name, value) in &attributes {
-                    fsetxattr(&folder, name.as_os_str(), value, XattrFlags::empty())?;
-                }
-                root::finish_folder(folder.as_fd(), meta)
+    pub fn finish(&mut self, accounts: &Accounts) -> Result<(), ImportError> {
+        for (path, (mode, mut acls)) in std::mem::take(&mut self.named) {
+            self.left.entries += acls.each(|acl| acl.resolve(accounts));
+            let set = self.last(&path, OFlags::RDONLY).and_then(|file| acls.set(file, mode));
+            self.supported(&path, set)?;
+        }
+        for (path, mut folder) in std::mem::take(&mut self.folders).into_iter().rev() {
+            self.left.entries += folder.acls.each(|acl| acl.resolve(accounts));
+            let finish = || -> io::Result<bool> {
+                let open = self.last(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+                let set = set_attributes(&open, &folder.attributes)?;
+                root::finish_folder(open.as_fd(), folder.meta)?;
+                // the permissions change a list, and a list changes the permissions
+                Ok(folder.acls.set(&open, folder.meta.mode)? && set)
             };
-            match finish() {
-                // something else came in its place later
-                Err(error)
-                    if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
-                other => other.map_err(|source| written(&path, source))?,
+            let set = finish();
+            self.supported(&path, set)?;
+        }
+        Ok(())
+    }
+
+    fn last(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        self.root.at(path, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK, 0)
+    }
+
+    /// Counts a path whose attributes or lists could not be set.
+    fn supported(&mut self, path: &Path, set: io::Result<bool>) -> Result<(), ImportError> {
+        match set {
+            // something else came in its place later
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) =>
+            {
+                Ok(())
             }
+            other => {
+                let set = other.map_err(|source| written(path, source))?;
+                self.left.unsupported += u64::from(!set);
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts what is held until all is there.
+    fn hold(&mut self, attributes: &Attributes, acls: &Acls) -> Result<(), ImportError> {
+        let bytes = attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        self.held += bytes + acls.entries() * 64;
+        if self.held > live::HELD {
+            let limit = format!("{} bytes of attributes and access control lists", live::HELD);
+            return Err(ImportError::Large { limit });
         }
         Ok(())
     }
 
     fn meta(&mut self, member: &Member) -> Meta {
-        if member.uid >= OWNERS || member.gid >= OWNERS {
+        if member.uid >= OWNERS.into() || member.gid >= OWNERS.into() {
             self.left.owners += 1;
         }
         // the highest numbers mean "leave it as it is" to the kernel
@@ -208,23 +268,29 @@ impl Tree {
     fn attributes(&mut self, member: &Member) -> Attributes {
         let all = member.attributes.len();
         let kept: Vec<_> =
-            member.attributes.iter().filter(|(name, _)| is_of_a_machine(name)).cloned().collect();
+            member.attributes.iter().filter(|(name, _)| is_of_a_tree(name.as_bytes())).cloned().collect();
         self.left.attributes += (all - kept.len()) as u64;
         kept
     }
 
-    fn folder(&mut self, path: &Path, member: &Member) -> io::Result<()> {
+    fn folder(&mut self, path: &Path, member: &Member) -> Result<(), ImportError> {
         let meta = self.meta(member);
         let attributes = self.attributes(member);
+        let acls = member.acls.clone();
+        self.hold(&attributes, &acls)?;
         if !path.as_os_str().is_empty() {
-            let there = self.root.kind(path)?;
-            if there != Some(FileType::Directory) {
-                self.clear(path, true)?;
-                let (above, name) = self.root.parent(path)?;
-                root::make_folder(above.as_fd(), &name, Meta { mode: 0o700, ..Meta::of_root(0, 0) })?;
-            }
+            self.make_folder(path).map_err(|source| written(path, source))?;
         }
-        self.folders.insert(path.to_owned(), (meta, attributes));
+        self.folders.insert(path.to_owned(), Folder { meta, attributes, acls });
+        Ok(())
+    }
+
+    fn make_folder(&mut self, path: &Path) -> io::Result<()> {
+        if self.root.kind(path)? != Some(FileType::Directory) {
+            self.clear(path, true)?;
+            let (above, name) = self.root.parent(path)?;
+            root::make_folder(above.as_fd(), &name, Meta { mode: 0o700, ..Meta::of_root(0, 0) })?;
+        }
         Ok(())
     }
 
@@ -255,12 +321,13 @@ impl Tree {
             }
         }
         root::finish_file(&file, meta).map_err(failed)?;
-        // a change of owner takes capabilities away: they come after it
-        for (name, value) in &attributes {
-            fsetxattr(&file, name.as_os_str(), value, XattrFlags::empty())
-                .map_err(|errno| failed(errno.into()))?;
+        let set = set_attributes(&file, &attributes).map_err(failed)?;
+        if member.acls.has_names() {
+            self.hold(&Attributes::new(), &member.acls)?;
+            self.named.insert(path.to_owned(), (meta.mode, member.acls.clone()));
+            return self.supported(path, Ok(set));
         }
-        Ok(())
+        self.supported(path, member.acls.set(&file, meta.mode).map(|all| all && set))
     }
 
     /// Copies bytes. A piece is read before it is written, so that it is known which of the two failed.
@@ -326,7 +393,7 @@ impl Tree {
         let harmless = member.kind == Kind::Fifo || (member.kind == Kind::Char && member.device == (0, 0));
         if !harmless {
             // every backend makes its own
-            if path.starts_with("dev") || self.limits.devices == Devices::Skipped {
+            if nested::is_dev(path) || self.limits.devices == Devices::Skipped {
                 self.left.devices += 1;
                 return Ok(());
             }
@@ -336,10 +403,7 @@ impl Tree {
         let kind = if member.kind == Kind::Fifo { FileType::Fifo } else { FileType::CharacterDevice };
         let made = self.clear(path, true).and_then(|()| {
             let (above, name) = self.root.parent(path)?;
-            root::make_node(above.as_fd(), &name, kind, (0, 0), meta)?;
-            let time = Timespec { tv_sec: meta.mtime, tv_nsec: 0 };
-            let times = Timestamps { last_access: time, last_modification: time };
-            Ok(utimensat(&above, &name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+            root::make_node(above.as_fd(), &name, kind, (0, 0), meta)
         });
         made.map_err(|source| written(path, source))
     }
@@ -350,11 +414,13 @@ impl Tree {
             Err(error) if !parent_is_there && is_missing(&error) => return Ok(()),
             other => other?,
         };
+        self.named.remove(path);
         match unlinkat(&above, &name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::NOTDIR) if !parent_is_there => Ok(()),
             Err(Errno::ISDIR) => {
                 self.folders.retain(|known, _| !known.starts_with(path));
+                self.named.retain(|known, _| !known.starts_with(path));
                 self.root.empty(path)?;
                 Ok(unlinkat(&above, &name, AtFlags::REMOVEDIR)?)
             }
@@ -367,15 +433,18 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
 }
 
-/// Tells whether an attribute belongs to a machine: capabilities, access lists, what programs note, what overlays of
-/// containers in it need.
-fn is_of_a_machine(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    name == b"security.capability"
-        || name == b"system.posix_acl_access"
-        || name == b"system.posix_acl_default"
-        || name.starts_with(b"user.")
-        || name.starts_with(b"trusted.overlay.")
+/// Gives an open file or folder its attributes, after its owner: a change of owner takes capabilities away. The answer is
+/// whether the file system supports them all.
+fn set_attributes(file: &impl std::os::fd::AsFd, attributes: &Attributes) -> io::Result<bool> {
+    let mut all = true;
+    for (name, value) in attributes {
+        match fsetxattr(file, name.as_os_str(), value, XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP) => all = false,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(all)
 }
 
 fn strange(member: &Member, what: &'static str) -> ImportError {

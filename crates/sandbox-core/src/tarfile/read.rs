@@ -3,27 +3,32 @@
 //! **Source**: POSIX pax(1), "pax Interchange Format"; GNU tar's manual, "Basic Tar Format" and "Storing Sparse
 //! Files".
 
-use std::{
-    ffi::OsString,
-    io::{self, Read},
-    os::unix::ffi::OsStringExt as _,
-};
+use std::io::{self, Read};
 
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-const BLOCK: u64 = 512;
+use super::{
+    Attributes,
+    acl::Acls,
+    holes::{Holes, Piece},
+    pax::{More, records},
+};
+use crate::host::live;
 
-/// Extended attributes: names and values.
-pub type Attributes = Vec<(OsString, Vec<u8>)>;
+/// The bytes of a block.
+pub const BLOCK: u64 = 512;
 
-/// The most bytes of an extended header: names of paths and attributes of one file.
-const EXTENDED: u64 = 1 << 20;
+/// The most bytes of a long name or of a comment.
+const NAME: u64 = 1 << 20;
+
+/// The most bytes of an extended header: the names and attributes of one file, and the pieces of a sparse one.
+const EXTENDED: u64 = 16 << 20;
 
 /// The most headers of one member.
 const HEADERS: usize = 16;
 
-/// The most pieces that a sparse file has.
-const PIECES: usize = 1 << 20;
+/// The most pieces that a sparse file has, and one of no length at its end.
+pub const PIECES: usize = live::PARTS + 1;
 
 /// What is wrong with a tar file.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +50,8 @@ pub enum TarError {
     },
 }
 
-const fn broken(what: &'static str) -> TarError {
+/// Makes the error of what makes no sense.
+pub const fn broken(what: &'static str) -> TarError {
     TarError::Broken { what }
 }
 
@@ -80,7 +86,7 @@ pub struct Member {
     /// The size of the file, holes included.
     pub size: u64,
     /// Pieces of a sparse file: where each is, and how long.
-    pub pieces: Option<Vec<(u64, u64)>>,
+    pub pieces: Option<Vec<Piece>>,
     /// Permission bits.
     pub mode: u32,
     /// Owner.
@@ -93,8 +99,10 @@ pub struct Member {
     pub link: Vec<u8>,
     /// A device's numbers.
     pub device: (u32, u32),
-    /// Extended attributes.
+    /// Extended attributes, but for access control lists.
     pub attributes: Attributes,
+    /// Access control lists.
+    pub acls: Acls,
 }
 
 /// A tar file under way.
@@ -103,24 +111,13 @@ pub struct Tar<R> {
     /// What is left of the member's bytes, and of the zeros behind them.
     left: u64,
     padding: u64,
-}
-
-/// What extended headers say of the next member.
-#[derive(Default)]
-struct More {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<i64>,
-    attributes: Attributes,
+    ended: bool,
 }
 
 impl<R: Read> Tar<R> {
     /// Begins.
     pub const fn new(input: R) -> Self {
-        Self { input, left: 0, padding: 0 }
+        Self { input, left: 0, padding: 0, ended: false }
     }
 
     /// Gives the next member; none at the end. What was not read of the last one is passed over.
@@ -134,14 +131,19 @@ impl<R: Read> Tar<R> {
             let Some(header) = self.header()? else { return Ok(None) };
             let kind = header.entry_type();
             match kind {
-                EntryType::GNULongName => more.path = Some(without_nul(self.extended(&header)?)),
-                EntryType::GNULongLink => more.link = Some(without_nul(self.extended(&header)?)),
-                EntryType::XHeader => more.read(&self.extended(&header)?)?,
-                EntryType::XGlobalHeader => return Ok(Some(comment(&self.extended(&header)?)?)),
+                EntryType::GNULongName => more.path = Some(without_nul(self.extended(&header, NAME)?)),
+                EntryType::GNULongLink => more.link = Some(without_nul(self.extended(&header, NAME)?)),
+                EntryType::XHeader => more.read(&self.extended(&header, EXTENDED)?)?,
+                EntryType::XGlobalHeader => return Ok(Some(comment(&self.extended(&header, NAME)?)?)),
                 _ => return self.member(&header, more).map(Some),
             }
         }
         Err(broken("extended headers of nothing"))
+    }
+
+    /// Reports whether the end that a tar file has was read, and not only the end of what there is.
+    pub const fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Reads to the end of all that is there, so that who gives it is not cut off.
@@ -158,10 +160,11 @@ impl<R: Read> Tar<R> {
     }
 
     fn pass(&mut self) -> io::Result<()> {
-        let rest = self.left + self.padding;
+        let (left, padding) = (self.left, self.padding);
         (self.left, self.padding) = (0, 0);
-        let passed = io::copy(&mut (&mut self.input).take(rest), &mut io::sink())?;
-        if passed == rest { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        let passed = io::copy(&mut (&mut self.input).take(left.saturating_add(padding)), &mut io::sink())?;
+        // umoci leaves out the end, and with it the zeros behind the last member
+        if passed >= left { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     fn header(&mut self) -> Result<Option<Header>, TarError> {
@@ -184,6 +187,7 @@ impl<R: Read> Tar<R> {
             }
             zeros += 1;
             if zeros == 2 {
+                self.ended = true;
                 return Ok(None);
             }
         }
@@ -198,10 +202,14 @@ impl<R: Read> Tar<R> {
     }
 
     /// Reads a header's own bytes.
-    fn extended(&mut self, header: &Header) -> Result<Vec<u8>, TarError> {
+    fn extended(&mut self, header: &Header, limit: u64) -> Result<Vec<u8>, TarError> {
         let size = header.entry_size().map_err(|_| broken("the size of an extended header"))?;
-        if size > EXTENDED {
-            return Err(broken("an extended header of more than a megabyte"));
+        if size > limit {
+            let (short, long) = (
+                "an extended header of more than a megabyte",
+                "an extended header of more than 16 megabytes",
+            );
+            return Err(broken(if limit == NAME { short } else { long }));
         }
         let mut bytes = Vec::new();
         (&mut self.input).take(size).read_to_end(&mut bytes)?;
@@ -212,8 +220,14 @@ impl<R: Read> Tar<R> {
         Ok(bytes)
     }
 
-    fn member(&mut self, header: &Header, more: More) -> Result<Member, TarError> {
-        let kind = kind(header.entry_type())?;
+    fn member(&mut self, header: &Header, mut more: More) -> Result<Member, TarError> {
+        let path = more.holes.name().or_else(|| more.path.take());
+        let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let kind = match kind(header.entry_type())? {
+            // as tar did before it had a kind for directories
+            Kind::File if path.ends_with(b"/") => Kind::Folder,
+            kind => kind,
+        };
         let number = |outcome: io::Result<u64>, what| outcome.map_err(|_| broken(what));
         let stored = match (kind, more.size) {
             // nothing of these has bytes, whatever their headers say
@@ -221,37 +235,47 @@ impl<R: Read> Tar<R> {
             (Kind::File, None) => number(header.entry_size(), "the size of a member")?,
             _ => 0,
         };
-        let (mut size, mut pieces) = (stored, None);
-        if header.entry_type() == EntryType::GNUSparse {
-            let all = self.pieces(header)?;
-            let gnu = header.as_gnu().ok_or(broken("a sparse file"))?;
-            size = number(gnu.real_size(), "the size of a sparse file")?;
-            check(&all, stored, size)?;
-            pieces = Some(all);
-        }
         self.left = stored;
         self.padding = padding(stored);
-        let device = |number: io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
-        let mtime = match more.mtime {
-            Some(mtime) => mtime,
-            None => i64::try_from(number(header.mtime(), "the time of a member")?).unwrap_or(i64::MAX),
+        let acls = more.acls();
+        let (size, pieces) = match kind {
+            Kind::File => self.holes(header, std::mem::take(&mut more.holes))?,
+            _ => (0, None),
         };
+        let device = |number: io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
+        let mtime = super::mtime(header).map_err(|_| broken("the time of a member"));
         Ok(Member {
-            path: more.path.unwrap_or_else(|| header.path_bytes().into_owned()),
+            path,
             kind,
             size,
             pieces,
             mode: header.mode().map_err(|_| broken("the permissions of a member"))? & 0o7777,
             uid: more.uid.map_or_else(|| number(header.uid(), "the owner of a member"), Ok)?,
             gid: more.gid.map_or_else(|| number(header.gid(), "the group of a member"), Ok)?,
-            mtime,
+            mtime: more.mtime.map_or(mtime, Ok)?,
             link: match more.link {
                 Some(link) => link,
                 None => header.link_name_bytes().unwrap_or_default().into_owned(),
             },
             device: (device(header.device_major()), device(header.device_minor())),
             attributes: more.attributes,
+            acls,
         })
+    }
+
+    /// Returns the size of a file, and the pieces of a sparse one.
+    fn holes(&mut self, header: &Header, holes: Holes) -> Result<(u64, Option<Vec<Piece>>), TarError> {
+        let sparse = if header.entry_type() == EntryType::GNUSparse {
+            let pieces = self.pieces(header)?;
+            let gnu = header.as_gnu().ok_or(broken("a sparse file"))?;
+            let size = gnu.real_size().map_err(|_| broken("the size of a sparse file"))?;
+            Some((size, pieces))
+        } else {
+            holes.finish(&mut self.input, &mut self.left)?
+        };
+        let Some((size, pieces)) = sparse else { return Ok((self.left, None)) };
+        check(&pieces, self.left, size)?;
+        Ok((size, Some(pieces)))
     }
 
     fn pieces(&mut self, header: &Header) -> Result<Vec<(u64, u64)>, TarError> {
@@ -330,7 +354,13 @@ fn check(pieces: &[(u64, u64)], stored: u64, size: u64) -> Result<(), TarError> 
 }
 
 fn comment(bytes: &[u8]) -> Result<Member, TarError> {
-    let comment = records(bytes)?.into_iter().find(|(key, _)| *key == b"comment");
+    let mut comment = None;
+    for record in records(bytes) {
+        let (key, value) = record?;
+        if key == b"comment" {
+            comment = Some(value.to_vec());
+        }
+    }
     Ok(Member {
         path: Vec::new(),
         kind: Kind::Comment,
@@ -340,64 +370,9 @@ fn comment(bytes: &[u8]) -> Result<Member, TarError> {
         uid: 0,
         gid: 0,
         mtime: 0,
-        link: comment.map(|(_, text)| text.to_vec()).unwrap_or_default(),
+        link: comment.unwrap_or_default(),
         device: (0, 0),
         attributes: Vec::new(),
+        acls: Acls::default(),
     })
-}
-
-/// A key and a value.
-type Record<'b> = (&'b [u8], &'b [u8]);
-
-fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, TarError> {
-    let wrong = || broken("a record of an extended header");
-    let mut all = Vec::new();
-    while !bytes.is_empty() {
-        let space = memchr::memchr(b' ', bytes).ok_or_else(wrong)?;
-        let length: usize =
-            std::str::from_utf8(&bytes[..space]).ok().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
-        if length <= space + 1 || length > bytes.len() || bytes[length - 1] != b'\n' {
-            return Err(wrong());
-        }
-        let record = &bytes[space + 1..length - 1];
-        let equals = memchr::memchr(b'=', record).ok_or_else(wrong)?;
-        all.push((&record[..equals], &record[equals + 1..]));
-        bytes = &bytes[length..];
-    }
-    Ok(all)
-}
-
-impl More {
-    fn read(&mut self, bytes: &[u8]) -> Result<(), TarError> {
-        let number = |value: &[u8]| {
-            let text = std::str::from_utf8(value).ok();
-            text.and_then(|text| text.parse().ok()).ok_or(broken("a number of an extended header"))
-        };
-        for (key, value) in records(bytes)? {
-            match key {
-                b"path" => self.path = Some(value.to_vec()),
-                b"linkpath" => self.link = Some(value.to_vec()),
-                b"size" => self.size = Some(number(value)?),
-                b"uid" => self.uid = Some(number(value)?),
-                b"gid" => self.gid = Some(number(value)?),
-                b"mtime" => {
-                    // a fraction of a second may follow
-                    let whole = value.split(|byte| *byte == b'.').next().unwrap_or_default();
-                    let text = std::str::from_utf8(whole).ok();
-                    self.mtime = text.and_then(|text| text.parse().ok());
-                }
-                _ if key.starts_with(b"GNU.sparse.") => {
-                    return Err(TarError::Unknown {
-                        what: "a sparse file in the form of `tar --format=posix --sparse`",
-                    });
-                }
-                _ => {
-                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                        self.attributes.push((OsString::from_vec(name.to_vec()), value.to_vec()));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
 }

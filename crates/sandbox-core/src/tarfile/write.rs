@@ -6,15 +6,20 @@
 //! **Source**: POSIX pax(1), "pax Interchange Format"; GNU tar's manual, "Storing Sparse Files".
 
 use std::{
+    ffi::OsStr,
     io::{self, Write},
     os::unix::ffi::OsStrExt as _,
 };
 
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
+use super::{
+    acl::{ACCESS, Acl, DEFAULT},
+    is_of_a_tree,
+    member::{Bytes, Member, Segment, What},
+    pax::record,
+};
 use crate::host::live;
-
-use super::member::{Bytes, Member, Segment, What};
 
 /// How a tar file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +41,7 @@ const BLOCK: usize = 512;
 /// How many bytes a name may have in a header.
 const NAME: usize = 100;
 
-/// The largest file whose size stands in a header, and the largest owner.
+/// The largest size and time that a header has, and the largest owner.
 const SIZE: u64 = 0o77_777_777_777;
 const OWNER: u32 = 0o7_777_777;
 
@@ -66,13 +71,21 @@ impl<W: Write> Tar<W> {
         };
         let mut header = if holes.is_some() { Header::new_gnu() } else { Header::new_ustar() };
         header.set_mode(member.mode & 0o7777);
-        header.set_mtime(u64::try_from(member.mtime).unwrap_or(0));
+        if let Some((key, value)) = far(member.mtime) {
+            more.extend(record(key.as_bytes(), value.as_bytes()));
+        }
+        header.set_mtime(u64::try_from(member.mtime).map_or(0, |time| time.min(SIZE)));
         self.name(&mut header, member, &mut more);
         owner(&mut header, member, &mut more);
         what(&mut header, member, self.form.prefix, &mut more)?;
-        for (key, value) in member.attributes {
-            more.extend(record(&[b"SCHILY.xattr.", key.as_bytes()].concat(), value));
+        if let (What::File { size, .. }, None) = (member.what, holes)
+            && size > SIZE
+        {
+            // of a sparse file this would be what it has without its holes, which its own header has
+            more.extend(record(b"size", size.to_string().as_bytes()));
         }
+        let attributes = member.attributes.iter().flat_map(|(name, value)| attribute(name, value));
+        more.extend(attributes.flat_map(|(key, value)| record(&key, &value)));
         if !more.is_empty() {
             self.extended(EntryType::XHeader, &more)?;
         }
@@ -204,6 +217,27 @@ fn is_sparse(size: u64, segments: &[Segment]) -> bool {
     segments.iter().map(|segment| segment.length).sum::<u64>() < size
 }
 
+/// Words an extended attribute: keys and values of records; what is of the host has none. An access control list is
+/// there twice: as text, which tar(1) takes with `--acls` and bsdtar takes, and in the kernel's form, which programs that
+/// read images take.
+pub fn attribute(name: &OsStr, value: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let name = name.as_bytes();
+    let word = match name {
+        _ if name == ACCESS.as_bytes() => Some("SCHILY.acl.access"),
+        _ if name == DEFAULT.as_bytes() => Some("SCHILY.acl.default"),
+        _ if is_of_a_tree(name) => None,
+        _ => return Vec::new(),
+    };
+    let text = word.and_then(|word| Some((word.as_bytes().to_vec(), Acl::of_attribute(value)?.text())));
+    text.into_iter().chain([([b"SCHILY.xattr.", name].concat(), value.to_vec())]).collect()
+}
+
+/// Returns the record of a time that no header of POSIX has.
+pub fn far(time: i64) -> Option<(&'static str, String)> {
+    let fits = u64::try_from(time).is_ok_and(|time| time <= SIZE);
+    (!fits).then(|| ("mtime", time.to_string()))
+}
+
 fn owner(header: &mut Header, member: &Member<'_>, more: &mut Vec<u8>) {
     for (key, id) in [("uid", member.uid), ("gid", member.gid)] {
         if id > OWNER {
@@ -220,9 +254,6 @@ fn what(header: &mut Header, member: &Member<'_>, prefix: &str, more: &mut Vec<u
         What::Folder => header.set_entry_type(EntryType::Directory),
         What::File { size, .. } => {
             header.set_entry_type(EntryType::Regular);
-            if size > SIZE {
-                more.extend(record(b"size", size.to_string().as_bytes()));
-            }
             header.set_size(size);
         }
         What::Link(says) => {
@@ -254,37 +285,5 @@ fn link(header: &mut Header, says: &[u8], more: &mut Vec<u8>) {
     header.as_old_mut().linkname[..short.len()].copy_from_slice(short);
     if says.len() > NAME {
         more.extend(record(b"linkpath", says));
-    }
-}
-
-/// Makes a record of an extended header: its own length, a key, a value.
-fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
-    // a space, `=` and a newline
-    let rest = key.len() + value.len() + 3;
-    let mut length = rest + 1;
-    while rest + digits(length) != length {
-        length = rest + digits(length);
-    }
-    [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
-}
-
-const fn digits(number: usize) -> usize {
-    number.ilog10() as usize + 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_counts_its_own_length() {
-        assert_eq!(record(b"a", b"b"), b"6 a=b\n");
-        // 99 would be 100 with its own third digit, and 100 is what it is then
-        for length in 85..105 {
-            let record = record(b"path", &vec![b'x'; length]);
-            let said: usize =
-                std::str::from_utf8(&record).unwrap().split(' ').next().unwrap().parse().unwrap();
-            assert_eq!(said, record.len());
-        }
     }
 }

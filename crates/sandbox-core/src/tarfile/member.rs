@@ -2,9 +2,14 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
     io::{self, Write},
     path::Path,
 };
+
+use rustix::fs::Stat;
+
+use crate::host::live;
 
 /// Bytes of a file that are not a hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +18,17 @@ pub struct Segment {
     pub at: u64,
     /// How many.
     pub length: u64,
+}
+
+impl Segment {
+    /// Lists those of an open file, in order.
+    ///
+    /// # Errors
+    /// As [`live::data_parts`].
+    pub fn all(file: &File, stat: &Stat) -> io::Result<Vec<Self>> {
+        let parts = live::data_parts(file, stat)?;
+        Ok(parts.into_iter().map(|(at, end)| Self { at, length: end - at }).collect())
+    }
 }
 
 /// What is at a path.
@@ -55,7 +71,7 @@ pub struct Member<'a> {
     pub gid: u32,
     /// Modification time in seconds since 1970.
     pub mtime: i64,
-    /// Extended attributes, in order.
+    /// Extended attributes, in order, access control lists among them.
     pub attributes: &'a [(OsString, Vec<u8>)],
 }
 
