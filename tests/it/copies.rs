@@ -380,7 +380,8 @@ fn a_full_disk_is_said_and_nothing_is_left() {
     case.does(&["snapshot", "create", "one", "second"]);
     case.does(&["clone", "one", "two"]);
     case.does(&["snapshot", "restore", "one", "first", "--yes"]);
-    drop(case);
+    // before the folder that it is in
+    drop(small);
 }
 
 impl Case {

@@ -48,9 +48,8 @@ fn files_of_two_subvolumes_with_one_inode_number_stay_two() {
     }
     let mut disk = None;
     let case = Case::with(|user| disk = Disk::of("btrfs", &[], "loop", &user.path("state")));
-    if disk.is_none() {
-        return skips::skipped(TEST, "this kernel has no btrfs");
-    }
+    // unmounted before the folder that it is in is removed, also where the test fails
+    let Some(_disk) = disk else { return skips::skipped(TEST, "this kernel has no btrfs") };
     let (tree, work) = (case.tree("one").join("srv/own"), case.volume("one", "work"));
     fs::create_dir_all(&tree).unwrap();
     for place in [&tree, &work] {
@@ -81,7 +80,6 @@ fn files_of_two_subvolumes_with_one_inode_number_stay_two() {
     are_apart(&unpacked.join("srv/own"));
     case.does(&["snapshot", "restore", "one", "kept", "--yes"]);
     are_apart(&tree);
-    drop(disk);
 }
 
 /// Two mounts below a path, each with a file of the same inode number.

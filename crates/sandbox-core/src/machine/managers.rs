@@ -126,7 +126,7 @@ pub(super) fn enable(root: &Root, unit: &str) -> io::Result<()> {
     let to = Path::new("/").join(&file);
     let folders = words("WantedBy=").into_iter().map(|target| format!("{target}.wants/{unit}"));
     for link in folders.chain(words("Alias=")) {
-        // a unit's name, not a path of whoever wrote the file
+        // a unit's name, and no path that the file's author chose
         if link.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
             continue;
         }
@@ -158,4 +158,23 @@ fn has_interfaces(root: &Root) -> bool {
             words.next() == Some("iface") && words.next() == Some(GUEST_LINK)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_an_address_is_reported_with_what_its_own_side_lacks() {
+        for (manager, word) in [
+            (Manager::Other("NetworkManager"), "NetworkManager"),
+            (Manager::Disabled, "sandbox exec m -- systemctl enable --now systemd-networkd"),
+            (Manager::Masked, "sandbox exec m -- systemctl unmask systemd-networkd"),
+            (Manager::Missing, "no network manager is installed"),
+        ] {
+            let advice = manager.advice("m").unwrap_or_default();
+            assert!(advice.contains(word), "{manager:?}: {advice}");
+        }
+        assert_eq!(Manager::Networkd.advice("m"), None, "the host's side is to be looked at");
+    }
 }

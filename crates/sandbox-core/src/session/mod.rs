@@ -48,17 +48,17 @@ pub struct Request {
 pub struct Emulator {
     /// `TERM`.
     pub term: String,
-    /// `COLORTERM`, which tells what colours it has beyond its type.
+    /// `COLORTERM`: the colours that it has beyond its type.
     pub color: Option<String>,
 }
 
 impl Emulator {
-    /// Gives the terminal type where the payload has a terminal that is joined to it.
+    /// Returns the terminal type where the payload has a terminal that is joined to it.
     fn kind(&self, terminal: bool) -> String {
         if terminal && pty::is_terminal() { self.term.clone() } else { "dumb".to_owned() }
     }
 
-    /// Gives its colours as a variable in the same case.
+    /// Returns its colours as a variable in the same case.
     fn color(&self, terminal: bool) -> Vec<(String, String)> {
         let color = self.color.iter().filter(|_| terminal && pty::is_terminal());
         color.map(|color| ("COLORTERM".to_owned(), color.clone())).collect()

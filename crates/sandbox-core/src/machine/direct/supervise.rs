@@ -172,7 +172,7 @@ fn once(
     let names = Names::of_host();
     wall(definition, &names)?;
     mounts::prepare(definition)?;
-    let network_file = link.map(|link| told(definition, folder, (&names, link))).transpose()?;
+    let network_file = link.map(|link| network_file(definition, folder, (&names, link))).transpose()?;
     let mut nspawn = spawn(definition, folder, network_file.as_deref(), console)?;
     let began = Instant::now();
     let mut link_is_up = link.is_none();
@@ -244,7 +244,8 @@ fn wall(definition: &Definition, names: &Names) -> Result<(), DirectError> {
     network::wall_up(&definition, link::served(names), &Log).map_err(|source| DirectError::Wall { source })
 }
 
-fn told(
+/// Writes what the guest's networkd is to do with its end of the link.
+fn network_file(
     definition: &Definition,
     folder: &Path,
     (names, link): (&Names, Link),

@@ -97,8 +97,8 @@ pub(super) fn address(link: &str) -> Option<Ipv4Addr> {
     own.find_map(|found| Some(found.address?.as_sockaddr_in()?.ip()))
 }
 
-/// Forwards the questions that come by a link until it is gone: the body of the hidden verb. `index` tells a link from a
-/// later one of the same name.
+/// Forwards the questions that come by a link until it is gone: the body of the hidden verb. `index` distinguishes a
+/// link from a later one of the same name.
 ///
 /// Where another server has the address it is left to answer.
 ///

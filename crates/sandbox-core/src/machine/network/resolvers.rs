@@ -69,7 +69,7 @@ pub(super) fn own_resolvers() -> Vec<IpAddr> {
     if found.is_empty() { vec![DEFAULT] } else { found }
 }
 
-/// Tells whether a file names what the host's own programs ask.
+/// Reports whether a file names what the host's own programs ask.
 pub(super) fn has_own_resolvers() -> bool {
     nameservers(&read(Path::new("/").join(OWN).as_path())).next().is_some()
 }
