@@ -12,8 +12,9 @@ use sandbox_core::{
         runner::Processes,
         transport::{Http, HttpOptions},
     },
-    layer::{self, Doors, Order, Packed, Packing},
+    layer::{self, Doors, Order, Packing},
     lock::{Asked, Lock},
+    output,
     report::Silent,
     resolve::Variant,
     spec::{self, Catalogue},
@@ -122,7 +123,12 @@ fn finished(lab: &Lab, rootfs: &configure::Rootfs, lock: &Lock, tree: &Path) -> 
     let options = configure::Options { hostname: "same".to_owned(), sources, epoch: lock.epoch };
     configure::finish(rootfs, &options, &Silent).expect("a finished tree");
     let file = PathBuf::from(format!("{}.tar", text(tree)));
-    let packing = Packing { file: &file, work: &lab.path(""), form: Packed::Plain, epoch: lock.epoch };
+    let packing = Packing {
+        file: &file,
+        work: &lab.path(""),
+        compression: output::Compression::Plain,
+        epoch: lock.epoch,
+    };
     layer::pack(tree, packing, &Silent).expect("a packed tree");
     let digest = Sha256::of(&fs::read(&file).expect("a packed tree"));
     fs::remove_file(&file).expect("it is ours");

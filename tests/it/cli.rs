@@ -46,7 +46,7 @@ fn what_is_asked_for_wrongly_is_said_so() {
     let ends = |args: &[&str], code: i32, word: &str| user.ends(args, code, word);
     ends(&["bootstrap", "kitt", "tree"], 2, "did you mean `kit`?");
     ends(&["bootstrap", "kit", "tree", "--variant", "tiny"], 2, "minbase");
-    ends(&["bootstrap", "kit", "outside"], 1, "is there already");
+    ends(&["bootstrap", "kit", "outside"], 1, "is not an empty directory");
     ends(&["bootstrap", "kit", "tree", "--mirror", "other=http://127.0.0.1:9"], 2, "it has main");
     ends(&["bootstrap", "kit", "tree", "--keyring", "gone"], 3, "gone");
     for name in ["../x", "", "a/b", ".", "a b", "A\n"] {

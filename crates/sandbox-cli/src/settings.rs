@@ -51,6 +51,8 @@ pub struct Settings {
     pub emulator: Emulator,
     /// Whether stdin and stdout are a terminal.
     pub interactive: bool,
+    /// The directory for large temporary files.
+    pub temporary: PathBuf,
     /// The proxies that the usual variables name.
     pub proxies: Proxies,
     /// The folder of the credentials that systemd gave.
@@ -101,6 +103,10 @@ impl Settings {
                 term: variable("TERM").unwrap_or_else(|| "dumb".to_owned()),
                 color: variable("COLORTERM"),
             },
+            temporary: variable("TMPDIR")
+                .map(PathBuf::from)
+                .filter(|path| path.is_dir())
+                .unwrap_or_else(|| PathBuf::from("/var/tmp")),
             proxies: Proxies {
                 http: first_of(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
                 https: first_of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),

@@ -71,6 +71,18 @@ impl Hint {
     }
 }
 
+/// Quotes a word of a command for the shell, where it needs that.
+///
+/// **Source**: POSIX.1, Shell and Utilities, 2.2.2 "Single-Quotes".
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,@:=%".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// What a stage's error must be able to say of itself.
 ///
 /// Its `Display` is a lower-case fragment that completes "because …", without its source.
@@ -166,6 +178,19 @@ impl<T, E: Cause> Context<T> for std::result::Result<T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_quoted_where_the_shell_would_split_it() {
+        for (word, quoted) in [
+            ("a/b-c_d.e:f=g", "a/b-c_d.e:f=g"),
+            ("a b", "'a b'"),
+            ("", "''"),
+            ("it's", r"'it'\''s'"),
+            ("$x", "'$x'"),
+        ] {
+            assert_eq!(shell_word(word), quoted);
+        }
+    }
 
     #[test]
     fn what_an_archive_causes_is_not_the_hosts() {

@@ -23,6 +23,7 @@ pub mod layer;
 pub mod lock;
 pub mod machine;
 pub mod name;
+pub mod output;
 pub mod report;
 pub mod resolve;
 pub mod session;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sandbox_core::output::Format;
 
 /// What a tree is built of.
 #[derive(Clone, Debug, Default, Args)]
@@ -68,13 +69,19 @@ pub struct Build {
 Examples:
   sandbox bootstrap trixie ./tree
   sandbox bootstrap bookworm base.tar.zst --include openssh-server,vim
+  sandbox bootstrap trixie root.squashfs
+  sandbox bootstrap trixie - | podman import - trixie
   sandbox bootstrap --locked=web.lock web.tar")]
 pub struct Bootstrap {
     /// Suite: the name of an image, such as trixie; may be left out with --locked
     pub suite: String,
-    /// Folder (new or empty), or a file ending in .tar or .tar.zst
+    /// Directory (missing or empty; a mount point too), a file ending in .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst,
+    /// .squashfs, .ext2 or .ext4, or `-` for stdout
     #[arg(required_unless_present = "locked")]
     pub target: Option<PathBuf>,
+    /// Format of the output [default: by the target's ending; tar for `-`]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
     #[command(flatten)]
     pub locked: Locked,
     /// Profiles to build in

@@ -18,6 +18,7 @@ Examples:
   sandbox export agents
   sandbox export agents backup/agents.tar.zst --stop --with-volumes
   sandbox export agents - --live | ssh other sandbox import - agents
+  sandbox export agents agents.squashfs
   sandbox export agents ./image --format oci && skopeo inspect oci:./image
   sandbox export agents --format proxmox
   sandbox export agents --to proxmox --rootfs local-lvm:32
@@ -28,11 +29,11 @@ name. A file that is there already is not written over.")]
 pub struct Export {
     /// The machine's name
     pub name: String,
-    /// File, for `oci` a folder; `-` is stdout [default: NAME.tar.zst, NAME.oci or the template's name]
+    /// File, for `oci` a directory; `-` is stdout [default: NAME with the format's ending, or the template's name]
     pub target: Option<PathBuf>,
-    /// What is written
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    /// What is written [default: by the target's ending, else tar.zst]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
     /// Make a container of it on this node, or with --api on another: a template in a storage, the container, its wall
     #[arg(long, value_enum, conflicts_with_all = ["target", "format"])]
     pub to: Option<To>,
@@ -64,12 +65,28 @@ pub enum To {
     Proxmox,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A tar file of the tree, compressed with Zstandard
-    #[default]
+    /// A tar file of the tree, not compressed
+    Tar,
+    /// A tar file, compressed with gzip
+    #[value(name = "tar.gz")]
+    TarGz,
+    /// A tar file, compressed with bzip2
+    #[value(name = "tar.bz2")]
+    TarBz2,
+    /// A tar file, compressed with xz
+    #[value(name = "tar.xz")]
+    TarXz,
+    /// A tar file, compressed with Zstandard
     #[value(name = "tar.zst")]
     TarZst,
+    /// A squashfs image of the tree
+    Squashfs,
+    /// An ext2 image of the tree
+    Ext2,
+    /// An ext4 image of the tree
+    Ext4,
     /// A folder with an OCI image
     Oci,
     /// A template of Proxmox VE

@@ -6,7 +6,7 @@ mod shared;
 
 use std::{borrow::Cow, fs, path::Path};
 
-use sandbox_core::machine::record::Records;
+use sandbox_core::{host::runner, machine::record::Records};
 
 use crate::{exit::Exit, failure::Failure, settings::Settings, ui};
 
@@ -103,9 +103,7 @@ fn with(mut finding: Finding, command: impl Into<Cow<'static, str>>) -> Finding 
 }
 
 fn on_path(program: &str) -> bool {
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"]
-        .iter()
-        .any(|folder| Path::new(folder).join(program).exists())
+    runner::program(program).is_some()
 }
 
 fn root() -> Finding {

@@ -6,14 +6,17 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueEnum as _;
 use sandbox_core::{
+    error::Context as _,
     layer::kept::Layers,
     machine::{
         State,
-        export::{Compression, Consistency, Exported, Options, Shape, To, template_name},
+        export::{Consistency, Exported, LayerCompression, Options, Shape, To, template_name},
         life::STOP_DEADLINE,
     },
     name::MachineName,
+    output::{Compression, Filesystem, Format, OutputError},
     report::Event,
 };
 
@@ -37,13 +40,15 @@ pub fn run(args: &args::Export, settings: &Settings) -> Result<Exit, Failure> {
         return Err(Failure::said(Exit::USAGE, "options of Proxmox VE want `--to proxmox`"));
     }
     settings.need_root("export")?;
+    let subject = || format!("machine `{name}`");
+    let shape = shape(args).during("export", subject())?;
+    if args.target.as_deref() == Some(Path::new("-")) {
+        stream_is_sound(shape, settings).during("export", subject())?;
+    }
     let host = Host::new(settings);
     let machines = host.machines()?;
     let status = machines.status(&name)?;
-    let target = target(args, &name, &status.tree, settings);
-    if target == Path::new("-") {
-        stream_is_sound(args)?;
-    }
+    let target = target(args, shape, (&name, &status.tree), settings);
     internal::clean_on_interrupt(settings, &[]);
     let stopped = args.stop && status.state != State::Stopped;
     if stopped {
@@ -51,7 +56,8 @@ pub fn run(args: &args::Export, settings: &Settings) -> Result<Exit, Failure> {
     }
     let exported = match args.to {
         Some(args::To::Proxmox) => make(args, &name, &host, settings),
-        None => write(args, &name, &target, &host, settings).map(|exported| tell(&exported, &host, settings)),
+        None => write(args, (&name, &target), shape, &host, settings)
+            .map(|exported| tell(&exported, &host, settings)),
     };
     if stopped {
         let state = machines.start(&name, BOOT, &holder("export"))?;
@@ -77,49 +83,91 @@ fn options(args: &args::Export, shape: Shape) -> Options {
 
 fn write(
     args: &args::Export,
-    name: &MachineName,
-    target: &Path,
+    (name, target): (&MachineName, &Path),
+    shape: Shape,
     host: &Host,
     settings: &Settings,
 ) -> Result<Exported, Failure> {
-    let shape = match (args.format, args.compression) {
-        (args::Format::TarZst, _) => Shape::TarZst,
-        (args::Format::Proxmox, _) => Shape::Proxmox,
-        (args::Format::Oci, args::Compression::Gzip) => Shape::Oci(Compression::Gzip),
-        (args::Format::Oci, args::Compression::Zstd) => Shape::Oci(Compression::Zstd),
-    };
-    let options =
-        Options { shape, live: args.live, volumes: args.with_volumes, credentials: args.allow_credentials };
+    let options = options(args, shape);
     let mut stdout = io::stdout();
     let to = if target == Path::new("-") { To::Stream(&mut stdout) } else { To::Path(target) };
     let layers = Layers::new(&settings.state);
     Ok(host.as_they_are().export(name, options, to, &layers, &holder("export"))?)
 }
 
-/// Gives where it goes; into a folder that is there, under the name that it would have here.
-fn target(args: &args::Export, name: &MachineName, tree: &Path, settings: &Settings) -> PathBuf {
-    let own = match args.format {
-        args::Format::TarZst => format!("{name}.tar.zst"),
-        args::Format::Oci => format!("{name}.oci"),
-        args::Format::Proxmox => template_name(tree, name, settings.now),
+/// Returns the form of the output: what was requested, else what the target's ending means.
+fn shape(args: &args::Export) -> Result<Shape, OutputError> {
+    let requested = args.format.map(|format| match (format, args.compression) {
+        (args::Format::Tar, _) => Shape::Tar(Compression::Plain),
+        (args::Format::TarGz, _) => Shape::Tar(Compression::Gzip),
+        (args::Format::TarBz2, _) => Shape::Tar(Compression::Bzip2),
+        (args::Format::TarXz, _) => Shape::Tar(Compression::Xz),
+        (args::Format::TarZst, _) => Shape::Tar(Compression::Zstd),
+        (args::Format::Squashfs, _) => Shape::Image(Filesystem::Squashfs),
+        (args::Format::Ext2, _) => Shape::Image(Filesystem::Ext2),
+        (args::Format::Ext4, _) => Shape::Image(Filesystem::Ext4),
+        (args::Format::Proxmox, _) => Shape::Proxmox,
+        (args::Format::Oci, args::Compression::Gzip) => Shape::Oci(LayerCompression::Gzip),
+        (args::Format::Oci, args::Compression::Zstd) => Shape::Oci(LayerCompression::Zstd),
+    });
+    let file = args.target.as_deref().filter(|target| *target != Path::new("-") && !target.is_dir());
+    let by_name = file.map_or(Ok(None), Format::of)?;
+    let shape = match (requested, by_name) {
+        (None, Some(Format::Tar(compression))) => Shape::Tar(compression),
+        (None, Some(Format::Image(filesystem))) => Shape::Image(filesystem),
+        (requested, None | Some(Format::Directory)) => requested.unwrap_or(Shape::Tar(Compression::Zstd)),
+        (Some(shape), Some(by_name)) if fits(shape, by_name) => shape,
+        (Some(_), Some(by_name)) => {
+            let path = file.unwrap_or(Path::new("-")).to_owned();
+            let requested =
+                args.format.and_then(|format| Some(format.to_possible_value()?.get_name().to_owned()));
+            let (by_name, requested) = (by_name.to_string(), requested.unwrap_or_default());
+            return Err(OutputError::Conflict { path, by_name, requested });
+        }
+    };
+    if let Shape::Image(filesystem) = shape {
+        filesystem.check()?;
+    }
+    Ok(shape)
+}
+
+fn fits(shape: Shape, by_name: Format) -> bool {
+    match shape {
+        Shape::Tar(compression) => by_name == Format::Tar(compression),
+        Shape::Image(filesystem) => by_name == Format::Image(filesystem),
+        Shape::Proxmox => by_name == Format::Tar(Compression::Zstd),
+        Shape::Oci(_) => false,
+    }
+}
+
+/// Gives where it goes; into a directory that exists, under the name that it would have here.
+fn target(
+    args: &args::Export,
+    shape: Shape,
+    (name, tree): (&MachineName, &Path),
+    settings: &Settings,
+) -> PathBuf {
+    let own = match shape {
+        Shape::Tar(compression) => format!("{name}{}", Format::Tar(compression).ending()),
+        Shape::Image(filesystem) => format!("{name}{}", Format::Image(filesystem).ending()),
+        Shape::Oci(_) => format!("{name}.oci"),
+        Shape::Proxmox => template_name(tree, name, settings.now),
     };
     match &args.target {
         None => PathBuf::from(own),
-        Some(folder) if args.format != args::Format::Oci && folder.is_dir() => folder.join(own),
+        Some(folder) if !matches!(shape, Shape::Oci(_)) && folder.is_dir() => folder.join(own),
         Some(target) => target.clone(),
     }
 }
 
-fn stream_is_sound(args: &args::Export) -> Result<(), Failure> {
-    if args.format == args::Format::Oci {
-        return Err(Failure::said(Exit::USAGE, "an OCI image is a folder, which does not go to stdout")
-            .hint("write the folder", format!("sandbox export {} DIR --format oci", args.name)));
+fn stream_is_sound(shape: Shape, settings: &Settings) -> Result<(), OutputError> {
+    match shape {
+        Shape::Oci(_) => Err(OutputError::Stream { format: Format::Directory }),
+        Shape::Image(filesystem) => Err(OutputError::Stream { format: Format::Image(filesystem) }),
+        _ if io::stdout().is_terminal() => Err(OutputError::Terminal),
+        _ if settings.json() => Err(OutputError::Events),
+        Shape::Tar(_) | Shape::Proxmox => Ok(()),
     }
-    if io::stdout().is_terminal() {
-        return Err(Failure::said(Exit::USAGE, "stdout is a terminal, which has no use for a tar file")
-            .hint("write a file", format!("sandbox export {}", args.name)));
-    }
-    Ok(())
 }
 
 fn tell(exported: &Exported, host: &Host, settings: &Settings) {

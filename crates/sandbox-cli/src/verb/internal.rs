@@ -10,6 +10,7 @@ use std::{
 
 use sandbox_core::{
     error::Context as _,
+    host::root,
     layer::kept::{Id, Layers},
     machine::{
         Kind, direct, frozen, lxc, mounts, network, nspawn,
@@ -213,7 +214,7 @@ fn recover(paths: &[PathBuf], settings: &Settings) -> Result<Exit, Failure> {
     for path in paths {
         // only places that we name ourselves
         if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".sandbox-partial")) {
-            super::bootstrap::remove(path).map_err(|error| {
+            remove(path).map_err(|error| {
                 Failure::said(Exit::HOST, format!("{} cannot be removed: {error}", path.display()))
             })?;
         }
@@ -233,6 +234,14 @@ fn snapshot(text: &str, settings: &Settings) -> Result<Exit, Failure> {
     ran.problem = failed.as_ref().map(Failure::sentence);
     ui::line(&serde_json::json!(ran).to_string());
     Ok(failed.map_or(Exit::OK, |failure| failure.exit()))
+}
+
+/// Removes a tree; a missing one is no error.
+fn remove(tree: &Path) -> std::io::Result<()> {
+    match root::remove_tree(tree) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// From here on SIGINT, SIGTERM and SIGHUP replace this process by one that undoes its work.

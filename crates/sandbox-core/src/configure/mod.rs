@@ -19,6 +19,7 @@ use crate::{
     host::{
         root::{Links, Meta, Root},
         runner::{Command, Runner, RunnerError},
+        space::{self, Shortage},
     },
     report::{Event, Phase, Reporter, Timed, Unit},
     unpack::{BESIDE, Scripted, Unpacked},
@@ -100,10 +101,12 @@ pub enum ConfigureError {
         source: Box<RunnerError>,
     },
     /// Something failed, and the tree's file system is full.
-    #[error("the file system of {path} is full", path = path.display())]
+    #[error("the file system of {path} {shortage}", path = path.display())]
     Full {
         /// The tree.
         path: PathBuf,
+        /// What the file system lacks.
+        shortage: Shortage,
         /// What failed.
         source: Box<Self>,
     },
@@ -135,11 +138,9 @@ impl Cause for ConfigureError {
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Script { source, .. } | Self::Dpkg { source, .. } => source.hints(),
-            Self::Full { .. } => vec![Hint::run("see where space is left", "df -h")],
-            Self::Tree { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec![Hint::run("see where space is left", "df -h")]
-            }
-            _ => Vec::new(),
+            Self::Full { shortage, .. } => vec![shortage.hint()],
+            Self::Tree { source, .. } => space::hint(source).into_iter().collect(),
+            Self::Audit { .. } => Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod inherited;
 pub mod large;
 pub mod live;
 pub mod lock;
+pub mod mountpoint;
 pub mod parallel;
 pub mod polite;
 pub mod priority;

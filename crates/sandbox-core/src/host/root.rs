@@ -25,6 +25,7 @@ use rustix::{
 pub use super::live::remove_tree;
 use super::{
     live::{self, Budget, Directory},
+    space,
     temporary,
 };
 
@@ -300,7 +301,7 @@ impl Root {
 /// # Errors
 /// What mkdir(2) says.
 pub fn make_folder(parent: BorrowedFd<'_>, name: &Path, meta: Meta) -> io::Result<()> {
-    mkdirat(parent, name, Mode::from_raw_mode(0o700))?;
+    mkdirat(parent, name, Mode::from_raw_mode(0o700)).map_err(refused(parent))?;
     chownat(parent, name, Some(uid(meta)), Some(gid(meta)), AtFlags::SYMLINK_NOFOLLOW)?;
     chmodat(parent, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())?;
     Ok(())
@@ -312,7 +313,7 @@ pub fn make_folder(parent: BorrowedFd<'_>, name: &Path, meta: Meta) -> io::Resul
 /// `EEXIST` where it was.
 pub fn new_file(parent: BorrowedFd<'_>, name: &Path) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(parent, name, flags, Mode::from_raw_mode(0o600))?.into())
+    Ok(openat(parent, name, flags, Mode::from_raw_mode(0o600)).map_err(refused(parent))?.into())
 }
 
 /// Gives a written file its owner, then its permissions (a change of owner clears set-id bits), its time.
@@ -332,7 +333,7 @@ pub fn finish_file(file: &File, meta: Meta) -> io::Result<()> {
 /// # Errors
 /// What symlink(2) says.
 pub fn make_link(parent: BorrowedFd<'_>, name: &Path, target: &OsStr, meta: Meta) -> io::Result<()> {
-    symlinkat(target, parent, name)?;
+    symlinkat(target, parent, name).map_err(refused(parent))?;
     if (meta.uid, meta.gid) != (0, 0) {
         chownat(parent, name, Some(uid(meta)), Some(gid(meta)), AtFlags::SYMLINK_NOFOLLOW)?;
     }
@@ -358,7 +359,8 @@ pub fn make_node(
     (major, minor): (u32, u32),
     meta: Meta,
 ) -> io::Result<()> {
-    mknodat(parent, name, kind, Mode::from_raw_mode(0o600), rustix::fs::makedev(major, minor))?;
+    let device = rustix::fs::makedev(major, minor);
+    mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device).map_err(refused(parent))?;
     chownat(parent, name, Some(uid(meta)), Some(gid(meta)), AtFlags::SYMLINK_NOFOLLOW)?;
     chmodat(parent, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())?;
     Ok(utimensat(parent, name, &meta.times(), AtFlags::SYMLINK_NOFOLLOW)?)
@@ -374,6 +376,11 @@ pub fn finish_folder(folder: BorrowedFd<'_>, meta: Meta) -> io::Result<()> {
     let own = openat(folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     fchmod(&own, Mode::from_raw_mode(meta.mode))?;
     Ok(futimens(&own, &meta.times())?)
+}
+
+/// Makes the error of what could not be created in a folder.
+fn refused(parent: BorrowedFd<'_>) -> impl FnOnce(Errno) -> io::Error + '_ {
+    move |errno| space::explained(errno.into(), parent)
 }
 
 /// Reads a link's target.

@@ -27,6 +27,12 @@ const TAIL: usize = 20;
 /// The search path of programs, as Debian's login gives root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Finds a program of the host that commands may name.
+#[must_use]
+pub fn program(name: &str) -> Option<PathBuf> {
+    PATH.split(':').map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
+}
+
 /// A program to run.
 #[derive(Clone, Debug, Default)]
 pub struct Command {

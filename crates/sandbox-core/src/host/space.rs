@@ -1,12 +1,16 @@
-//! Room on a file system: what a guest decides the size of does not fill the host's.
+//! Room on a file system: what a guest decides the size of does not fill the host's, and what is missing is named.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read, Write as _},
     os::fd::AsFd,
+    path::Path,
 };
 
-use rustix::fs::fstatvfs;
+use rustix::fs::{StatVfs, fstatvfs, statvfs};
+
+use crate::error::Hint;
 
 /// The most bytes that are left free, and the part of the whole that they are at most.
 const RESERVE: u64 = 512 << 20;
@@ -15,6 +19,79 @@ const PART: u64 = 50;
 const SMALL: u64 = 1 << 20;
 /// After how many bytes it is looked again.
 const STEP: u64 = 64 << 20;
+
+/// Below so many bytes a file system is called full.
+const FULL: u64 = 256 << 10;
+
+/// What a file system has too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// Space.
+    Bytes,
+    /// Inodes, while it has space.
+    Inodes,
+}
+
+impl Shortage {
+    /// Returns what a file system lacks; none where it lacks nothing. Some have no number of inodes.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        Self::in_numbers(&statvfs(path).ok()?)
+    }
+
+    fn in_numbers(found: &StatVfs) -> Option<Self> {
+        if found.f_files > 0 && found.f_favail == 0 {
+            return Some(Self::Inodes);
+        }
+        (found.f_bavail.saturating_mul(found.f_frsize) < FULL).then_some(Self::Bytes)
+    }
+
+    /// Returns the command that shows where there is more of it.
+    #[must_use]
+    pub fn hint(self) -> Hint {
+        match self {
+            Self::Bytes => Hint::run("see where space is left", "df -h"),
+            Self::Inodes => Hint::run("see where inodes are left", "df -i"),
+        }
+    }
+}
+
+/// `is full`, `has no inodes left`.
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bytes => "is full",
+            Self::Inodes => "has no inodes left",
+        })
+    }
+}
+
+/// `ENOSPC` of a file system that has space.
+#[derive(Debug, thiserror::Error)]
+#[error("No inodes left on device")]
+struct NoInodes;
+
+/// Returns an error as it is, and "no space left" of a file system that has space as what it means.
+#[must_use]
+pub fn explained(error: io::Error, place: impl AsFd) -> io::Error {
+    if error.raw_os_error() != Some(libc::ENOSPC) {
+        return error;
+    }
+    match fstatvfs(place).ok().as_ref().and_then(Shortage::in_numbers) {
+        Some(Shortage::Inodes) => io::Error::new(io::ErrorKind::StorageFull, NoInodes),
+        _ => error,
+    }
+}
+
+/// Returns what to do about an error of a file system that is full; none for another error.
+#[must_use]
+pub fn hint(error: &io::Error) -> Option<Hint> {
+    let shortage = match error.get_ref() {
+        Some(inner) if inner.is::<NoInodes>() => Shortage::Inodes,
+        _ => Shortage::Bytes,
+    };
+    (error.kind() == io::ErrorKind::StorageFull).then(|| shortage.hint())
+}
 
 /// Why no more is written.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +203,30 @@ mod tests {
         check(&file, 0).unwrap();
         let error = check(&file, u64::MAX / 2).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_hint_is_about_what_is_missing() {
+        let command = |error: &io::Error| match hint(error) {
+            Some(Hint::Run { command, .. }) => command,
+            other => format!("{other:?}"),
+        };
+        let file = tempfile::tempfile().unwrap();
+        let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+        assert_eq!(command(&full()), "df -h");
+        assert_eq!(command(&explained(full(), &file)), "df -h");
+        assert_eq!(command(&io::Error::new(io::ErrorKind::StorageFull, NoInodes)), "df -i");
+        assert_eq!(hint(&io::ErrorKind::NotFound.into()), None);
+        let mut numbers = fstatvfs(&file).unwrap();
+        (numbers.f_files, numbers.f_favail, numbers.f_bavail) = (10, 1, 1 << 20);
+        assert_eq!(Shortage::in_numbers(&numbers), None);
+        numbers.f_favail = 0;
+        assert_eq!(Shortage::in_numbers(&numbers), Some(Shortage::Inodes));
+        // btrfs has no number of inodes
+        numbers.f_files = 0;
+        assert_eq!(Shortage::in_numbers(&numbers), None);
+        numbers.f_bavail = 0;
+        assert_eq!(Shortage::in_numbers(&numbers), Some(Shortage::Bytes));
     }
 
     #[test]

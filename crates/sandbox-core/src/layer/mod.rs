@@ -22,7 +22,7 @@ use std::{
 
 pub use id::{Named, ids};
 pub use locking::{changed, lock, unmet};
-pub use pack::{PackError, Packed, Packing, pack};
+pub use pack::{PackError, Packing, image, pack, stream};
 pub use parts::{
     PartError, download::DownloadError, git, git::GitError, npm::NpmError, npm_tree, npm_tree::TreeError,
     python, python::PythonError, unarchive::UnarchiveError,
@@ -41,6 +41,7 @@ use crate::{
     },
     keyring::KeyringError,
     lock::{self as locks, Asked, Lock, LockedSource},
+    output,
     report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
     spec::{Spec, Stacked, mirrors::Mirrors},
@@ -164,7 +165,7 @@ pub enum OrderError {
         source: RunnerError,
     },
     /// The key of somebody else's archive cannot be read.
-    #[error("the key of source `{name}` cannot be used")]
+    #[error("the key of source `{name}` ({path}) cannot be used")]
     Key {
         /// The source.
         name: String,
@@ -209,6 +210,7 @@ impl Cause for OrderError {
 /// Of the stage that failed; the folder is then of no use and the caller's to remove.
 pub fn build(order: &Order, tree: &Path, doors: &Doors<'_>) -> Result<Image> {
     runs_here(order, doors).during("build for", format!("architecture `{}`", order.architecture))?;
+    output::programs_run(tree, false).during("build in", tree.display().to_string())?;
     if let Some(locked) = &order.locked {
         let lock = locking::held(order, locked)?;
         return installed(order, lock, tree, doors);
@@ -364,10 +366,9 @@ fn customize(
     unpack::asked_for(rootfs.root(), &asked.collect(), lock.epoch)
         .during("note the packages of", format!("`{}`", layer.name))?;
     parts::put(layer, order, rootfs, lock, doors).or_else(|problem| {
-        if !configure::ran_out(&problem, rootfs.path()) {
-            return Err(problem);
-        }
-        let full = parts::PartError::Full { path: rootfs.path().to_owned(), source: Box::new(problem) };
+        let Some(shortage) = configure::ran_out(&problem, rootfs.path()) else { return Err(problem) };
+        let path = rootfs.path().to_owned();
+        let full = parts::PartError::Full { path, shortage, source: Box::new(problem) };
         Err(full).during("build", format!("profile `{}`", layer.name))
     })
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     os::unix::{
         ffi::OsStrExt as _,
         fs::{FileTypeExt as _, MetadataExt as _},
@@ -14,19 +14,13 @@ use std::{
 };
 
 use crate::{
-    error::{Cause, Class, Hint},
+    Result,
+    error::{Cause, Class, Context as _, Hint},
+    host::{runner::Runner, space},
+    output::{Compression, Contents, Encoder, Filesystem, ImageFile, Sink},
     report::{Event, Phase, Reporter, Unit},
     tarfile::write,
 };
-
-/// The form of a packed tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packed {
-    /// tar.
-    Plain,
-    /// tar, compressed with Zstandard.
-    Zstd,
-}
 
 /// How a tree is packed, and where.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +29,8 @@ pub struct Packing<'a> {
     pub file: &'a Path,
     /// A folder of the same file system, for what is not whole yet.
     pub work: &'a Path,
-    /// The form.
-    pub form: Packed,
+    /// How the tar file is compressed.
+    pub compression: Compression,
     /// The latest time that an entry has, in seconds since 1970.
     pub epoch: i64,
 }
@@ -70,7 +64,7 @@ impl Cause for PackError {
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec![Hint::run("see where space is left", "df -h")]
+                space::hint(source).into_iter().collect()
             }
             _ => Vec::new(),
         }
@@ -82,45 +76,18 @@ impl Cause for PackError {
 ///
 /// # Errors
 /// [`PackError`].
-pub fn pack(tree: &Path, packing: Packing<'_>, reporter: &dyn Reporter) -> Result<(), PackError> {
-    let Packing { file, work, form, epoch } = packing;
+pub fn pack(
+    tree: &Path,
+    packing: Packing<'_>,
+    reporter: &dyn Reporter,
+) -> std::result::Result<(), PackError> {
+    let Packing { file, work, compression, epoch } = packing;
     let begun = Instant::now();
     reporter.report(Event::Started { phase: Phase::Pack, unit: Unit::Bytes, total: 0 });
     let failed = |source| PackError::Write { path: file.to_owned(), source };
-    // both ends of a copy fail with the same kind of error; these are the writer's alone
-    let blame = |problem| match problem {
-        PackError::Read { source, .. }
-            if matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-            ) =>
-        {
-            failed(source)
-        }
-        problem => problem,
-    };
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = tempfile::NamedTempFile::new_in(work).map_err(failed)?;
-    {
-        let out = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
-        match form {
-            Packed::Plain => {
-                entries(tree, out, epoch, reporter).map_err(blame)?.flush().map_err(failed)?;
-            }
-            Packed::Zstd => {
-                let mut encoder = zstd::stream::write::Encoder::new(out, 3).map_err(failed)?;
-                encoder.include_checksum(true).map_err(failed)?;
-                let encoder = entries(tree, encoder, epoch, reporter).map_err(blame)?;
-                encoder.finish().and_then(|mut out| out.flush()).map_err(failed)?;
-            }
-        }
-    }
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    temporary.as_file().set_permissions(mode).map_err(failed)?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    let size = temporary.as_file().metadata().map_err(failed)?.len();
-    temporary.persist_noclobber(file).map_err(|error| failed(error.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    stream(tree, (temporary.as_file_mut(), file), compression, epoch, reporter)?;
+    let size = named(temporary, file)?;
     reporter.report(Event::Finished {
         phase: Phase::Pack,
         elapsed: begun.elapsed(),
@@ -129,7 +96,85 @@ pub fn pack(tree: &Path, packing: Packing<'_>, reporter: &dyn Reporter) -> Resul
     Ok(())
 }
 
-fn entries<W: Write>(tree: &Path, out: W, epoch: i64, reporter: &dyn Reporter) -> Result<W, PackError> {
+/// Writes an image of a file system of a tree, as a file that gets its name when it is whole and on disk.
+///
+/// # Errors
+/// [`OutputError`], and of a tar file in between [`PackError`].
+pub fn image(
+    tree: &Path,
+    filesystem: Filesystem,
+    packing: Packing<'_>,
+    runner: &dyn Runner,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    let Packing { file, work, epoch, .. } = packing;
+    let subject = || file.display().to_string();
+    let begun = Instant::now();
+    reporter.report(Event::Started { phase: Phase::Pack, unit: Unit::Bytes, total: 0 });
+    let failed = |source| PackError::Write { path: file.to_owned(), source };
+    let temporary = tempfile::NamedTempFile::new_in(work).map_err(failed).during("write", subject())?;
+    let tar = work.join("tree.tar");
+    let contents = if filesystem.needs_tar() {
+        let mut out = File::create(&tar).map_err(failed).during("write", subject())?;
+        stream(tree, (&mut out, file), Compression::Plain, epoch, reporter).during("write", subject())?;
+        Contents::Tar(&tar)
+    } else {
+        Contents::Directory(tree)
+    };
+    let written = ImageFile { path: temporary.path(), target: file, scratch: work, epoch };
+    filesystem.write(contents, written, runner).during("write", subject())?;
+    let size = named(temporary, file).during("write", subject())?;
+    reporter.report(Event::Finished {
+        phase: Phase::Pack,
+        elapsed: begun.elapsed(),
+        summary: format!("{} ({:.0} MB)", file.display(), size as f64 / 1e6),
+    });
+    Ok(())
+}
+
+/// Gives a written file its permissions and its name, when it is on disk; returns its length.
+fn named(temporary: tempfile::NamedTempFile, file: &Path) -> std::result::Result<u64, PackError> {
+    let failed = |source| PackError::Write { path: file.to_owned(), source };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // a program may have replaced the file
+    let written = File::open(temporary.path()).map_err(failed)?;
+    written.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(failed)?;
+    written.sync_all().map_err(failed)?;
+    let size = written.metadata().map_err(failed)?.len();
+    temporary.persist_noclobber(file).map_err(|error| failed(error.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    Ok(size)
+}
+
+/// Packs a tree into a stream, as [`pack`] does; `name` is the stream's in messages.
+///
+/// # Errors
+/// [`PackError`].
+pub fn stream(
+    tree: &Path,
+    (out, name): (&mut dyn Write, &Path),
+    compression: Compression,
+    epoch: i64,
+    reporter: &dyn Reporter,
+) -> std::result::Result<(), PackError> {
+    let failed = |source| PackError::Write { path: name.to_owned(), source };
+    let (sink, broken) = Sink::new(out);
+    let encoder = Encoder::new(compression, sink).map_err(failed)?;
+    // both ends of a copy fail with the same kind of error
+    let blame = |problem| match problem {
+        PackError::Read { source, .. } if broken.get() => failed(source),
+        problem => problem,
+    };
+    let encoder = append_all(tree, encoder, epoch, reporter).map_err(blame)?;
+    encoder.finish().and_then(|mut sink| sink.flush()).map_err(failed)
+}
+
+fn append_all<W: Write>(
+    tree: &Path,
+    out: W,
+    epoch: i64,
+    reporter: &dyn Reporter,
+) -> std::result::Result<W, PackError> {
     let mut builder = tar::Builder::new(out);
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut stack = vec![PathBuf::new()];
@@ -246,14 +291,14 @@ mod tests {
         fs::write(root.join("b/file"), "text").unwrap();
         fs::hard_link(root.join("b/file"), root.join("a")).unwrap();
         std::os::unix::fs::symlink("b/file", root.join("c")).unwrap();
-        let pack = |name: &str, form| {
+        let pack = |name: &str, compression| {
             let file = tree.path().join(name);
-            let packing = Packing { file: &file, work: tree.path(), form, epoch: 1000 };
+            let packing = Packing { file: &file, work: tree.path(), compression, epoch: 1000 };
             super::pack(&root, packing, &crate::report::Silent).unwrap();
             fs::read(file).unwrap()
         };
-        let first = pack("1.tar", Packed::Plain);
-        assert_eq!(first, pack("2.tar", Packed::Plain));
+        let first = pack("1.tar", Compression::Plain);
+        assert_eq!(first, pack("2.tar", Compression::Plain));
         let mut archive = tar::Archive::new(first.as_slice());
         let entries: Vec<_> = archive
             .entries()
@@ -267,7 +312,7 @@ mod tests {
         assert_eq!(entries[0].0, "./");
         assert!(entries[1..].iter().all(|(name, _)| !name.starts_with('.')), "{entries:?}");
         assert!(entries.contains(&("b/file".to_owned(), tar::EntryType::Link)), "{entries:?}");
-        let packed = pack("3.tar.zst", Packed::Zstd);
+        let packed = pack("3.tar.zst", Compression::Zstd);
         assert_eq!(zstd::decode_all(packed.as_slice()).unwrap(), first);
     }
 
@@ -293,7 +338,7 @@ mod tests {
         let old = std::time::UNIX_EPOCH - std::time::Duration::from_secs(315_619_200);
         File::open(root.join("file")).unwrap().set_modified(old).unwrap();
         let file = place.path().join("tar");
-        let packing = Packing { file: &file, work: place.path(), form: Packed::Plain, epoch: 1000 };
+        let packing = Packing { file: &file, work: place.path(), compression: Compression::Plain, epoch: 1000 };
         super::pack(&root, packing, &crate::report::Silent).unwrap();
         let mut tar = Tar::new(File::open(file).unwrap());
         assert_eq!(tar.next().unwrap().unwrap().path, b"./");

@@ -16,6 +16,7 @@ use crate::{
     error::Context as _,
     host::clonable,
     lock::Lock,
+    output,
     report::{Event, Phase, Timed, Unit},
 };
 
@@ -53,6 +54,7 @@ pub fn build_of_layers(
     doors: &Doors<'_>,
 ) -> Result<Layered> {
     super::runs_here(order, doors).during("build for", format!("architecture `{}`", order.architecture))?;
+    output::programs_run(tree, false).during("build in", tree.display().to_string())?;
     let lock = locked(order, keeping, doors)?;
     let sources = lock.sources.clone();
     let problem = match of_lock(order, lock, tree, keeping, doors) {

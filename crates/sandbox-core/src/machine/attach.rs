@@ -26,7 +26,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::{
-    fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid, chownat, mkdirat, open, openat2, statx},
+    fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, mkdirat, open, openat2},
     io::Errno,
     mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount},
     process::{Pid, PidfdFlags, pidfd_open},
@@ -40,7 +40,10 @@ use super::{
         source::{self, Commands, Source, SourceError},
     },
 };
-use crate::error::{Cause, Class, Hint};
+use crate::{
+    error::{Cause, Class, Hint},
+    host::mountpoint,
+};
 
 /// Why a folder is not mounted.
 #[derive(Debug, thiserror::Error)]
@@ -237,13 +240,10 @@ pub fn detach(leader: &Leader, path: &Path) -> Result<Detached, AttachError> {
     thread::spawn(inside).join().map_err(|_| AttachError::Thread)?
 }
 
-/// Tells whether a name of a folder, or the folder itself, is the top of a mount.
-///
-/// **Source**: statx(2), `STATX_ATTR_MOUNT_ROOT`, since Linux 5.8.
+/// Tells whether a name of a folder, or the folder itself, is the top of a mount; what is missing is none.
 fn is_mount(folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<bool, AttachError> {
-    let flags = rustix::fs::AtFlags::EMPTY_PATH | rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-    match statx(folder, name, flags, StatxFlags::empty()) {
-        Ok(found) => Ok(found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT)),
+    match mountpoint::is_root_of_mount(folder, name) {
+        Ok(is_mount) => Ok(is_mount),
         Err(Errno::NOENT) => Ok(false),
         Err(errno) => Err(refused("look at the guest's folder", path)(errno)),
     }

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     deb::archive::DebError,
     error::{Cause, Class, Hint},
+    host::space,
 };
 
 /// Why a package is not in the tree.
@@ -151,7 +152,7 @@ impl Cause for UnpackError {
             Self::Write { source, .. } | Self::Tree { source, .. }
                 if source.kind() == io::ErrorKind::StorageFull =>
             {
-                vec![Hint::run("see where space is left", "df -h")]
+                space::hint(source).into_iter().collect()
             }
             _ => Vec::new(),
         }

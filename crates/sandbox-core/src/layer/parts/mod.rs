@@ -20,7 +20,10 @@ use crate::{
     Result,
     configure::{self, Rootfs},
     error::{Cause, Class, Context as _, Hint},
-    host::runner::{Command, RunnerError},
+    host::{
+        runner::{Command, RunnerError},
+        space::Shortage,
+    },
     lock::Lock,
     report::{Event, Phase},
     spec::{Layer, Step},
@@ -47,10 +50,12 @@ pub enum PartError {
         source: std::io::Error,
     },
     /// Something failed, and the tree's file system is full.
-    #[error("the file system of {path} is full", path = path.display())]
+    #[error("the file system of {path} {shortage}", path = path.display())]
     Full {
         /// The tree.
         path: PathBuf,
+        /// What the file system lacks.
+        shortage: Shortage,
         /// What failed.
         source: Box<crate::Error>,
     },
@@ -153,7 +158,7 @@ impl Cause for PartError {
         match self {
             Self::Command { source, .. } => source.hints(),
             Self::Archive { source, .. } => source.hints(),
-            Self::Full { .. } => vec![Hint::run("see where space is left", "df -h")],
+            Self::Full { shortage, .. } => vec![shortage.hint()],
             _ => Vec::new(),
         }
     }

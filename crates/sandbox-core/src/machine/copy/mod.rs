@@ -27,6 +27,7 @@ use crate::{
     host::{
         live,
         root::{Links, Meta, Root},
+        space,
     },
     tarfile,
 };
@@ -197,7 +198,7 @@ impl Cause for CopyError {
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec![Hint::run("see where space is left", "df -h")]
+                space::hint(source).into_iter().collect()
             }
             Self::Io { source, .. } if source.raw_os_error() == Some(libc::ELOOP) => {
                 vec![Hint::Note("a link stands on the way, and none is followed out of the target".into())]

@@ -4,12 +4,13 @@ use std::{io, path::PathBuf};
 
 use crate::{
     error::{Cause, Class, Hint},
-    host::live,
+    host::{live, space},
     layer::{
         kept::LayerError,
         scan::{Finding, ScanError},
     },
     name::MachineName,
+    output::OutputError,
 };
 
 /// Why a machine is not exported.
@@ -63,6 +64,13 @@ pub enum ExportError {
         /// Why.
         source: io::Error,
     },
+    /// The program of the host that writes the format fails, or is missing.
+    #[error("the image cannot be written")]
+    Image {
+        /// Why.
+        #[source]
+        source: OutputError,
+    },
     /// A layer that the machine was made of cannot be read.
     #[error("a layer that it was made of cannot be read")]
     Layer {
@@ -80,6 +88,7 @@ impl Cause for ExportError {
             Self::Logins { .. } => Class::Untrusted,
             Self::Layer { .. } => Class::State,
             Self::Read { source, .. } => live::class_of(source, Class::Host),
+            Self::Image { source } => source.class(),
             Self::Write { .. } => Class::Host,
         }
     }
@@ -97,8 +106,9 @@ impl Cause for ExportError {
                 Hint::run("have them in the file", format!("sandbox export {name} --allow-credentials")),
             ],
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec![Hint::run("see where space is left", "df -h")]
+                space::hint(source).into_iter().collect()
             }
+            Self::Image { source } => source.hints(),
             Self::Whiteout { .. } => {
                 vec![Hint::Note("the form `tar.zst` has a place for it".to_owned())]
             }

@@ -7,7 +7,6 @@ mod carried;
 mod error;
 mod oci;
 mod pack;
-mod sink;
 mod target;
 mod template;
 mod walk;
@@ -19,17 +18,11 @@ use std::{
     time::Instant,
 };
 
-use self::{
-    base::Base,
-    pack::Packer,
-    sink::{Encoder, Hashed, Sink},
-    target::Target,
-    walk::Tree,
-};
+use self::{base::Base, pack::Packer, target::Target, walk::Tree};
 pub use self::{
     carried::{Carried, Consistency, LABEL, NotCarried, Volume},
     error::ExportError,
-    sink::Compression,
+    oci::LayerCompression,
     template::name as template_name,
 };
 use super::{
@@ -43,11 +36,13 @@ use crate::{
     Result,
     digest::Sha256,
     error::Context as _,
+    host::{runner::Processes, temporary},
     layer::{
         kept::Layers,
         scan::{self, Finding, ScanError},
     },
     name::MachineName,
+    output::{Compression, Contents, Encoder, Filesystem, Hashed, ImageFile, Scratch, Sink},
     report::{Event, Phase, Reporter, Unit},
     spec::VolumeKind,
     tarfile::write::Form,
@@ -56,10 +51,12 @@ use crate::{
 /// The form of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A tar file of the tree, compressed with Zstandard.
-    TarZst,
+    /// A tar file of the tree.
+    Tar(Compression),
+    /// An image of a file system with the tree.
+    Image(Filesystem),
     /// A folder with an OCI image.
-    Oci(Compression),
+    Oci(LayerCompression),
     /// A template as Proxmox takes it.
     Proxmox,
 }
@@ -226,6 +223,12 @@ impl Order<'_> {
                 let source = io::Error::new(io::ErrorKind::Unsupported, "an OCI image is a folder");
                 return Err(ExportError::Write { path: "-".into(), source });
             }
+            (Shape::Image(_), To::Stream(_)) => {
+                let source =
+                    io::Error::new(io::ErrorKind::Unsupported, "an image of a file system is a file");
+                return Err(ExportError::Write { path: "-".into(), source });
+            }
+            (Shape::Image(filesystem), To::Path(path)) => self.image(&tree, filesystem, path)?,
             (_, To::Stream(out)) => self.file(&tree, out, Path::new("-"))?,
             (_, To::Path(path)) => {
                 let mut target = Target::file(path)?;
@@ -326,11 +329,39 @@ impl Order<'_> {
         }
     }
 
+    /// Writes the tree as an image of a file system, by way of a tar file: owners are as the guest has them, and what
+    /// no export has is left out.
+    fn image(&self, tree: &Tree, filesystem: Filesystem, path: &Path) -> Result<Exported, ExportError> {
+        filesystem.check().map_err(|source| ExportError::Image { source })?;
+        let failed = |source| ExportError::Write { path: path.to_owned(), source };
+        let target = Target::file(path)?;
+        let scratch = Scratch::new(temporary::beside(path, "sandbox-scratch")).map_err(failed)?;
+        let tar = scratch.path().join("tree.tar");
+        let made = self.file(tree, &mut fs::File::create(&tar).map_err(failed)?, path)?;
+        let epoch = self.record.created;
+        let file = ImageFile { path: target.temporary(), target: path, scratch: scratch.path(), epoch };
+        filesystem
+            .write(Contents::Tar(&tar), file, &Processes)
+            .map_err(|source| ExportError::Image { source })?;
+        drop(scratch);
+        let mut hashed = Hashed::new(io::sink());
+        let mut written = fs::File::open(target.temporary()).map_err(failed)?;
+        io::copy(&mut written, &mut hashed).map_err(failed)?;
+        let (_, digest, bytes) = hashed.finish();
+        target.finish()?;
+        Ok(Exported { path: Some(path.to_owned()), bytes, digest, ..made })
+    }
+
     /// Writes the tree as one tar file.
     fn file(&self, tree: &Tree, out: &mut dyn Write, target: &Path) -> Result<Exported, ExportError> {
         let failed = |source| ExportError::Write { path: target.to_owned(), source };
         let (sink, broken) = Sink::new(out);
-        let encoder = Encoder::new(Compression::Zstd, Hashed::new(sink)).map_err(failed)?;
+        let compression = match self.options.shape {
+            Shape::Tar(compression) => compression,
+            Shape::Image(_) => Compression::Plain,
+            Shape::Proxmox | Shape::Oci(_) => Compression::Zstd,
+        };
+        let encoder = Encoder::new(compression, Hashed::new(sink)).map_err(failed)?;
         let form = Form { prefix: "./", sparse: true };
         let mut packer = Packer::new(encoder, form, (broken, target), self.reporter);
         packer.comment(&self.carried().comment())?;

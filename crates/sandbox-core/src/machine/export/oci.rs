@@ -18,7 +18,6 @@ use super::{
     error::ExportError,
     length,
     pack::Packer,
-    sink::{Compression, Encoder, Hashed, Sink},
     target::Target,
     walk::{Found, Tree, is_of_a_run},
 };
@@ -29,6 +28,7 @@ use crate::{
         content::{Content, read_at},
         entry::{Entry, Kind},
     },
+    output::{Compression, Encoder, Hashed, Sink},
     report::{Event, Phase},
     tarfile::{
         member::{Bytes, Member, Nothing, Segment, What},
@@ -41,6 +41,32 @@ const WHITEOUT: &str = ".wh.";
 
 /// The reference by which the one image of the folder goes.
 const REFERENCE: &str = "latest";
+
+/// How layers of an image are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerCompression {
+    /// What every program reads.
+    Gzip,
+    /// Faster and smaller.
+    Zstd,
+}
+
+impl LayerCompression {
+    const fn compression(self) -> Compression {
+        match self {
+            Self::Gzip => Compression::Gzip,
+            Self::Zstd => Compression::Zstd,
+        }
+    }
+
+    /// **Source**: OCI image specification 1.1, media-types.md.
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+}
 
 /// Tells whether a name means in an image that something is removed.
 pub fn is_whiteout(name: &Path) -> bool {
@@ -59,12 +85,17 @@ pub fn write(
     order: &Order<'_>,
     tree: &Tree,
     base: Option<&Base>,
-    compression: Compression,
+    compression: LayerCompression,
     path: &Path,
 ) -> Result<Exported, ExportError> {
     let target = Target::folder(path)?;
     let failed = |source| ExportError::Write { path: path.to_owned(), source };
-    let blobs = Blobs { folder: target.temporary().join("blobs/sha256"), compression, path, order };
+    let blobs = Blobs {
+        folder: target.temporary().join("blobs/sha256"),
+        compression: compression.compression(),
+        path,
+        order,
+    };
     fs::create_dir_all(&blobs.folder).map_err(failed)?;
     let mut layers = Vec::new();
     match base {
@@ -135,12 +166,8 @@ fn config(order: &Order<'_>, layers: &[Blob]) -> Value {
     })
 }
 
-fn manifest(config: &Blob, layers: &[Blob], compression: Compression) -> Value {
-    let media = match compression {
-        Compression::Plain => "application/vnd.oci.image.layer.v1.tar",
-        Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
-        Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
-    };
+fn manifest(config: &Blob, layers: &[Blob], compression: LayerCompression) -> Value {
+    let media = compression.media_type();
     let blob = |media: &str, blob: &Blob| json!({"mediaType": media, "digest": format!("sha256:{}", blob.digest), "size": blob.size});
     json!({
         "schemaVersion": 2,

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     error::{Cause, Class, Hint},
+    host::space,
     machine::export::NotCarried,
     tarfile::read::TarError,
 };
@@ -141,7 +142,7 @@ impl Cause for ImportError {
             Self::Device { .. } => vec![Hint::Note("`--devices skip` leaves devices out".to_owned())],
             Self::Large { .. } => vec![Hint::Note("`--max-size 500G` allows more".to_owned())],
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec![Hint::run("see where space is left", "df -h")]
+                space::hint(source).into_iter().collect()
             }
             _ => Vec::new(),
         }

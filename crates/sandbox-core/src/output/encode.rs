@@ -1,10 +1,12 @@
-//! What bytes pass on their way into a file: compression, a digest, and who is to blame where it ends early.
+//! What bytes pass on their way into a file: compression, a digest, and which end failed.
 
 use std::{
     cell::Cell,
     io::{self, BufWriter, Write},
     rc::Rc,
 };
+
+use liblzma::write::XzEncoder;
 
 use crate::digest::{Hasher, Sha256};
 
@@ -15,6 +17,10 @@ pub enum Compression {
     Plain,
     /// As gzip does.
     Gzip,
+    /// As bzip2 does.
+    Bzip2,
+    /// As xz does.
+    Xz,
     /// Zstandard.
     Zstd,
 }
@@ -25,12 +31,16 @@ pub enum Encoder<W: Write> {
     Plain(W),
     /// gzip.
     Gzip(flate2::write::GzEncoder<W>),
+    /// bzip2.
+    Bzip2(bzip2::write::BzEncoder<W>),
+    /// xz.
+    Xz(XzEncoder<W>),
     /// Zstandard.
     Zstd(zstd::stream::write::Encoder<'static, W>),
 }
 
 impl<W: Write> Encoder<W> {
-    /// Begins.
+    /// Begins: the same bytes become the same bytes.
     ///
     /// # Errors
     /// Where there is no memory for it.
@@ -41,6 +51,8 @@ impl<W: Write> Encoder<W> {
             Compression::Gzip => {
                 Self::Gzip(flate2::write::GzEncoder::new(out, flate2::Compression::default()))
             }
+            Compression::Bzip2 => Self::Bzip2(bzip2::write::BzEncoder::new(out, bzip2::Compression::best())),
+            Compression::Xz => Self::Xz(XzEncoder::new(out, 6)),
             Compression::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(out, 3)?;
                 encoder.include_checksum(true)?;
@@ -57,6 +69,8 @@ impl<W: Write> Encoder<W> {
         match self {
             Self::Plain(out) => Ok(out),
             Self::Gzip(encoder) => encoder.finish(),
+            Self::Bzip2(encoder) => encoder.finish(),
+            Self::Xz(encoder) => encoder.finish(),
             Self::Zstd(encoder) => encoder.finish(),
         }
     }
@@ -67,6 +81,8 @@ impl<W: Write> Write for Encoder<W> {
         match self {
             Self::Plain(out) => out.write(bytes),
             Self::Gzip(encoder) => encoder.write(bytes),
+            Self::Bzip2(encoder) => encoder.write(bytes),
+            Self::Xz(encoder) => encoder.write(bytes),
             Self::Zstd(encoder) => encoder.write(bytes),
         }
     }
@@ -75,6 +91,8 @@ impl<W: Write> Write for Encoder<W> {
         match self {
             Self::Plain(out) => out.flush(),
             Self::Gzip(encoder) => encoder.flush(),
+            Self::Bzip2(encoder) => encoder.flush(),
+            Self::Xz(encoder) => encoder.flush(),
             Self::Zstd(encoder) => encoder.flush(),
         }
     }
@@ -112,7 +130,7 @@ impl<W: Write> Write for Hashed<W> {
     }
 }
 
-/// Where the bytes end; it remembers that it failed, as a copy does not tell which end of it did.
+/// Where the bytes end; it remembers that it failed, as a copy does not report which end of it did.
 pub struct Sink<'a> {
     out: BufWriter<&'a mut dyn Write>,
     broken: Rc<Cell<bool>>,
