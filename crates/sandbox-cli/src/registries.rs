@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use sandbox_core::host::transport::Credentials;
+use sandbox_core::host::{address::without_user, transport::Credentials};
 
 use crate::{
     args::Build,
@@ -173,16 +173,6 @@ fn expanded(value: &str, variable: impl Fn(&str) -> Option<String>) -> Option<St
     let Some((before, rest)) = value.split_once("${") else { return Some(value.to_owned()) };
     let (name, after) = rest.split_once('}')?;
     Some(format!("{before}{}{after}", variable(name)?))
-}
-
-/// Takes user and password out of an address.
-pub fn without_user(url: &str) -> (String, Option<String>) {
-    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
-    let end = rest.find('/').unwrap_or(rest.len());
-    match rest[..end].rsplit_once('@') {
-        Some((user, host)) => (format!("{scheme}://{host}{}", &rest[end..]), Some(user.to_owned())),
-        None => (url.to_owned(), None),
-    }
 }
 
 /// Takes the percent signs of a user's name and password back.

@@ -1,5 +1,6 @@
 //! The only doors to the world: transport, programs, mounts, directory trees, capabilities.
 
+pub mod address;
 pub mod api;
 pub mod caps;
 pub mod child;

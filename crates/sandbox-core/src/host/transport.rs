@@ -24,6 +24,7 @@ use reqwest::{
 
 pub use self::pace::Pace;
 use self::pace::{Paced, TooSlow};
+use super::address;
 use crate::error::{Cause, Class, Hint};
 
 /// How many redirects are followed.
@@ -314,7 +315,7 @@ impl Http {
         });
         let failed = |source| TransportError::Unreachable { url: "the network".to_owned(), source };
         let no_proxy = |address: &str, source: reqwest::Error| TransportError::Proxy {
-            address: without_password(address),
+            address: address::without_user(address).0,
             source: source.without_url(),
         };
         let mut builder = Client::builder()
@@ -523,11 +524,6 @@ pub fn broken(url: &str, limit: u64, source: io::Error) -> TransportError {
         return TransportError::Slow { url, least: *least, seconds: span.as_secs() };
     }
     TransportError::Broken { url, source }
-}
-
-/// Takes what stands before the `@` away, for messages.
-fn without_password(address: &str) -> String {
-    address.rsplit_once('@').map_or(address, |(_, host)| host).to_owned()
 }
 
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {

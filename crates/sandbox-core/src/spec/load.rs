@@ -11,6 +11,7 @@ use super::{
     sound, sources,
     spans::Node,
 };
+use crate::host::address;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,11 +214,13 @@ fn fetched(layer: &Layer) -> Option<(&'static str, String)> {
         scheme && url.bytes().all(|byte| byte.is_ascii_graphic())
     };
     let urls: Vec<_> = urls.collect();
-    let secret = |url: &str| {
-        let host = url.split_once("://").and_then(|(_, rest)| rest.split('/').next());
-        host.is_some_and(|host| host.contains('@'))
-    };
-    if let Some((key, _)) = urls.iter().find(|(_, url)| secret(url)) {
+    let archives = layer.archive.values().flat_map(|archive| {
+        let more = archive.by_architecture.values().chain(&archive.snapshot);
+        more.chain([&archive.mirror]).map(|url| ("archive", url))
+    });
+    let sources = layer.source.iter().flat_map(|source| &source.uris).map(|url| ("source.uris", url));
+    let mut all = urls.iter().copied().chain(archives).chain(sources);
+    if let Some((key, _)) = all.find(|(_, url)| address::has_user(url)) {
         return Some((
             key,
             "an address with a user or password would be in the lock and in every machine".into(),
@@ -241,6 +244,40 @@ mod tests {
         let Error::Malformed { line, nearest, .. } = &error else { panic!("{error:?}") };
         assert_eq!((*line, nearest.as_deref()), (3, Some("requires")));
         assert_eq!(error.to_string(), "p.toml:3: unknown key `require`");
+    }
+
+    #[test]
+    fn no_address_of_a_file_has_a_password() {
+        let url = "https://u:s3cret@h.invalid/x";
+        for (text, key) in [
+            (
+                format!(
+                    "[[download]]\nname = \"d\"\nurl = \"{url}\"\ninto = \"/opt/d\"\narchitectures = {{}}\n"
+                ),
+                "download.url",
+            ),
+            (format!("[[git]]\nurl = \"{url}\"\nrevision = \"main\"\ninto = \"/opt/g\"\n"), "git.url"),
+            (format!("[archive]\nmain = {{ mirror = \"{url}\" }}\n"), "archive"),
+            (format!("[archive]\nmain = {{ mirror = \"http://m\", snapshot = \"{url}\" }}\n"), "archive"),
+            (
+                format!(
+                    "[archive]\nmain = {{ mirror = \"http://m\", by-architecture = {{ arm64 = \"{url}\" }} }}\n"
+                ),
+                "archive",
+            ),
+            (
+                format!(
+                    "[[source]]\nname = \"t\"\nuris = [\"{url}\"]\nsuites = [\"s\"]\ncomponents = [\"main\"]\n\
+                     signed-by = \"/k\"\n"
+                ),
+                "source.uris",
+            ),
+        ] {
+            let error =
+                read_layer(&source(&format!("schema = 1\nname = \"p\"\n{text}"))).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("a user or password"), "{text}: {error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
     }
 
     #[test]

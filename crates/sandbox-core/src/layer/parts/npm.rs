@@ -15,6 +15,7 @@ use crate::{
     deb::packages::is_path,
     error::{Cause, Class, Context as _, Hint},
     host::{
+        address,
         root::{Meta, Root},
         transport::{Get, Transport, TransportError},
     },
@@ -163,6 +164,8 @@ pub(super) fn sha512_of(integrity: &str) -> Option<String> {
 /// Gives a tarball's path below the registry, and its address where that is not below it: a mirror's documents
 /// may name the original's host.
 pub(super) fn place(registry: &str, tarball: &str) -> (String, Option<String>) {
+    // some registries repeat the user's password in their documents, whose addresses are in the lock
+    let tarball = &address::without_user(tarball).0;
     if let Some(path) = tarball.strip_prefix(registry).and_then(|rest| rest.strip_prefix('/')) {
         return (path.to_owned(), None);
     }

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use super::{Names, Subnet, is_private, ways};
-use crate::machine::{Definition, Exception, Network};
+use crate::{
+    host::address,
+    machine::{Definition, Exception, Network},
+};
 
 /// Finds out which mirrors and resolvers are private or on a network of the host's, and gives exactly those,
 /// in order.
@@ -39,7 +42,7 @@ fn behind(
     let is_walled = |address| is_private(address) || neighbours.iter().any(|subnet| subnet.contains(address));
     let mirrors = mirrors.iter().filter_map(|url| endpoint(url).map(|at| (url, at)));
     let mirrors = mirrors.flat_map(|(url, (host, port))| {
-        let reason = format!("mirror {}", without_secret(url));
+        let reason = format!("mirror {}", address::without_user(url).0);
         let addresses = host.parse().map_or_else(|_| resolve(host), |address| vec![address]);
         addresses.into_iter().map(move |address| Exception { address, port, reason: reason.clone() })
     });
@@ -75,14 +78,6 @@ fn endpoint(url: &str) -> Option<(&str, u16)> {
         None if authority.is_empty() => None,
         None => Some((authority, default)),
     }
-}
-
-/// A mirror's URL may carry a password, and a reason is shown.
-fn without_secret(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let start = rest[..end].rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}://{}", &rest[start..])
 }
 
 #[cfg(test)]

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     digest::Sha256,
-    host::transport::{Ask, Transport, TransportError, asked},
+    host::{
+        address,
+        transport::{Ask, Transport, TransportError, asked},
+    },
     layer::parts::npm_tree::at_once,
 };
 
@@ -209,7 +212,9 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 /// Makes a whole address of one that may be relative to another.
 fn joined(from: &str, url: &str) -> Option<String> {
     let joined = reqwest::Url::parse(from).ok()?.join(url).ok()?;
-    matches!(joined.scheme(), "http" | "https" | "file").then(|| joined.to_string())
+    // some indexes repeat the user's password in their links, which are in the lock
+    let plain = address::without_user(joined.as_str()).0;
+    matches!(joined.scheme(), "http" | "https" | "file").then_some(plain)
 }
 
 /// Gives the name that an index has a package under.
