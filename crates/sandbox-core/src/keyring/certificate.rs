@@ -9,13 +9,15 @@ use pgp::{
     crypto::hash::HashAlgorithm,
     packet::{Signature, SignatureType},
     ser::Serialize,
-    types::{KeyDetails, PublicParams, Tag, VerifyingKey},
+    types::{EcdsaPublicParams, EddsaLegacyPublicParams, KeyDetails, PublicParams, Tag, VerifyingKey},
 };
 
 /// The fewest bits of an RSA modulus that is believed.
 ///
 /// **Source**: NIST SP 800-131A revision 2, §3.
 const RSA_BITS: usize = 2048;
+
+const CURVE: Refusal = "its key is on an elliptic curve that is not accepted, such as brainpool's";
 
 /// Why a key may not sign, as a fragment for a message.
 pub(super) type Refusal = &'static str;
@@ -32,8 +34,7 @@ pub(super) fn alive(certificate: &SignedPublicKey, now: i64) -> Result<&Signatur
     {
         return Err("its certificate is revoked");
     }
-    let newest =
-        newest(self_signatures(certificate), now).ok_or("its certificate has no valid self-signature")?;
+    let newest = newest(self_signatures(certificate), now).ok_or_else(|| without_signature(certificate))?;
     unexpired(primary, newest, now)?;
     Ok(newest)
 }
@@ -126,6 +127,22 @@ fn self_signatures(certificate: &SignedPublicKey) -> impl Iterator<Item = &Signa
     direct.chain(named)
 }
 
+/// Says why no self-signature of a certificate counts.
+fn without_signature(certificate: &SignedPublicKey) -> Refusal {
+    let details = &certificate.details;
+    let named = details.users.iter().flat_map(|user| &user.signatures);
+    let mut own = details.direct_signatures.iter().chain(named).filter(|signature| {
+        let ids = signature.issuer_key_id();
+        ids.is_empty() || ids.contains(&&certificate.primary_key.legacy_key_id())
+    });
+    match (own.next(), own.any(trustworthy)) {
+        (Some(first), false) if !trustworthy(first) => {
+            "its certificate is confirmed by SHA-1 or weaker alone, which can be forged"
+        }
+        _ => "its certificate has no valid self-signature",
+    }
+}
+
 fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>, now: i64) -> Option<&'a Signature> {
     signatures
         .filter(|signature| current(signature, now).is_ok())
@@ -147,6 +164,9 @@ fn strong_key(key: &(impl VerifyingKey + Serialize)) -> Result<(), Refusal> {
             use rsa_bits::modulus_bits;
             if modulus_bits(parameters) >= RSA_BITS { Ok(()) } else { Err("its RSA key is too short") }
         }
+        PublicParams::ECDSA(EcdsaPublicParams::Unsupported { .. }) => Err(CURVE),
+        PublicParams::EdDSALegacy(EddsaLegacyPublicParams::Unsupported { .. }) => Err(CURVE),
+        PublicParams::DSA(_) => Err("its key is of DSA, which is not accepted"),
         PublicParams::ECDSA(_)
         | PublicParams::EdDSALegacy(_)
         | PublicParams::Ed25519(_)

@@ -19,7 +19,7 @@ use pgp::{
     types::KeyDetails as _,
 };
 
-pub use error::KeyringError;
+pub use error::{KeyFileError, KeyringError};
 pub use fingerprint::{Fingerprint, NotAFingerprint};
 pub use shipped::shipped;
 pub use verify::Signed;
@@ -39,6 +39,7 @@ impl Keyring {
     /// certificate is in them.
     pub fn read(bytes: &[u8]) -> Result<Self, KeyringError> {
         const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+        not_something_else(bytes, BEGIN)?;
         let mut certificates = Vec::new();
         match std::str::from_utf8(bytes) {
             Ok(text) if text.contains(BEGIN) => {
@@ -93,12 +94,30 @@ impl Keyring {
     }
 }
 
+/// Refuses files that users take for keyrings, by their first bytes.
+///
+/// **Source**: GnuPG's doc/DETAILS and kbx/keybox-blob.c, "The Header Blob"; RFC 9580 §6.2.
+fn not_something_else(bytes: &[u8], begin: &str) -> Result<(), KeyringError> {
+    if bytes.get(8..12) == Some(b"KBXf") {
+        return Err(KeyringError::Keybox);
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return Ok(()) };
+    if text.trim_start().starts_with('<') {
+        return Err(KeyringError::Page);
+    }
+    let armored = text.lines().find_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    match armored {
+        Some(found) if !text.contains(begin) => Err(KeyringError::Armored { found: found.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
 /// Reads one armored block or a run of binary packets.
 ///
 /// GnuPG's own keyring files, Ubuntu's among them, have trust packets between a name and its signature, where
 /// the library's reader of certificates stops associating them: they go before it sees them.
 fn read_into(bytes: &[u8], certificates: &mut Vec<SignedPublicKey>) -> Result<(), KeyringError> {
-    let unreadable = |source| KeyringError::Unreadable { source };
+    let unreadable = |error: Error| KeyringError::unreadable(&error);
     let plain = if bytes.starts_with(b"-----") {
         let mut plain = Vec::new();
         Dearmor::new(bytes).read_to_end(&mut plain).map_err(|source| unreadable(source.into()))?;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::{Cause as _, Hint};
 
 #[test]
 fn the_shipped_keyrings_are_the_ones_that_the_readme_names() {
@@ -78,4 +79,28 @@ fn fingerprints_are_read_as_tools_print_them() {
     let spaced: Fingerprint = "F6EC B376 2474 EDA9 D21B  7022 8719 20D1 991B C93C".parse().unwrap();
     assert_eq!(spaced.as_str(), "F6ECB3762474EDA9D21B7022871920D1991BC93C");
     assert!("991BC93C".parse::<Fingerprint>().is_err());
+}
+
+/// What users give instead of a file of certificates, what is said of it and the command that helps.
+#[test]
+fn what_is_no_keyring_is_named_with_what_makes_one_of_it() {
+    let keybox = [&[0, 0, 0, 32, 1, 1, 0, 0][..], b"KBXf", &[0; 20]].concat();
+    let private = b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nAAAA\n-----END PGP PRIVATE KEY BLOCK-----\n";
+    let broken = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQENBF\n-----END PGP PUBLIC KEY BLOCK-----\n";
+    for (bytes, says, command) in [
+        (&keybox[..], "keybox", "gpg --no-default-keyring --keyring /k --export --output KEY.gpg"),
+        (private, "`PGP PRIVATE KEY BLOCK`", "gpg --show-keys /k"),
+        (broken, "OpenPGP", "gpg --show-keys /k"),
+        (b"<!DOCTYPE html><html>not found</html>", "HTML", "gpg --show-keys /k"),
+        (&[0x99, 0xff, 0xff, 7, 7, 7][..], "OpenPGP", "gpg --show-keys /k"),
+        (b"example.invalid\n", "", "gpg --show-keys /k"),
+        (b"", "no certificate", "gpg --show-keys /k"),
+    ] {
+        let error = KeyFileError { path: "/k".to_owned(), source: Keyring::read(bytes).unwrap_err() };
+        assert_eq!(error.class(), crate::Class::File);
+        let text = crate::error::sentence(&error);
+        assert!(text.starts_with("/k ") && text.contains(says) && text.len() < 200, "{text}");
+        let first = error.hints().into_iter().next();
+        assert!(matches!(&first, Some(Hint::Run { command: found, .. }) if found == command), "{first:?}");
+    }
 }

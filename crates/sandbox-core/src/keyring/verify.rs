@@ -44,7 +44,7 @@ impl Keyring {
         let framed = std::str::from_utf8(bytes).map_err(|_| KeyringError::NotText)?;
         // The library takes a second newline at the end for trailing data.
         let (message, _headers) = CleartextSignedMessage::from_string(framed.trim_ascii_end())
-            .map_err(|source| KeyringError::NotSigned { source })?;
+            .map_err(|error| KeyringError::not_signed(&error))?;
         // What is hashed is what is used: never the file itself, which may say more.
         let text = message.signed_text();
         let (signer, key, made) = self.one_good(message.signatures(), text.as_bytes(), now)?;
@@ -59,11 +59,11 @@ impl Keyring {
     /// All are of class [`Untrusted`](crate::Class::Untrusted).
     pub fn verify_detached(&self, text: &[u8], signature: &[u8], now: i64) -> Result<Signed, KeyringError> {
         let (found, _headers) = DetachedSignature::from_reader_many(signature)
-            .map_err(|source| KeyringError::NotSigned { source })?;
+            .map_err(|error| KeyringError::not_signed(&error))?;
         let signatures = found
             .map(|one| one.map(|one| one.signature))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| KeyringError::NotSigned { source })?;
+            .map_err(|error| KeyringError::not_signed(&error))?;
         let (signer, key, made) = self.one_good(&signatures, text, now)?;
         Ok(Signed { text: text.to_vec(), signer, key, made })
     }
