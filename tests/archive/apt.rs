@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sandbox_core::spec::mirrors;
+use sandbox_core::spec::{apt, mirrors};
 
 use crate::{
     lab::{LONG, Lab, text},
@@ -159,18 +159,10 @@ fn located(line: &str) -> Option<String> {
 /// The mirrors of the host's apt where it is Debian's, else the public one.
 pub fn mirrors_of_host() -> [String; 2] {
     let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let folder = Path::new("/etc/apt");
-    let mut files = vec![folder.join("sources.list")];
-    files.extend(
-        fs::read_dir(folder.join("sources.list.d")).into_iter().flatten().flatten().map(|f| f.path()),
-    );
-    let sources: Vec<(String, String)> = files
-        .into_iter()
-        .filter_map(|file| Some((file.display().to_string(), fs::read_to_string(&file).ok()?)))
-        .collect();
-    let found = mirrors::of_host(&os_release, &sources, "debian");
+    let found = mirrors::of_host(&os_release, &apt::files(Path::new("/etc/apt")), "debian");
     let of = |archive: &str, otherwise: &str| {
-        found.get(archive).and_then(|urls| urls.first()).map_or_else(|| otherwise.to_owned(), Clone::clone)
+        let urls = found.mirrors.get(archive).or_else(|| found.candidates.get(archive));
+        urls.and_then(|urls| urls.first()).map_or_else(|| otherwise.to_owned(), Clone::clone)
     };
     [of("main", "http://ftp.debian.org/debian"), of("security", "http://ftp.debian.org/debian-security")]
 }

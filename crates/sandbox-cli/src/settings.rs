@@ -7,7 +7,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sandbox_core::{session::Emulator, spec::Catalogue};
+use sandbox_core::{
+    error::shell_word,
+    host::address,
+    session::Emulator,
+    spec::{Catalogue, apt},
+};
 
 use crate::{args::Global, catalogue::catalogue, exit::Exit, failure::Failure};
 
@@ -145,15 +150,7 @@ impl Settings {
     /// Reads the host's apt sources: file name and text of each, and its os-release.
     pub fn host_apt(&self) -> (String, Vec<(String, String)>) {
         let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-        if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
-            files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_of_apt(path)));
-        }
-        files.sort();
-        let sources = files
-            .into_iter()
-            .filter_map(|file| Some((file.display().to_string(), fs::read_to_string(&file).ok()?)))
-            .collect();
+        let sources = apt::files(Path::new("/etc/apt"));
         (os_release, sources)
     }
 }

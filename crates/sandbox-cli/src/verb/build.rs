@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use sandbox_core::{
     error::Context as _,
     host::{
+        address::without_user,
         foreign,
         transport::{Http, HttpOptions},
     },
+    keyring::{KeyFileError, Keyring},
     layer::Order,
     lock::Asked,
     report::{Event, Reporter},
@@ -20,7 +22,6 @@ use crate::{
     args::Build,
     exit::Exit,
     failure::Failure,
-    registries::without_user,
     settings::{Proxies, Settings},
 };
 
@@ -49,13 +50,13 @@ pub fn order(
             format!("`{word}` is no variant; there are essential, apt, minbase, buildd, important, standard"),
         )
     })?;
-    Ok(Order {
+    let mut order = Order {
         variant,
         include: args.include.clone(),
         exclude: args.exclude.clone(),
         recommends: args.recommends,
         guesses: guesses(args, &spec, &architecture),
-        mirrors: mirrors(args, &spec, &architecture, settings)?,
+        mirrors: mirrors(args, &spec)?,
         pockets: match args.pocket.as_slice() {
             [] => None,
             [none] if none == "none" => Some(Vec::new()),
@@ -80,7 +81,9 @@ pub fn order(
         python_index: settings.python_index(args.python_index.as_deref()),
         architecture,
         spec,
-    })
+    };
+    add_host_mirrors(&mut order, args, settings);
+    Ok(order)
 }
 
 /// Says which files of the user's stand in front of those of the program.
@@ -95,9 +98,12 @@ pub fn hidden(order: &Order, reporter: &dyn Reporter, settings: &Settings) {
 
 fn read_keyrings(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let read = |path: &PathBuf| {
-        fs::read(path).map_err(|error| {
+        let bytes = fs::read(path).map_err(|error| {
             Failure::said(Exit::FILE, format!("keyring {} cannot be read: {error}", path.display()))
-        })
+        })?;
+        let named = |source| KeyFileError { path: path.display().to_string(), source };
+        Keyring::read(&bytes).map_err(named).during("read", "a keyring")?;
+        Ok(bytes)
     };
     paths.iter().map(read).collect()
 }
@@ -117,15 +123,8 @@ fn extra_sources(args: &Build) -> Result<Vec<Trusted>, Failure> {
     Ok(found)
 }
 
-/// Mirrors as asked for, then the host's own; the image file's are the core's to add.
-///
-/// The host's are of its own architecture: where the image has that one elsewhere, they have nothing for us.
-fn mirrors(
-    args: &Build,
-    spec: &Spec,
-    architecture: &str,
-    settings: &Settings,
-) -> Result<mirrors::Mirrors, Failure> {
+/// Reads the mirrors that the user named; the image file's are the core's to add.
+fn mirrors(args: &Build, spec: &Spec) -> Result<mirrors::Mirrors, Failure> {
     let mut asked: mirrors::Mirrors = BTreeMap::new();
     for mirror in &args.mirror {
         let (archive, url) = named(mirror);
@@ -139,15 +138,28 @@ fn mirrors(
         let (url, _) = without_user(url.trim_end_matches('/'));
         asked.entry(archive.to_owned()).or_default().push(url);
     }
+    Ok(asked)
+}
+
+/// Adds the host's own mirrors for archives of which the user named none. They are of the host's architecture: where
+/// the image has another's elsewhere, they have nothing for it.
+fn add_host_mirrors(order: &mut Order, args: &Build, settings: &Settings) {
     let (os_release, sources) = settings.host_apt();
-    for (archive, urls) in mirrors::of_host(&os_release, &sources, &spec.distribution) {
-        let file = spec.layer.archive.get(&archive);
-        if file.is_some_and(|file| file.mirror_of(architecture) == file.mirror_of(ARCHITECTURE)) {
-            let urls = urls.iter().map(|url| without_user(url).0).collect();
-            asked.entry(archive).or_insert(urls);
+    let mirrors::OfHost { mirrors, candidates } =
+        mirrors::of_host(&os_release, &sources, &order.spec.distribution);
+    let is_named = |archive: &str| args.mirror.iter().any(|mirror| named(mirror).0 == archive);
+    let usable = |archive: &str| {
+        let file = order.spec.layer.archive.get(archive);
+        file.is_some_and(|file| file.mirror_of(&order.architecture) == file.mirror_of(ARCHITECTURE))
+    };
+    for (found, into) in [(mirrors, &mut order.mirrors), (candidates, &mut order.guesses)] {
+        for (archive, urls) in found {
+            if usable(&archive) && !is_named(&archive) {
+                let urls = urls.iter().map(|url| without_user(url).0);
+                into.entry(archive).or_default().extend(urls);
+            }
         }
     }
-    Ok(asked)
 }
 
 /// Takes `security=URL` apart; an address alone is of the main archive.

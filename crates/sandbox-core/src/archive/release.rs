@@ -6,7 +6,12 @@ use super::{
     ArchiveError, Opening, Source,
     kept::{self, Raw},
 };
-use crate::{deb::release::Release, digest::Sha256, host::transport::TransportError, report::Event};
+use crate::{
+    deb::release::Release,
+    digest::Sha256,
+    host::{parallel::parallel, transport::TransportError},
+    report::Event,
+};
 
 /// How far a Release file's `Date` may lie in the future, for clocks that differ.
 ///
@@ -31,6 +36,9 @@ pub(super) struct Verified {
     pub(super) near: bool,
 }
 
+/// How many guesses are asked at once.
+const GUESSES: usize = 8;
+
 /// From which rate on a mirror is near: at it, what gzip has more in bytes than xz takes as long to come as xz
 /// takes longer to decode.
 ///
@@ -48,13 +56,8 @@ impl Opening<'_> {
             return self.recalled(source);
         }
         let newest = self.newest_seen(source)?;
-        for mirror in &source.guesses {
-            let kept = self
-                .ask(source, mirror, 1)
-                .and_then(|(verified, raw, url)| self.keep(source, newest.as_ref(), verified, &raw, &url));
-            if let Ok(verified) = kept {
-                return Ok(Verified { mirrors: vec![mirror.clone()], guessed: true, ..verified });
-            }
+        if let Some(guessed) = self.guessed(source, newest.as_ref()) {
+            return Ok(guessed);
         }
         let mut told = None;
         for (at, mirror) in source.mirrors.iter().enumerate() {
@@ -78,6 +81,33 @@ impl Opening<'_> {
             }
         }
         Err(told.unwrap_or_else(|| ArchiveError::NoMirror { id: source.id.clone() }))
+    }
+
+    /// Asks all guesses, and returns the Release file of the first that is believed, with all that are believed as
+    /// the mirrors; none where none is. One that cannot be reached is reported: it may well be a mirror.
+    fn guessed(&self, source: &Source, newest: Option<&Verified>) -> Option<Verified> {
+        let asked = parallel(&source.guesses, GUESSES, |mirror| {
+            let (verified, raw, url) = self.ask(source, mirror, 1)?;
+            self.keep(source, newest, verified, &raw, &url)
+        });
+        let mut first: Option<Verified> = None;
+        for (mirror, answer) in source.guesses.iter().zip(asked) {
+            match answer {
+                Ok(verified) => {
+                    let first = first.get_or_insert(Verified { guessed: true, ..verified });
+                    first.mirrors.push(mirror.clone());
+                }
+                Err(ArchiveError::Unreachable {
+                    source: problem @ TransportError::Unreachable { .. },
+                    ..
+                }) => {
+                    let text = format!("{mirror} may be a mirror and is not used: {problem}");
+                    self.reporter.report(Event::Notice { text });
+                }
+                Err(_) => {}
+            }
+        }
+        first
     }
 
     /// Asks one mirror, at most `tries` times.

@@ -9,7 +9,8 @@ pub struct Source {
     pub id: String,
     /// Base addresses without a trailing slash, the preferred one first.
     pub mirrors: Vec<String>,
-    /// Mirrors that may exist, asked before the others; one that answers is the only one.
+    /// Addresses that may be mirrors, asked before the others, all at once: those whose Release file is believed are
+    /// then the only ones.
     pub guesses: Vec<String>,
     /// The folder below `dists/`; with a slash at the end, of a flat archive, below the base address itself.
     pub suite: String,

@@ -113,8 +113,11 @@ pub(super) fn reachable(lock: &Lock, sources: &[archive::Source]) -> Lock {
     let mut reachable = lock.clone();
     for source in &mut reachable.sources {
         let Some(own) = sources.iter().find(|own| own.id == source.id) else { continue };
-        let locked = std::mem::replace(&mut source.mirrors, own.mirrors.clone());
-        source.mirrors.extend(locked.into_iter().filter(|mirror| !own.mirrors.contains(mirror)));
+        // what the host's apt uses was seen to be a mirror where the lock names it; other guesses are not asked for files
+        let seen = own.guesses.iter().filter(|guess| source.mirrors.contains(guess));
+        let first: Vec<String> = seen.chain(&own.mirrors).cloned().collect();
+        let locked = std::mem::replace(&mut source.mirrors, first.clone());
+        source.mirrors.extend(locked.into_iter().filter(|mirror| !first.contains(mirror)));
     }
     reachable
 }

@@ -69,7 +69,8 @@ pub struct Order {
     pub recommends: bool,
     /// Mirrors that go before the image file's, by archive.
     pub mirrors: Mirrors,
-    /// Mirrors that may exist, by the name of the archive: asked first, and used where they answer.
+    /// Addresses that may be mirrors, by the name of the archive: asked first, and used where their Release file is
+    /// signed by the distribution.
     pub guesses: Mirrors,
     /// Pockets beside `release`; none takes those that the image file does not call optional.
     pub pockets: Option<Vec<String>>,

@@ -2,53 +2,79 @@
 
 use std::collections::BTreeMap;
 
+use super::apt::{Entry, entries};
+use crate::host::foreign::NATIVE;
+
 /// Base URLs by the name of the archive in the image file: `main`, `security`.
 pub type Mirrors = BTreeMap<String, Vec<String>>;
 
-/// Reads the host's apt sources and gives the mirrors of a distribution.
+/// What the sources of the host's apt say of a distribution's mirrors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OfHost {
+    /// Mirrors that apt accepts the distribution's signatures of alone.
+    pub mirrors: Mirrors,
+    /// Addresses that may be mirrors: their Release file decides, by its signature.
+    ///
+    /// An archive that has mirrors for certain has none.
+    pub candidates: Mirrors,
+}
+
+/// Pockets of a suite, behind its codename. `bookworm-debug` and `bookworm-pgdg` are none.
+const POCKETS: [&str; 6] = ["", "-updates", "-security", "-backports", "-proposed-updates", "-proposed"];
+
+/// Reads the host's apt sources and returns the mirrors of a distribution.
 ///
 /// A suite that ends in `-security` gives mirrors of the archive `security`, every other one of `main`.
 ///
-/// Third parties name their suites after the distribution's too (`https://download.docker.com/linux/debian
-/// trixie stable`). A source counts where its suite begins with the host's own codename, one of its components is
-/// `main`, it is no personal package archive, and its `Signed-By`, where it has one, is the distribution's keyring.
+/// Third parties name their suites after the distribution's too, and their component `main`, on hosts whose
+/// administrators followed instructions without `Signed-By`. So a source is a mirror for certain only where it names
+/// the distribution's keyring, by which apt itself checks it. One that names another keyring is none. The Release file
+/// of any other is asked for, and has to be signed by the distribution: [`crate::archive::Source::guesses`].
 ///
 /// **Source**: os-release(5), sources.list(5).
 #[must_use]
-pub fn of_host(os_release: &str, sources: &[(String, String)], distribution: &str) -> Mirrors {
-    let mut mirrors = Mirrors::new();
+pub fn of_host(os_release: &str, sources: &[(String, String)], distribution: &str) -> OfHost {
+    let mut found = OfHost::default();
     let field = |key: &str| {
-        os_release
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value.trim_matches('"').to_owned())
+        let pairs = os_release.lines().filter_map(|line| line.split_once('='));
+        pairs.filter(|(name, _)| *name == key).map(|(_, value)| value.trim_matches(['"', '\''])).next()
     };
-    let (Some(id), Some(codename)) = (field("ID"), field("VERSION_CODENAME")) else { return mirrors };
+    let (Some(id), Some(codename)) = (field("ID"), field("VERSION_CODENAME")) else { return found };
     if id != distribution {
-        return mirrors;
+        return found;
     }
-    for (file, text) in sources {
-        let entries = if file.ends_with(".sources") { stanzas(text) } else { lines(text) };
-        for Entry { uri, suite, components, signed_by } in entries {
-            let own = suite == codename || suite.starts_with(&format!("{codename}-"));
-            let key = format!("/{distribution}-archive-");
-            if !own
-                || !components.iter().any(|component| component == "main")
-                || signed_by.is_some_and(|path| !path.contains(&key))
-                || uri.contains("://ppa.launchpad")
-            {
-                continue;
-            }
-            let archive = if suite.ends_with("-security") { "security" } else { "main" };
-            let urls = mirrors.entry(archive.to_owned()).or_default();
-            let uri = uri.trim_end_matches('/').to_owned();
-            if !urls.contains(&uri) {
-                urls.push(uri);
-            }
+    let key = format!("/{distribution}-archive-");
+    for entry in sources.iter().flat_map(|(file, text)| entries(file, text)) {
+        let Some(pocket) = entry.suite.strip_prefix(codename).filter(|pocket| POCKETS.contains(pocket))
+        else {
+            continue;
+        };
+        if !is_usable(&entry) {
+            continue;
+        }
+        let mirrors = match &entry.signed_by {
+            Some(keyring) if keyring.starts_with('/') && keyring.contains(&key) => &mut found.mirrors,
+            Some(_) => continue,
+            None => &mut found.candidates,
+        };
+        let archive = if pocket == "-security" { "security" } else { "main" };
+        let urls = mirrors.entry(archive.to_owned()).or_default();
+        let uri = entry.uri.trim_end_matches('/').to_owned();
+        if !urls.contains(&uri) {
+            urls.push(uri);
         }
     }
-    mirrors
+    let OfHost { mirrors, candidates } = &mut found;
+    candidates.retain(|archive, _| !mirrors.contains_key(archive));
+    found
+}
+
+/// Tells whether a source is reached over HTTP, has the distribution's first component, and packages for this host.
+fn is_usable(entry: &Entry) -> bool {
+    (entry.uri.starts_with("http://") || entry.uri.starts_with("https://"))
+        && entry.components.iter().any(|component| component == "main")
+        && (entry.architectures.is_empty() || entry.architectures.iter().any(|name| name == NATIVE))
+        && !entry.uri.contains("://ppa.launchpad")
 }
 
 /// Guesses mirrors of the security archive beside those of the main archive: many mirrors have `debian-security`
@@ -59,78 +85,6 @@ pub fn siblings(main: &[String], usual: &str) -> Vec<String> {
         return Vec::new();
     }
     main.iter().map(|mirror| format!("{mirror}-security")).collect()
-}
-
-/// What one source says of one suite.
-struct Entry {
-    uri: String,
-    suite: String,
-    components: Vec<String>,
-    signed_by: Option<String>,
-}
-
-fn is_remote(uri: &str) -> bool {
-    uri.starts_with("http://") || uri.starts_with("https://")
-}
-
-/// One-line style: `deb [options] uri suite component …`.
-fn lines(text: &str) -> Vec<Entry> {
-    let mut found = Vec::new();
-    for line in text.lines() {
-        let Some(rest) = line.trim().strip_prefix("deb ") else { continue };
-        let rest = rest.trim_start();
-        let bracketed = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-        let (options, rest) = bracketed.unwrap_or(("", rest));
-        let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
-        let mut words = rest.split_whitespace();
-        if let (Some(uri), Some(suite)) = (words.next(), words.next())
-            && is_remote(uri)
-        {
-            found.push(Entry {
-                uri: uri.to_owned(),
-                suite: suite.to_owned(),
-                components: words.map(str::to_owned).collect(),
-                signed_by: signed_by.map(str::to_owned),
-            });
-        }
-    }
-    found
-}
-
-/// deb822 style.
-fn stanzas(text: &str) -> Vec<Entry> {
-    let mut found = Vec::new();
-    for stanza in text.split("\n\n") {
-        let mut fields: BTreeMap<String, String> = BTreeMap::new();
-        let mut last = String::new();
-        for line in stanza.lines().filter(|line| !line.starts_with('#')) {
-            if line.starts_with([' ', '\t']) {
-                let value = fields.entry(last.clone()).or_default();
-                value.push(' ');
-                value.push_str(line.trim());
-            } else if let Some((key, value)) = line.split_once(':') {
-                last = key.to_ascii_lowercase();
-                fields.insert(last.clone(), value.trim().to_owned());
-            }
-        }
-        let get = |key: &str| fields.get(key).map_or("", String::as_str);
-        if get("enabled").eq_ignore_ascii_case("no")
-            || !get("types").split_whitespace().any(|kind| kind == "deb")
-        {
-            continue;
-        }
-        for uri in get("uris").split_whitespace().filter(|uri| is_remote(uri)) {
-            for suite in get("suites").split_whitespace() {
-                found.push(Entry {
-                    uri: uri.to_owned(),
-                    suite: suite.to_owned(),
-                    components: get("components").split_whitespace().map(str::to_owned).collect(),
-                    signed_by: fields.get("signed-by").cloned(),
-                });
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -146,29 +100,49 @@ mod tests {
         assert!(siblings(&main, "http://x.invalid/ubuntu").is_empty());
     }
 
+    /// Lines of a `.list` file of a bookworm host, and whether each is a mirror for certain, a candidate or none.
     #[test]
-    fn both_styles_are_read_and_third_parties_left_out() {
+    fn a_source_is_a_mirror_for_certain_by_the_distributions_keyring_alone() {
+        let own = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg";
+        for (line, certain, candidate) in [
+            (format!("deb [{own}] http://m.invalid/debian/ bookworm main"), Some("main"), None),
+            (format!("deb [{own}] http://m.invalid/s bookworm-security main"), Some("security"), None),
+            (format!("deb [{own}] http://m.invalid/d bookworm-debug main"), None, None),
+            (format!("deb [{own} arch=riscv64] http://m.invalid/debian bookworm main"), None, None),
+            ("deb http://m.invalid/debian bookworm-updates main".to_owned(), None, Some("main")),
+            ("deb http://m.invalid/s bookworm-security main".to_owned(), None, Some("security")),
+            ("deb https://third.invalid/apt bookworm main".to_owned(), None, Some("main")),
+            ("deb https://third.invalid/apt bookworm-pgdg main".to_owned(), None, None),
+            ("deb [signed-by=/k.asc] https://third.invalid/debian bookworm main".to_owned(), None, None),
+            ("deb https://third.invalid/linux/debian bookworm stable".to_owned(), None, None),
+            ("deb https://third.invalid/apt stable main".to_owned(), None, None),
+            ("deb https://ppa.launchpadcontent.net/x/y/ubuntu bookworm main".to_owned(), None, None),
+            ("deb file:/srv/mirror bookworm main".to_owned(), None, None),
+            ("deb-src http://m.invalid/debian bookworm main".to_owned(), None, None),
+        ] {
+            let found = of_host(OS, &[("a.list".to_owned(), line.clone())], "debian");
+            let archive = |mirrors: &Mirrors| mirrors.keys().next().cloned();
+            assert_eq!(archive(&found.mirrors).as_deref(), certain, "{line}");
+            assert_eq!(archive(&found.candidates).as_deref(), candidate, "{line}");
+        }
+    }
+
+    #[test]
+    fn where_one_is_certain_no_other_is_asked() {
+        let text = "Types: deb\nURIs: http://m.invalid/debian/\nSuites: bookworm bookworm-updates\nComponents: main\n\
+                    Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
         let sources = [
+            ("debian.sources".to_owned(), text.to_owned()),
             (
-                "debian.sources".to_owned(),
-                "# c\nTypes: deb\nURIs: http://m.invalid/debian/\nSuites: bookworm bookworm-updates\n\
-                 Components: main contrib\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n\
-                 Types: deb\nURIs: http://m.invalid/sec\nSuites: bookworm-security\nComponents: main\n\
-                 Enabled: yes\n\nTypes: deb\nComponents: main\nEnabled: no\nURIs: http://off.invalid/\nSuites: bookworm\n"
-                    .to_owned(),
-            ),
-            (
-                "other.list".to_owned(),
-                "deb [signed-by=/k] https://third.invalid/apt stable main\ndeb http://n.invalid/debian bookworm main\n\
-                 deb [arch=amd64 signed-by=/k.asc] https://third.invalid/debian bookworm main\n\
-                 deb https://third.invalid/linux/debian bookworm stable\n\
-                 deb https://ppa.launchpadcontent.net/x/y/ubuntu bookworm main\n"
+                "x.list".to_owned(),
+                "deb http://n.invalid bookworm main\ndeb http://s.invalid bookworm-security main\n"
                     .to_owned(),
             ),
         ];
-        let mirrors = of_host(OS, &sources, "debian");
-        assert_eq!(mirrors["main"], ["http://m.invalid/debian", "http://n.invalid/debian"]);
-        assert_eq!(mirrors["security"], ["http://m.invalid/sec"]);
-        assert!(of_host(OS, &sources, "ubuntu").is_empty());
+        let found = of_host(OS, &sources, "debian");
+        assert_eq!(found.mirrors["main"], ["http://m.invalid/debian"]);
+        assert_eq!(found.candidates.keys().collect::<Vec<_>>(), ["security"]);
+        assert_eq!(of_host(OS, &sources, "ubuntu"), OfHost::default());
+        assert_eq!(of_host("ID=linuxmint\nVERSION_CODENAME=wilma\n", &sources, "debian"), OfHost::default());
     }
 }

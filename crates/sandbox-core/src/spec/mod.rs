@@ -3,6 +3,7 @@
 //! One schema serves both; an image is a layer that says where packages come from, a profile one that is
 //! stacked on it. Files are read by [`Catalogue::find`] only, everything else takes text or values.
 
+pub mod apt;
 mod check;
 pub mod explain;
 mod file;

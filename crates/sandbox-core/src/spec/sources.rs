@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{check::Error, file::ExtraSource};
+use super::{apt::is_off, check::Error, file::ExtraSource};
 use crate::deb::deb822::{self, Paragraph};
 
 /// How an armored key begins.
@@ -83,8 +83,7 @@ pub fn of_stanzas(origin: &str, text: &str) -> Result<Vec<ExtraSource>, Error> {
 }
 
 fn is_used(stanza: &Paragraph) -> bool {
-    let enabled = !stanza.get("Enabled").is_some_and(|word| word.eq_ignore_ascii_case("no"));
-    enabled && words(stanza, "Types").iter().any(|kind| kind == "deb")
+    !stanza.get("Enabled").is_some_and(is_off) && words(stanza, "Types").iter().any(|kind| kind == "deb")
 }
 
 fn words(stanza: &Paragraph, field: &str) -> Vec<String> {
