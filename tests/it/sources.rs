@@ -4,7 +4,8 @@
 
 use std::{fs, process::Output};
 
-use sandbox_core::digest::Sha256;
+use sandbox_core::digest::{Sha256, hex};
+use sha2::Digest as _;
 use tempfile::TempDir;
 
 use crate::{
@@ -148,6 +149,13 @@ impl Odd {
     }
 }
 
+/// Lists the package `third` by SHA-512 alone.
+fn by_sha512(text: String) -> String {
+    let built = Deb::new("third", "3").file("usr/bin/third", 0o755, b"#!/bin/sh\n").build();
+    let digest = hex(&sha2::Sha512::digest(&built.bytes));
+    text.replace(&format!("SHA256: {}", Sha256::of(&built.bytes)), &format!("SHA512: {digest}"))
+}
+
 fn odd_archives() -> Vec<Odd> {
     let left = "left out a package that cannot be read";
     let of = |lines| stanza_of(lines);
@@ -172,6 +180,7 @@ fn odd_archives() -> Vec<Odd> {
         Odd::packages("no version", of("Architecture: all"), left),
         Odd::packages("odd elsewhere", of("Version: 1_1\nArchitecture: i386"), ""),
         Odd::packages("carriage returns", Some(Box::new(|text: String| text.replace('\n', "\r\n"))), ""),
+        Odd::packages("SHA-512 alone", Some(Box::new(by_sha512)), ""),
         Odd::packages("slashes that say nothing", edit("pool/main/t/third/", "/pool//main/t/third/"), ""),
     ]
 }

@@ -92,6 +92,20 @@ impl<'de> serde::Deserialize<'de> for Sha256 {
     }
 }
 
+/// Parses 128 hexadecimal digits given as bytes, of either case: a SHA-512 digest.
+#[must_use]
+pub fn parse_sha512(text: &[u8]) -> Option<[u8; 64]> {
+    let mut bytes = [0; 64];
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(0)? << 4 | digit(1)?;
+    }
+    Some(bytes)
+}
+
 /// Gives bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

@@ -62,7 +62,7 @@ fn finds_its_own(catalog: &Catalog) {
             if let Ok(path) = package.path() {
                 assert!(!path.starts_with('/') && path.split('/').all(|part| part != ".."), "{path}");
             }
-            let _ = (package.size(), package.sha256(), package.architecture());
+            let _ = (package.size(), package.digest(), package.architecture());
             for field in ["Pre-Depends", "Depends", "Conflicts", "Breaks", "Provides"] {
                 let _ = package.relations(field);
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 
-use crate::digest::Sha256;
+use crate::digest::{Sha256, parse_sha512};
 
 /// The priority that apt gives to versions of an ordinary suite.
 ///
@@ -206,16 +206,7 @@ fn sha256(text: &str) -> Option<Digest> {
 }
 
 fn sha512(text: &str) -> Option<Digest> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 64];
-    if digits.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        *byte = digit(0)? << 4 | digit(1)?;
-    }
-    Some(Digest::Sha512(bytes))
+    parse_sha512(text.as_bytes()).map(Digest::Sha512)
 }
 
 fn listed(line: &str, digest: fn(&str) -> Option<Digest>) -> Option<(String, Listed)> {

@@ -2,6 +2,7 @@
 
 mod agents;
 mod assemble;
+mod by_sha512;
 mod id;
 pub mod kept;
 mod locking;
@@ -456,9 +457,10 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
     {
         return Err(problem).during("read", subject());
     }
-    let resolve::Resolved { packages, skipped } =
+    let resolve::Resolved { mut packages, by_sha512, skipped } =
         chosen.map_err(|error| unmet::Unmet::new(error, spec, &opened)).during("resolve", subject())?;
     drop(timed);
+    by_sha512::learn(&mut packages, &by_sha512, &sources, doors)?;
     for resolve::Skipped { wanted, why } in skipped {
         let text = format!("left out `{}`, which {} would like: {why}", wanted.name, wanted.by);
         doors.reporter.report(Event::Notice { text });

@@ -21,7 +21,11 @@ use std::{fmt, str::FromStr};
 pub use explain::{Chain, Error, Fact};
 
 use crate::{
-    deb::packages::{Catalog, PackageId},
+    deb::{
+        packages::{Catalog, PackageId},
+        release::Digest,
+    },
+    digest::Sha256,
     error::{Cause as _, Class},
     lock::{LockedPackage, Reason},
 };
@@ -118,6 +122,9 @@ pub struct Request {
 pub struct Resolved {
     /// The packages, dependencies first as far as cycles allow.
     pub packages: Vec<LockedPackage>,
+    /// Packages, by their place in the list, of which the archive lists SHA-512 alone. Their `sha256` is zeros: it is
+    /// known when the package was fetched.
+    pub by_sha512: Vec<(usize, [u8; 64])>,
     /// Optional wishes that were not met.
     pub skipped: Vec<Skipped>,
 }
@@ -145,7 +152,7 @@ pub fn resolve(catalog: &Catalog, request: &Request) -> Result<Resolved, Error> 
     request.optional.clone_from(&optional);
     if !optional.is_empty() {
         match attempt(catalog, &request) {
-            Ok(packages) => return Ok(Resolved { packages, skipped }),
+            Ok(packages) => return Ok(Resolved::of(packages, skipped)),
             Err(_) => request.optional.clear(),
         }
     }
@@ -161,11 +168,22 @@ pub fn resolve(catalog: &Catalog, request: &Request) -> Result<Resolved, Error> 
             }
         }
     }
-    Ok(Resolved { packages, skipped })
+    Ok(Resolved::of(packages, skipped))
+}
+
+/// A package, and its SHA-512 where the archive lists no SHA-256.
+type Listed = (LockedPackage, Option<[u8; 64]>);
+
+impl Resolved {
+    fn of(packages: Vec<Listed>, skipped: Vec<Skipped>) -> Self {
+        let by_sha512 = packages.iter().enumerate().filter_map(|(at, (_, sha512))| Some((at, (*sha512)?)));
+        let by_sha512 = by_sha512.collect();
+        Self { packages: packages.into_iter().map(|(package, _)| package).collect(), by_sha512, skipped }
+    }
 }
 
 /// Chooses packages for a request whose wishes are all to be met.
-fn attempt(catalog: &Catalog, request: &Request) -> Result<Vec<LockedPackage>, Error> {
+fn attempt(catalog: &Catalog, request: &Request) -> Result<Vec<Listed>, Error> {
     if request.architecture != catalog.architecture() {
         return Err(Error::Architecture {
             wanted: request.architecture.clone(),
@@ -187,26 +205,31 @@ fn attempt(catalog: &Catalog, request: &Request) -> Result<Vec<LockedPackage>, E
     sorted.into_iter().map(|(id, reason)| locked(catalog, id, reason, name(id))).collect()
 }
 
-fn locked(catalog: &Catalog, id: PackageId, reason: Reason, layer: String) -> Result<LockedPackage, Error> {
+fn locked(catalog: &Catalog, id: PackageId, reason: Reason, layer: String) -> Result<Listed, Error> {
     let package = catalog.package(id);
     let line = |names: &[&str]| {
         let fields = names.iter().filter_map(|name| package.field(name)).filter(|text| !text.is_empty());
         let words: Vec<_> = fields.map(|text| text.split_ascii_whitespace().collect::<Vec<_>>()).collect();
         words.into_iter().map(|words| words.join(" ")).collect::<Vec<_>>().join(", ")
     };
-    Ok(LockedPackage {
+    let (sha256, sha512) = match package.digest()? {
+        Digest::Sha256(digest) => (digest, None),
+        Digest::Sha512(digest) => (Sha256::from_bytes([0; 32]), Some(digest)),
+    };
+    let locked = LockedPackage {
         name: package.name().to_owned(),
         version: package.version_text().to_owned(),
         architecture: package.architecture()?.to_owned(),
         source: package.source().to_owned(),
         path: package.path()?,
         size: package.size()?,
-        sha256: package.sha256()?,
+        sha256,
         reason,
         depends: line(&["Pre-Depends", "Depends"]),
         provides: line(&["Provides"]),
         layer,
-    })
+    };
+    Ok((locked, sha512))
 }
 
 #[cfg(test)]

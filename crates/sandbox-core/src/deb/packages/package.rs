@@ -5,9 +5,10 @@ use crate::{
     deb::{
         deb822::{self, Stanza},
         relation::{self, Relation},
+        release::Digest,
         version::Version,
     },
-    digest::Sha256,
+    digest::{Sha256, parse_sha512},
 };
 
 /// One version of a package, as its archive describes it.
@@ -128,13 +129,18 @@ impl<'a> Package<'a> {
         self.required("Size")?.parse().map_err(|_| self.malformed(Problem::Wrong("Size")))
     }
 
-    /// Gives the digest of its `.deb`.
+    /// Returns the digest of its `.deb`: by SHA-256, and by SHA-512 where that alone is listed.
     ///
     /// # Errors
     /// [`Error::Stanza`] where it is absent or no digest.
-    pub fn sha256(&self) -> Result<Sha256, Error> {
+    pub fn digest(&self) -> Result<Digest, Error> {
+        if let (None, Some(text)) = (self.field("SHA256"), self.field("SHA512")) {
+            let digest = parse_sha512(text.as_bytes()).map(Digest::Sha512);
+            return digest.ok_or_else(|| self.malformed(Problem::Wrong("SHA512")));
+        }
         let text = self.required("SHA256")?;
-        Sha256::parse(text.as_bytes()).ok_or_else(|| self.malformed(Problem::Wrong("SHA256")))
+        let digest = Sha256::parse(text.as_bytes()).map(Digest::Sha256);
+        digest.ok_or_else(|| self.malformed(Problem::Wrong("SHA256")))
     }
 
     /// Gives its own architecture: the catalogue's, or `all`.

@@ -57,7 +57,7 @@ fn record(
     stanza: Stanza<'_>,
     architecture: &str,
 ) -> Result<Option<Record>, Problem> {
-    const WANTED: [&str; 10] = [
+    const WANTED: [&str; 11] = [
         "Package",
         "Version",
         "Architecture",
@@ -68,9 +68,10 @@ fn record(
         "Priority",
         "Multi-Arch",
         "Provides",
+        "SHA512",
     ];
     const RELATIONS: [&str; 5] = ["Depends", "Pre-Depends", "Conflicts", "Breaks", "Recommends"];
-    let mut found: [Option<&[u8]>; 10] = [None; 10];
+    let mut found: [Option<&[u8]>; 11] = [None; 11];
     let mut seen = 0_u8;
     for field in stanza.fields() {
         let field = field.map_err(|_| Problem::Line)?;
@@ -87,8 +88,9 @@ fn record(
             seen |= 1 << place;
         }
     }
-    let [name, version, own, filename, size, sha256, essential, priority, multi_arch, provides] = found;
-    let present = [(name, 0), (version, 1), (own, 2), (filename, 3), (size, 4), (sha256, 5)];
+    let [name, version, own, filename, size, sha256, essential, priority, multi_arch, provides, sha512] =
+        found;
+    let present = [(name, 0), (version, 1), (own, 2), (filename, 3), (size, 4), (sha256.or(sha512), 5)];
     if let Some((_, missing)) = present.iter().find(|(value, _)| value.is_none()) {
         return Err(Problem::Lacks(WANTED[*missing]));
     }
