@@ -44,6 +44,49 @@ fn a_package_without_digests_gets_them() {
     assert_eq!(inode("usr/share/rooted/b"), inode("usr/share/rooted/c"));
 }
 
+/// dpkg 1.21 gives the same owners to the same packages.
+#[test]
+fn owners_are_those_that_the_tree_knows_by_name() {
+    let odd = |path: &str, user: &str, group: &str| {
+        Entry::file(path, 0o4755, b"x").owned(501, 20).named(user, group)
+    };
+    let account = "printf 'made:x:777:\\n' >>/etc/group; printf 'made:x:778:777::/:/bin/sh\\n' >>/etc/passwd";
+    let maker = bare("maker").script("preinst", account);
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let owned = bare("owned")
+        .field("Depends", "maker")
+        .entry(Entry::folder("./srv/"))
+        .entry(Entry::folder("./srv/d/").owned(501, 20).named("made", "made"))
+        .entry(odd("./srv/d/both", "made", "made").xattr("security.capability", &capability))
+        .entry(odd("./srv/group", "someone", "made"))
+        .entry(odd("./srv/user", "made", "someone"))
+        .entry(odd("./srv/none", "someone", "someone"))
+        .entry(odd("./srv/numbers", "", ""))
+        .entry(odd("./srv/staff", "root", "staff"))
+        .entry(Entry::symlink("./srv/link", "none").owned(501, 20).named("made", "made"));
+    let stack = Stack::with(&[maker, owned]);
+    stack.profile("[packages]\ninstall = [\"owned\", \"maker\"]\n");
+    let tree = stack.built();
+    for (path, owner) in [
+        ("d", (778, 777)),
+        ("d/both", (778, 777)),
+        ("group", (501, 777)),
+        ("user", (778, 20)),
+        ("none", (501, 20)),
+        ("numbers", (501, 20)),
+        ("staff", (0, 50)),
+        ("link", (778, 777)),
+    ] {
+        let found = fs::symlink_metadata(tree.join("srv").join(path)).unwrap();
+        assert_eq!((found.uid(), found.gid()), owner, "{path}");
+        assert!(!found.is_file() || found.mode() & 0o7777 == 0o4755, "{path}: {:o}", found.mode());
+    }
+    let mut value = [0; 64];
+    let length =
+        rustix::fs::getxattr(tree.join("srv/d/both"), "security.capability", &mut value[..]).unwrap();
+    assert_eq!(value[..length], capability);
+}
+
 #[test]
 fn what_a_foreign_package_pre_depends_on_is_configured_first() {
     let mut third = Archive::new();

@@ -34,6 +34,8 @@ pub struct Entry {
     pub uid: u64,
     /// Group.
     pub gid: u64,
+    /// Names of owner and group, where the stream has them.
+    pub names: (String, String),
     /// Seconds since 1970.
     pub mtime: u64,
     /// Extended attributes, as PAX records `SCHILY.xattr.*`.
@@ -43,7 +45,8 @@ pub struct Entry {
 impl Entry {
     /// Makes an entry owned by root, dated 2024-01-01.
     pub fn new(path: &str, mode: u32, kind: Kind) -> Self {
-        Self { path: path.to_owned(), kind, mode, uid: 0, gid: 0, mtime: 1_704_067_200, xattrs: Vec::new() }
+        let (names, mtime) = (<(String, String)>::default(), 1_704_067_200);
+        Self { path: path.to_owned(), kind, mode, uid: 0, gid: 0, names, mtime, xattrs: Vec::new() }
     }
 
     /// Makes a file.
@@ -69,6 +72,12 @@ impl Entry {
     /// Gives it to another owner and group.
     pub fn owned(mut self, uid: u64, gid: u64) -> Self {
         (self.uid, self.gid) = (uid, gid);
+        self
+    }
+
+    /// Names its owner and group.
+    pub fn named(mut self, user: &str, group: &str) -> Self {
+        self.names = (user.to_owned(), group.to_owned());
         self
     }
 
@@ -139,6 +148,8 @@ fn block(out: &mut Vec<u8>, kind: tar::EntryType, name: &str, link: &str, entry:
     header.set_mode(entry.mode);
     header.set_uid(entry.uid);
     header.set_gid(entry.gid);
+    header.set_username(&entry.names.0).unwrap();
+    header.set_groupname(&entry.names.1).unwrap();
     header.set_mtime(entry.mtime);
     header.set_size(content.len() as u64);
     if let Kind::Character(major, minor) | Kind::Block(major, minor) = entry.kind {

@@ -4,6 +4,7 @@ mod devices;
 mod full;
 mod identity;
 mod normalise;
+mod owners;
 mod preinst;
 mod times;
 
@@ -239,6 +240,7 @@ impl<'a> Configuring<'a> {
         }
         let timed = Timed::begin(self.reporter, Phase::Configure, "preinst scripts");
         let (mut ran, mut configured) = (BTreeSet::new(), BTreeSet::new());
+        let mut named = unpacked.named.clone();
         for package in &unpacked.preinsts {
             let waits_for = |other: &&Scripted| package.after.contains(&other.name);
             for before in unpacked.preinsts.iter().filter(waits_for) {
@@ -247,11 +249,13 @@ impl<'a> Configuring<'a> {
             let first: Vec<&str> =
                 package.after.iter().map(String::as_str).filter(|name| configured.insert(*name)).collect();
             if !first.is_empty() {
+                owners::resolve(&self.rootfs.root, &mut named)?;
                 let options = ["--force-unsafe-io", "--force-confold", "--configure"];
                 self.dpkg("configure", &[&options[..], &first].concat())?;
             }
             self.preinst(package, &mut ran)?;
         }
+        owners::resolve(&self.rootfs.root, &mut named)?;
         drop(timed);
         if !unpacked.deferred.is_empty() {
             self.by_dpkg(&unpacked.deferred)?;

@@ -58,6 +58,7 @@ impl Unpacking<'_> {
             tree: self.tree().to_owned(),
             preinsts: preinsts(&direct),
             deferred: deferred.iter().map(|package| package.path.clone()).collect(),
+            named: super::named(&contents.iter().collect::<Vec<_>>()),
             packages: packages.len(),
         })
     }

@@ -63,8 +63,23 @@ pub struct Unpacked {
     pub(crate) preinsts: Vec<Scripted>,
     /// Packages that dpkg is to unpack.
     pub(crate) deferred: Vec<PathBuf>,
+    /// What is owned by names that the tree may know later.
+    pub(crate) named: Vec<Named>,
     /// How many packages there are.
     pub(crate) packages: usize,
+}
+
+/// A path whose owner or group a package names, and the tree did not know.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// Its path in the tree.
+    pub(crate) path: String,
+    /// Its owner's name.
+    pub(crate) user: Option<String>,
+    /// Its group's name.
+    pub(crate) group: Option<String>,
+    /// The numbers that it was given meanwhile.
+    pub(crate) owner: (u32, u32),
 }
 
 /// A package whose scripts are to run.
@@ -110,8 +125,13 @@ pub fn unpack(
         tree: tree.to_owned(),
         preinsts: preinsts(&direct),
         deferred: deferred.iter().map(|package| package.path.clone()).collect(),
+        named: named(&contents),
         packages: total,
     })
+}
+
+fn named(contents: &[&Contents]) -> Vec<Named> {
+    contents.iter().flat_map(|contents| contents.named.iter().cloned()).collect()
 }
 
 fn preinsts(packages: &[&Package<'_>]) -> Vec<Scripted> {

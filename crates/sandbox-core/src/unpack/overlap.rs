@@ -320,7 +320,7 @@ impl<'a> Unpacking<'a> {
             self.merge(batch, &packages, &contents)?;
         }
         self.brought(batch, &contents)?;
-        Ok(self.unpacked(&packages))
+        Ok(self.unpacked(&packages, &contents))
     }
 
     /// Moves what lies beside the tree into it.
@@ -431,11 +431,12 @@ impl<'a> Unpacking<'a> {
         self.plan.members(batch).into_iter().map(|at| &self.lock.packages[at]).collect()
     }
 
-    fn unpacked(&self, packages: &[&Package<'_>]) -> Unpacked {
+    fn unpacked(&self, packages: &[&Package<'_>], contents: &[&Contents]) -> Unpacked {
         Unpacked {
             tree: self.tree.clone(),
             preinsts: super::preinsts(packages),
             deferred: Vec::new(),
+            named: super::named(contents),
             packages: packages.len(),
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use md5::{Digest as _, Md5};
 
 use super::{
-    Scripted, UnpackError,
+    Named, Scripted, UnpackError,
     tree::{Entry, Kind, Writer},
 };
 use crate::{
@@ -48,6 +48,8 @@ pub struct Contents {
     pub conffiles: BTreeMap<String, String>,
     /// Digests of all its files, where the package itself lists none, in the archive's order.
     pub digests: Vec<(String, String)>,
+    /// Paths whose owners it names, where not every tree knows the name.
+    pub named: Vec<Named>,
     /// How many bytes its files have.
     pub bytes: u64,
 }
@@ -199,6 +201,9 @@ impl<'a> Package<'a> {
             }
             _ => UnpackError::Write { package: package(), path: listed.clone(), source },
         })?;
+        if kind != tar::EntryType::Link {
+            contents.named.extend(named(entry.header(), &path, meta));
+        }
         contents.list.push(listed);
         Ok(())
     }
@@ -266,6 +271,18 @@ fn meta(header: &tar::Header) -> io::Result<Meta> {
             .map_or_else(|| number(header.gid()?), Ok)?,
         mtime: tarfile::mtime(header)?,
     })
+}
+
+/// Returns a path whose owner or group has a name that not every tree knows.
+fn named(header: &tar::Header, path: &str, meta: Meta) -> Option<Named> {
+    let unknown = |name: Option<&[u8]>, table: &[(&str, u32)]| {
+        let name = name.filter(|name| !name.is_empty() && known(name, table).is_none())?;
+        String::from_utf8(name.to_vec()).ok()
+    };
+    let user = unknown(header.username_bytes(), USERS);
+    let group = unknown(header.groupname_bytes(), GROUPS);
+    let is_named = user.is_some() || group.is_some();
+    is_named.then(|| Named { path: path.to_owned(), user, group, owner: (meta.uid, meta.gid) })
 }
 
 /// Reads extended attributes (PAX records `SCHILY.xattr.NAME`).
