@@ -38,6 +38,45 @@ const VERBS: &[&str] = &[
     "man",
 ];
 
+/// Lists the texts between quotes that follow a hint in the sources, and where each is.
+fn hints_of_sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            hints_of_sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for begin in ["Hint::run(", ".hint("] {
+                for rest in text.split(begin).skip(1) {
+                    // the purpose, and the command behind it
+                    let end = rest.find(';').unwrap_or(rest.len());
+                    let command = rest[..end].split('"').skip(1).step_by(2).nth(1).unwrap_or_default();
+                    found.push((path.display().to_string(), command.to_owned()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hint_is_a_command_that_can_be_copied() {
+    let mut hints = Vec::new();
+    for sources in ["../sandbox-core/src", "src"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(sources);
+        hints_of_sources(&folder, &mut hints);
+    }
+    assert!(hints.len() > 60, "{}", hints.len());
+    for (path, command) in hints {
+        assert!(!command.contains('…'), "{path}: `{command}`");
+        let words: Vec<&str> = command.split_whitespace().collect();
+        if let ["sandbox", verb, ..] = words[..] {
+            let is_verb =
+                VERBS.contains(&verb) || ["export", "import", "layer", "repair", "snapshot"].contains(&verb);
+            assert!(is_verb || verb.starts_with(['{', '-']), "{path}: `{command}`");
+        }
+    }
+}
+
 #[test]
 fn what_is_asked_for_wrongly_is_said_so() {
     let archive = Archive::small();

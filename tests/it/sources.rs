@@ -83,6 +83,10 @@ fn an_extra_source_is_read_and_trusted_by_its_own_key_alone() {
     let refused = with(stanza(other.url(), &inline(&archive.keys[0])));
     assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
     assert!(said(&refused).contains(other.url()), "{}", said(&refused));
+    for words in ["the archive of source `third` cannot be used", "take the present key of source `third`"] {
+        assert!(said(&refused).contains(words), "{words}: {}", said(&refused));
+    }
+    assert!(!said(&refused).contains("newer version of this program"), "{}", said(&refused));
     fs::write(user.path("key"), third.keys[0].certificate()).unwrap();
     let text = stanza(server.url(), &inline(&archive.keys[0])).replace("stable", &archive.codename);
     fs::write(user.path("outside/t.sources"), text).unwrap();
@@ -97,7 +101,7 @@ fn an_extra_source_is_read_and_trusted_by_its_own_key_alone() {
         (text, "Signed-By: it is missing"),
         (stanza(other.url(), "relative.gpg"), "absolute path"),
         (stanza(other.url(), "/nowhere/key.gpg"), "/nowhere/key.gpg"),
-        (stanza(other.url(), "/etc/hostname"), "the key of source `third`"),
+        (stanza(other.url(), "/etc/hostname"), "the key of source `third` (/etc/hostname) cannot be used"),
     ] {
         let refused = with(text);
         assert_eq!(refused.status.code(), Some(3), "{word}: {}", said(&refused));

@@ -1,7 +1,9 @@
 //! What the command line, the environment and the host mean together: the only reader of any of them.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     io::IsTerminal as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -50,6 +52,8 @@ pub struct Settings {
     pub own: Option<PathBuf>,
     /// This program's own absolute path.
     pub program: PathBuf,
+    /// The command line, for hints; addresses in it have no passwords.
+    pub typed: String,
     /// Seconds since 1970 at the start of this run.
     pub now: i64,
     /// The user's terminal.
@@ -103,6 +107,7 @@ impl Settings {
                 .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".config")))
                 .map(|path| path.join("sandbox")),
             program,
+            typed: typed(env::args_os().skip(1)),
             now: clock(),
             emulator: Emulator {
                 term: variable("TERM").unwrap_or_else(|| "dumb".to_owned()),
@@ -144,7 +149,7 @@ impl Settings {
             Exit::HOST,
             format!("`sandbox {verb}` needs root: it makes files of many owners, mounts and namespaces"),
         )
-        .hint("run it as root", format!("sudo sandbox {verb} …")))
+        .hint("run it as root", format!("sudo {}", self.typed)))
     }
 
     /// Reads the host's apt sources: file name and text of each, and its os-release.
@@ -155,13 +160,19 @@ impl Settings {
     }
 }
 
-/// Tells whether apt reads a file of its directory of sources.
-///
-/// **Source**: sources.list(5), "THE /etc/apt/sources.list.d/ FILES".
-fn is_of_apt(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    (name.ends_with(".list") || name.ends_with(".sources")) && name.bytes().all(known)
+/// Writes a command line as it is typed in a shell.
+fn typed(words: impl Iterator<Item = OsString>) -> String {
+    let word = |word: OsString| {
+        let text = word.to_string_lossy();
+        // an option and its value may be one word
+        let (option, value) = match text.rfind("=http").map(|at| (&text[..at], &text[at + 1..])) {
+            Some((option, value)) => (format!("{option}="), value),
+            _ => (String::new(), &*text),
+        };
+        let value = if value.contains("://") { address::without_user(value).0 } else { value.to_owned() };
+        shell_word(&(option + &value))
+    };
+    std::iter::once("sandbox".to_owned()).chain(words.map(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -182,4 +193,19 @@ fn first_of(names: &[&str]) -> Option<String> {
 fn clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_repeated_without_its_passwords() {
+        let words =
+            ["create", "m", "--mirror", "http://u:s3cret@h/d", "--mirror=security=http://s3cret@h/d", "a b"];
+        assert_eq!(
+            typed(words.iter().map(OsString::from)),
+            "sandbox create m --mirror http://h/d --mirror=security=http://h/d 'a b'"
+        );
+    }
 }

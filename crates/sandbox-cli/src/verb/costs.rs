@@ -9,7 +9,7 @@ use crate::{args::Costs, exit::Exit, failure::Failure, settings::Settings, ui};
 ///
 /// # Errors
 /// Exit 2 where nobody can be asked, exit 1 where the answer is no.
-pub fn accept(args: &Costs, order: &Order, command: &str, settings: &Settings) -> Result<(), Failure> {
+pub fn accept(args: &Costs, order: &Order, settings: &Settings) -> Result<(), Failure> {
     let costs = order.spec.costs();
     let open: Vec<_> = costs.iter().filter(|(file, _)| !is_locked(order.locked.as_ref(), file)).collect();
     if costs.is_empty() {
@@ -20,7 +20,7 @@ pub fn accept(args: &Costs, order: &Order, command: &str, settings: &Settings) -
         return Ok(());
     }
     let question = "Accept what these profiles cost in isolation?";
-    if ui::confirm(question, settings.interactive, &format!("{command} --accept-costs"))? {
+    if ui::confirm(question, settings.interactive, &format!("{} --accept-costs", settings.typed))? {
         return Ok(());
     }
     Err(Failure::said(Exit::UNAVAILABLE, "the costs were not accepted; nothing was made"))

@@ -57,7 +57,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     let reporter = host.reporter();
     build::hidden(&order, reporter, settings);
     order.spec.ports().during("stack", "the profiles")?;
-    costs::accept(&args.costs, &order, &format!("sandbox create {name} …"), settings)?;
+    costs::accept(&args.costs, &order, settings)?;
     let definition = definition(args, &name, kind, &order, &host, settings)?;
     for volume in definition.volumes.iter().filter(|volume| volume.source.exists()) {
         let text = format!("the volume {} of an earlier machine `{name}` is taken up", volume.path.display());

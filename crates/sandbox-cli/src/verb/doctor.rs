@@ -3,6 +3,7 @@
 mod lxc;
 mod net;
 mod shared;
+mod state;
 
 use std::{borrow::Cow, fs, path::Path};
 
@@ -61,6 +62,7 @@ const CHECKS: &[Check] = &[
 pub fn run(settings: &Settings) -> Result<Exit, Failure> {
     let mut findings: Vec<_> = CHECKS.iter().map(|check| check()).collect();
     findings.extend(net::firewalls());
+    findings.push(state::directory(&settings.state));
     findings.push(unfinished(settings));
     findings.push(net::walls(settings));
     if settings.json() {

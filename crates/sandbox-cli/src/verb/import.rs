@@ -101,7 +101,7 @@ fn accept(args: &args::Import, definition: &Definition, settings: &Settings) -> 
     if args.costs.accept_costs {
         return Ok(());
     }
-    let command = format!("sandbox import {} --accept-costs", args.source.display());
+    let command = format!("{} --accept-costs", settings.typed);
     // what is imported may come over stdin: then nobody can be asked there
     let interactive = settings.interactive && args.source != Path::new("-");
     if ui::confirm("Give the machine what the file asks for?", interactive, &command)? {

@@ -46,7 +46,7 @@ fn write(args: &args::Lock, settings: &Settings) -> Result<Exit, Failure> {
         (None, Some(Err(_))) => return locked::read(&args.output).map(|_| Exit::OK),
         (None, None) => {
             let text = format!("there is no lock {} to renew, and no suite is given", args.output.display());
-            return Err(Failure::said(Exit::USAGE, text).hint("name the suite", "sandbox lock trixie …"));
+            return Err(Failure::said(Exit::USAGE, text).hint("name the suite", "sandbox lock trixie"));
         }
     };
     let store = build::store(settings)?;

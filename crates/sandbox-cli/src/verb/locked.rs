@@ -21,7 +21,7 @@ const LIMIT: u64 = 64 << 20;
 pub fn read(path: &Path) -> Result<Lock, Failure> {
     let failed = |error: std::io::Error| {
         Failure::said(Exit::FILE, format!("the lock {} cannot be read: {error}", path.display()))
-            .hint("make one", "sandbox lock SUITE …")
+            .hint("make one", "sandbox lock SUITE")
     };
     let mut text = String::new();
     fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_string(&mut text)).map_err(failed)?;

@@ -39,6 +39,14 @@ pub enum ArchiveError {
         /// The suite.
         suite: String,
     },
+    /// An archive beside the distribution's own cannot be used.
+    #[error("the archive of source `{name}` cannot be used")]
+    Foreign {
+        /// The source.
+        name: String,
+        /// Why.
+        source: Box<Self>,
+    },
     /// The Release file is not signed by a key that may.
     #[error("the signature of {url} is not to be trusted")]
     Signature {
@@ -193,6 +201,7 @@ impl Cause for ArchiveError {
             Self::NoMirror { .. } => Class::File,
             Self::Unreachable { source, .. } => source.class(),
             Self::NotKept { .. } | Self::NoIndex { .. } => Class::Unavailable,
+            Self::Foreign { source, .. } => source.class(),
             Self::Signature { source, .. } => source.class(),
             Self::Malformed { .. }
             | Self::Identity { .. }
@@ -222,6 +231,7 @@ impl Cause for ArchiveError {
                 let hints = if is_missing { missing() } else { source.hints() };
                 hints.into_iter().chain(of_pocket(id)).collect()
             }
+            Self::Foreign { name, source } => of_foreign(name, source),
             Self::NotKept { .. } => note("run it once with the network"),
             Self::Signature { source, .. } => source.hints(),
             Self::Expired { .. } => note(
@@ -247,6 +257,37 @@ impl Cause for ArchiveError {
             Self::Kept { .. } => note("--cache-dir puts the cache elsewhere"),
             _ => Vec::new(),
         }
+    }
+}
+
+/// Says what to do about an archive that the user named: no option of this program's gives another mirror of it.
+fn of_foreign(name: &str, problem: &ArchiveError) -> Vec<Hint> {
+    let note = |text: String| vec![Hint::Note(text)];
+    match problem {
+        ArchiveError::Unreachable { source: TransportError::Missing { .. }, .. } => {
+            note(format!("check URIs, Suites and Components of source `{name}`"))
+        }
+        ArchiveError::Signature { source: KeyringError::NoGoodSignature { .. }, .. } => note(format!(
+            "take the present key of source `{name}` from its owner; a key by SHA-1, DSA or a rare curve is theirs \
+             to replace"
+        )),
+        ArchiveError::Signature { .. } | ArchiveError::Page { .. } => note(format!(
+            "something else answers in the place of source `{name}`: see what a browser shows there"
+        )),
+        ArchiveError::Expired { .. } => {
+            note("its owner has to renew it; --ignore-valid-until takes it all the same".to_owned())
+        }
+        ArchiveError::Older { .. } => note(
+            "its owner may have gone back to an older state; --allow-older-release takes it all the same"
+                .to_owned(),
+        ),
+        ArchiveError::Moving { .. } | ArchiveError::Index { .. } | ArchiveError::Content { .. } => {
+            note(format!("source `{name}` may be in the middle of an update: try again later"))
+        }
+        ArchiveError::Identity { .. } | ArchiveError::Malformed { .. } | ArchiveError::Decode { .. } => {
+            note(format!("only the owner of source `{name}` can mend it: leave it out, or report it to them"))
+        }
+        other => other.hints(),
     }
 }
 

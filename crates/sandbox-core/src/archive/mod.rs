@@ -91,8 +91,8 @@ pub fn open(
         threads.into_iter().map(joined).collect()
     });
     let mut archive = Archive { releases: Vec::new(), indexes: Vec::new() };
-    for one in opened {
-        let (release, indexes) = one?;
+    for (source, one) in sources.iter().zip(opened) {
+        let (release, indexes) = one.map_err(|problem| of_source(source, problem))?;
         archive.releases.push(release);
         archive.indexes.extend(indexes);
     }
@@ -102,6 +102,15 @@ pub fn open(
         summary: format!("{} suites, {} indexes", archive.releases.len(), archive.indexes.len()),
     });
     Ok(archive)
+}
+
+/// Names the source, where it is not the distribution's own.
+fn of_source(source: &Source, problem: ArchiveError) -> ArchiveError {
+    if !source.is_foreign {
+        return problem;
+    }
+    let name = source.id.split(crate::lock::FOREIGN).next().unwrap_or(&source.id).to_owned();
+    ArchiveError::Foreign { name, source: Box::new(problem) }
 }
 
 /// What all sources have in common while they are opened.

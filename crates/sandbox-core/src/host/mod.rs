@@ -6,6 +6,7 @@ pub mod caps;
 pub mod child;
 pub mod clonable;
 pub mod descriptors;
+mod excerpt;
 pub mod foreign;
 pub mod inherited;
 pub mod large;

@@ -18,11 +18,8 @@ use std::{
     ptr,
 };
 
-use super::descriptors;
+use super::{descriptors, excerpt::excerpt};
 use crate::error::{Cause, Class, Hint};
-
-/// How many lines of a failed program's output are shown.
-const TAIL: usize = 20;
 
 /// The search path of programs, as Debian's login gives root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -215,8 +212,7 @@ impl Runner for Processes {
             (None, Some(signal)) => format!("signal {signal}"),
             (None, None) => "no status".to_owned(),
         };
-        let lines: Vec<_> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+        let tail = excerpt(&text);
         Err(RunnerError::Failed { command: command.words(), place: place(), ended, tail })
     }
 }

@@ -236,7 +236,7 @@ impl Cause for TransportError {
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Unreachable { .. } | Self::Slow { .. } => {
-                vec![Hint::Note("check the network, the proxy settings and the mirror's address".into())]
+                vec![Hint::Note("check the network, the proxy settings and the address".into())]
             }
             _ => Vec::new(),
         }

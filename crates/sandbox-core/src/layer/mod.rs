@@ -171,6 +171,8 @@ pub enum OrderError {
     Key {
         /// The source.
         name: String,
+        /// The file that it is from, or the file that has it in its text.
+        path: String,
         /// Why.
         #[source]
         source: KeyringError,
@@ -197,6 +199,8 @@ impl Cause for OrderError {
 
     fn hints(&self) -> Vec<Hint> {
         match self {
+            Self::Key { path, source, .. } => source.conversion(path),
+            Self::Certificates { source } => source.hints(),
             Self::Foreign { .. } => vec![Hint::run(
                 "install the emulator, here or on the host of this container",
                 "apt install qemu-user-static binfmt-support",

@@ -84,8 +84,10 @@ pub(super) fn sources(order: &Order) -> Result<Vec<archive::Source>, OrderError>
 
 /// Makes a source of one suite of somebody else's archive: its own key is the only one that may sign it.
 fn extra_source(order: &Order, extra: &Trusted, suite: &str) -> Result<archive::Source, OrderError> {
-    let keyring = Keyring::read(&extra.key)
-        .map_err(|source| OrderError::Key { name: extra.source.name.clone(), source })?;
+    let keyring = Keyring::read(&extra.key).map_err(|source| {
+        let (name, path) = (extra.source.name.clone(), extra.origin.clone());
+        OrderError::Key { name, path, source }
+    })?;
     Ok(archive::Source {
         id: format!("{}{FOREIGN}{suite}", extra.source.name),
         mirrors: extra.source.uris.clone(),

@@ -308,6 +308,23 @@ fn detached(
     }
 }
 
+/// Reports whether the file system of a directory maps owners, as machines in user namespaces need it, by trying.
+///
+/// # Errors
+/// What the kernel says of the attempt: `EPERM` without root.
+pub fn maps_owners(directory: &Path) -> io::Result<bool> {
+    let ids = owners::extents("0 1073741824 65536")?;
+    let users = owners::namespace(&ids, &ids)?;
+    let opened = open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(&opened, "", flags)?;
+    match set(&tree, libc::MOUNT_ATTR_IDMAP, Some(&users)) {
+        Err(Errno::INVAL) => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
+}
+
 /// Makes a user namespace in which a directory's owner is a user of the machine.
 fn namespace(leader: &Leader, user: &owners::User, source: &Source) -> io::Result<File> {
     let ids = |file: &str| owners::extents(&std::fs::read_to_string(format!("/proc/{}/{file}", leader.pid))?);

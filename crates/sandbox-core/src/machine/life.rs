@@ -208,14 +208,22 @@ impl Machines<'_> {
             format!("{} machine `{}`", word(definition.backend), definition.name),
         );
         let state = match plan.boot {
-            Some(deadline) => Some(self.boot(backend, definition, deadline)?),
+            Some(deadline) => {
+                Some(self.boot(backend, definition, deadline, plan.verb.as_deref().unwrap_or("create"))?)
+            }
             None => None,
         };
         claim.commit(&record).during("create", subject())?;
         Ok(state)
     }
 
-    fn boot(&self, backend: &dyn Backend, definition: &Definition, deadline: Duration) -> Result<GuestState> {
+    fn boot(
+        &self,
+        backend: &dyn Backend,
+        definition: &Definition,
+        deadline: Duration,
+        verb: &str,
+    ) -> Result<GuestState> {
         let begun = Instant::now();
         self.reporter.report(Event::Started { phase: Phase::Boot, unit: Unit::Steps, total: 0 });
         if definition.chosen.limits.disk.is_some() {
@@ -241,6 +249,7 @@ impl Machines<'_> {
                     state: other.to_string(),
                     seconds: deadline.as_secs(),
                     name: name.clone(),
+                    verb: verb.to_owned(),
                 };
                 return Err(slow).during("start", subject());
             }
@@ -289,7 +298,7 @@ impl Machines<'_> {
         if mounts::complete(&mut record, self.reporter).during("start", subject())? {
             claim.update(&record).during("start", subject())?;
         }
-        self.boot(backend, &record.definition, deadline)
+        self.boot(backend, &record.definition, deadline, "start")
     }
 
     /// Starts a machine whose guest rebooted, where its backend does not, and waits for its first process alone.

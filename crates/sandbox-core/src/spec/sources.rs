@@ -15,6 +15,8 @@ pub struct Trusted {
     pub source: ExtraSource,
     /// The certificates that alone may sign it, armored or binary.
     pub key: Vec<u8>,
+    /// The file that the key is from: its own, or the one that has it in its text.
+    pub origin: String,
 }
 
 impl Trusted {
@@ -145,16 +147,17 @@ pub(super) fn sound(origin: &str, source: &ExtraSource) -> Result<(), Error> {
 /// [`Error::Value`] where it is neither a path nor a key, [`Error::Unreadable`] where the file cannot be read.
 pub fn trusted(origin: &str, source: ExtraSource) -> Result<Trusted, Error> {
     let text = source.signed_by.trim();
-    let key = if text.starts_with(ARMOR) {
-        format!("{text}\n").into_bytes()
+    let (key, origin) = if text.starts_with(ARMOR) {
+        (format!("{text}\n").into_bytes(), origin.to_owned())
     } else if text.starts_with('/') && !text.contains(char::is_whitespace) {
         let path = Path::new(text);
-        fs::read(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?
+        let key = fs::read(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+        (key, text.to_owned())
     } else {
         let problem = format!("`{text}` is neither the absolute path of one keyring file nor an armored key");
         return Err(wrong(origin, "source.signed-by", problem));
     };
-    Ok(Trusted { source, key })
+    Ok(Trusted { source, key, origin })
 }
 
 fn wrong(origin: &str, key: &str, problem: String) -> Error {

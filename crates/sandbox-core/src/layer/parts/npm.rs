@@ -99,7 +99,7 @@ impl Cause for NpmError {
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Ask { .. } => {
-                vec![Hint::run("name another registry", "sandbox create … --npm-registry https://…")]
+                vec![Hint::run("name another registry", "--npm-registry URL")]
             }
             _ => Vec::new(),
         }

@@ -181,7 +181,7 @@ impl Cause for TreeError {
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Ask { .. } => {
-                vec![Hint::run("name another registry", "sandbox create … --npm-registry https://…")]
+                vec![Hint::run("name another registry", "--npm-registry URL")]
             }
             Self::Fetch { source, .. } => source.hints(),
             Self::NoNpm { .. } => vec![Hint::Note("the profile needs `requires = [\"node\"]`".into())],

@@ -157,7 +157,7 @@ impl Cause for PythonError {
                 vec![Hint::Note("the profile needs `packages.install = [\"python3-venv\"]`".into())]
             }
             Self::Ask { .. } | Self::Document { .. } => {
-                vec![Hint::run("name another index", "sandbox create … --python-index https://…")]
+                vec![Hint::run("name another index", "--python-index URL")]
             }
             Self::Conflict { .. } | Self::Together { .. } => vec![Hint::Note(
                 "another `version`, or a condition in `with`, may help; source archives are not built".into(),

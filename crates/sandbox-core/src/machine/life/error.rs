@@ -54,6 +54,8 @@ pub enum LifeError {
         seconds: u64,
         /// Its name.
         name: MachineName,
+        /// The verb that waited.
+        verb: String,
     },
     /// Something that a verb was to move is gone.
     #[error("{path} is not there any more, or is another folder than it was", path = path.display())]
@@ -103,11 +105,52 @@ impl Cause for LifeError {
         match self {
             Self::Stopped { name } => vec![Hint::run("start it", format!("sandbox start {name}"))],
             Self::Left { name, .. } => vec![Hint::run("try that alone", format!("sandbox repair {name}"))],
-            Self::Slow { name, .. } => vec![Hint::run(
-                "build it, leave it stopped, then look on",
-                format!("sandbox create {name} --no-start && sandbox start {name}"),
-            )],
+            Self::Slow { name, verb, .. } => slow(name, verb),
             _ => Vec::new(),
+        }
+    }
+}
+
+/// Says how to find out why a machine does not boot; what a failed `create` or `import` made is removed.
+fn slow(name: &MachineName, verb: &str) -> Vec<Hint> {
+    let leave = |command: &str| {
+        let command = format!("sandbox {command} --no-start && sandbox start {name}");
+        vec![Hint::run("leave it stopped, then look on", command)]
+    };
+    match verb {
+        "create" => leave(&format!("create {name}")),
+        "import" => leave(&format!("import FILE {name}")),
+        _ => vec![
+            Hint::run("read what it logged", format!("sandbox logs {name}")),
+            Hint::run("look at its console", format!("sandbox console {name}")),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_about_the_verb_that_was_typed() {
+        for (verb, commands) in [
+            ("create", &["sandbox create um --no-start && sandbox start um"][..]),
+            ("import", &["sandbox import FILE um --no-start && sandbox start um"]),
+            ("start", &["sandbox logs um", "sandbox console um"]),
+            ("clone", &["sandbox logs um", "sandbox console um"]),
+        ] {
+            let name = MachineName::new("um").unwrap();
+            let error =
+                LifeError::Slow { state: "starting".to_owned(), seconds: 1, name, verb: verb.to_owned() };
+            let hints = error.hints();
+            let found: Vec<_> = hints
+                .iter()
+                .map(|hint| match hint {
+                    Hint::Run { command, .. } => command.as_str(),
+                    Hint::Note(note) => note.as_str(),
+                })
+                .collect();
+            assert_eq!(found, commands, "{verb}");
         }
     }
 }

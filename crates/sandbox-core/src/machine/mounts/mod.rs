@@ -12,7 +12,6 @@ pub mod transient;
 
 use std::{
     io,
-    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -30,7 +29,7 @@ use super::{
     volume,
 };
 use crate::{
-    error::{Cause, Class, Hint},
+    error::{Cause, Class, Hint, shell_word},
     host::root::{Links, Meta, Root},
     name::MachineName,
     report::{Event, Reporter},
@@ -223,14 +222,9 @@ pub fn options(folder: &HostFolder) -> String {
     text
 }
 
-/// Quotes a word of a command for the shell.
+/// Quotes a path of a command for the shell.
 fn word(path: &Path) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+,@".contains(byte);
-    let text = path.to_string_lossy();
-    if !text.is_empty() && path.as_os_str().as_bytes().iter().all(plain) {
-        return text.into_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
+    shell_word(&path.to_string_lossy())
 }
 
 /// Who is to have the directory's owner in the machine.

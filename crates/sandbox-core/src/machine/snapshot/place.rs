@@ -170,7 +170,9 @@ impl Cause for SnapshotError {
                 vec![Hint::run("see which there are", format!("sandbox snapshot list {name}"))]
             }
             Self::Running { verb, .. } => {
-                vec![Hint::Note(format!("`sandbox {verb} … --restart` stops it, and starts it afterwards"))]
+                vec![Hint::Note(format!(
+                    "`--restart` of `sandbox {verb}` stops it, and starts it afterwards"
+                ))]
             }
             _ => Vec::new(),
         }
