@@ -16,13 +16,27 @@ use rustix::{
 };
 
 use super::UnpackError;
-use crate::host::root::{
-    Meta, Root, finish_file, finish_folder, make_folder, make_hard_link, make_link, make_node, new_file,
-    target,
+use crate::host::{
+    parallel::processors,
+    root::{
+        Meta, Root, finish_file, finish_folder, make_folder, make_hard_link, make_link, make_node, new_file,
+        target,
+    },
 };
 
-/// How many folders a writer keeps open.
+/// How many folders a writer keeps open at most.
 const OPEN: usize = 64;
+
+/// Returns how many folders a writer keeps open: fewer where the process may have few descriptors, of which all writers
+/// together take a part.
+///
+/// **Source**: getrlimit(2), `RLIMIT_NOFILE`.
+fn open_folders() -> usize {
+    const PART: usize = 8;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    (limit / PART / processors()).clamp(1, OPEN)
+}
 
 /// Something to be made.
 #[derive(Debug)]
@@ -89,13 +103,15 @@ pub struct Writer<'a> {
     folders: &'a Folders,
     package: usize,
     open: HashMap<String, OwnedFd>,
+    /// How many of them at most.
+    most: usize,
     buffer: Vec<u8>,
 }
 
 impl<'a> Writer<'a> {
     /// Makes a writer for one package, by its place in the lock.
     pub fn new(root: &'a Root, folders: &'a Folders, package: usize) -> Self {
-        Self { root, folders, package, open: HashMap::new(), buffer: Vec::new() }
+        Self { root, folders, package, open: HashMap::new(), most: open_folders(), buffer: Vec::new() }
     }
 
     /// Makes something that is no regular file.
@@ -189,7 +205,7 @@ impl<'a> Writer<'a> {
                 }
                 other => other?,
             };
-            if self.open.len() >= OPEN {
+            if self.open.len() >= self.most {
                 self.open.clear();
             }
             self.open.insert(parent.to_owned(), opened);
