@@ -21,7 +21,7 @@ demo: build ## Make a machine of the real archive, run a command in it, remove i
 	@scripts/demo target/release/sandbox
 
 test: ## Run all tests of one stage of continuous integration: lint, unit, tests/it, fuzzing, tests/archive, tests/host, tests/hostile, tests/catalogue
-	@scripts/setup build run lint reference
+	@scripts/setup build unit run lint reference
 	@scripts/test
 
 lint: ## Check format, lints and scripts
@@ -29,7 +29,7 @@ lint: ## Check format, lints and scripts
 	@scripts/test lint
 
 unit: ## Run the tests that need no network (root, where they run the program)
-	@scripts/setup build
+	@scripts/setup build unit
 	@scripts/test unit
 
 fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (600) for each target, and compare choices with pip's and npm's

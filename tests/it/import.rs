@@ -30,7 +30,7 @@ fn files_of_others_are_taken_whatever_compressed_them() {
         ),
     ];
     let place = Place::new();
-    for form in [Compression::None, Compression::Gz, Compression::Xz, Compression::Zst] {
+    for form in [Compression::None, Compression::Gz, Compression::Bz2, Compression::Xz, Compression::Zst] {
         let file = place.word("in");
         fs::write(&file, form.pack(&tar(&docker))).unwrap();
         let output = place.import(&file, "a", &[]);

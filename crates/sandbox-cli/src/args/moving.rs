@@ -112,7 +112,7 @@ Examples:
   debootstrap trixie tree && tar -C tree -c . | sandbox import - fresh
 
 What is taken: what `sandbox export` writes, an OCI image in a folder, tar files of debootstrap and `docker
-export`, plain or compressed with gzip, xz or Zstandard. There has to be an init in it.")]
+export`, plain or compressed with gzip, bzip2, xz or Zstandard. There has to be an init in it.")]
 pub struct Import {
     /// File, folder of an OCI image, or `-` for stdin
     pub source: PathBuf,

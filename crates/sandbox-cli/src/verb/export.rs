@@ -126,7 +126,7 @@ fn shape(args: &args::Export) -> Result<Shape, OutputError> {
         }
     };
     if let Shape::Image(filesystem) = shape {
-        filesystem.check()?;
+        filesystem.check(true)?;
     }
     Ok(shape)
 }

@@ -59,23 +59,30 @@ const BLOCK: u64 = 4096;
 const EXT_FILE: u64 = 512;
 
 impl Filesystem {
-    const fn programs(self) -> &'static [&'static str] {
+    /// Returns the programs that write it, of a tree or of a tar file.
+    const fn programs(self, is_tar: bool) -> &'static [&'static str] {
         match self {
+            Self::Squashfs if is_tar => &["tar2sqfs", "sqfstar"],
             Self::Squashfs => &["mksquashfs", "tar2sqfs"],
             Self::Ext2 | Self::Ext4 => &["mke2fs"],
         }
     }
 
-    /// Checks that the host has a program that writes it.
+    /// Checks that the host has a program that writes it, of a tree or of a tar file.
     ///
     /// # Errors
     /// [`OutputError::Tool`].
-    pub fn check(self) -> Result<(), OutputError> {
-        let programs = self.programs();
+    pub fn check(self, is_tar: bool) -> Result<(), OutputError> {
+        let programs = self.programs(is_tar);
         if programs.iter().any(|name| program(name).is_some()) {
             return Ok(());
         }
-        let package = if self == Self::Squashfs { "squashfs-tools" } else { "e2fsprogs" };
+        let package = match self {
+            // sqfstar is in newer versions of squashfs-tools alone
+            Self::Squashfs if is_tar => "squashfs-tools-ng",
+            Self::Squashfs => "squashfs-tools",
+            Self::Ext2 | Self::Ext4 => "e2fsprogs",
+        };
         Err(OutputError::Tool { format: Format::Image(self), programs, package })
     }
 
@@ -95,7 +102,7 @@ impl Filesystem {
         file: ImageFile<'_>,
         runner: &dyn Runner,
     ) -> Result<(), OutputError> {
-        self.check()?;
+        self.check(matches!(contents, Contents::Tar(_)))?;
         let command = match (self, contents) {
             (Self::Squashfs, contents) => squashfs(contents, file),
             (Self::Ext2 | Self::Ext4, Contents::Directory(tree)) => self.ext(tree, file)?,

@@ -89,14 +89,14 @@ impl Format {
         ENDINGS[..NAMED].iter().map(|(ending, _)| *ending).collect::<Vec<_>>().join(", ")
     }
 
-    /// Checks that the host has the program that writes the format.
+    /// Checks that the host has the program that writes the format of a tree.
     ///
     /// # Errors
     /// [`OutputError::Tool`].
     pub fn check(self) -> Result<(), OutputError> {
         match self {
             Self::Directory | Self::Tar(_) => Ok(()),
-            Self::Image(filesystem) => filesystem.check(),
+            Self::Image(filesystem) => filesystem.check(false),
         }
     }
 }

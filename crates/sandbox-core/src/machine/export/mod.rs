@@ -332,7 +332,7 @@ impl Order<'_> {
     /// Writes the tree as an image of a file system, by way of a tar file: owners are as the guest has them, and what
     /// no export has is left out.
     fn image(&self, tree: &Tree, filesystem: Filesystem, path: &Path) -> Result<Exported, ExportError> {
-        filesystem.check().map_err(|source| ExportError::Image { source })?;
+        filesystem.check(true).map_err(|source| ExportError::Image { source })?;
         let failed = |source| ExportError::Write { path: path.to_owned(), source };
         let target = Target::file(path)?;
         let scratch = Scratch::new(temporary::beside(path, "sandbox-scratch")).map_err(failed)?;

@@ -17,7 +17,7 @@ pub type Stream = Box<dyn Read>;
 /// Decodes a stream, whatever of the known forms it has; one of none of them is given as it is.
 ///
 /// # Errors
-/// What read(2) says; `Unsupported` for bzip2.
+/// What read(2) says.
 pub fn decode(from: impl Read + 'static) -> io::Result<Stream> {
     let mut from = BufReader::with_capacity(256 << 10, from);
     let mut head = Vec::new();
@@ -36,7 +36,7 @@ pub fn decode(from: impl Read + 'static) -> io::Result<Stream> {
             decoder.window_log_max(MEMORY.ilog2() - 1)?;
             Box::new(decoder)
         }
-        (.., true) => return Err(io::ErrorKind::Unsupported.into()),
+        (.., true) => Box::new(bzip2::read::MultiBzDecoder::new(whole)),
         _ => Box::new(whole),
     })
 }

@@ -122,14 +122,7 @@ impl Source {
     fn tar(path: &Path, from: impl Read + 'static, size: u64) -> Result<Self, ImportError> {
         let read = Rc::new(Cell::new(0));
         let from = Counted { inner: from, read: Rc::clone(&read) };
-        let stream = decode(from).map_err(|source| match source.kind() {
-            io::ErrorKind::Unsupported => ImportError::Form {
-                path: path.to_owned(),
-                what: "compressed with bzip2",
-                hint: "decompress it first: bunzip2 FILE",
-            },
-            _ => ImportError::Read { path: path.to_owned(), source },
-        })?;
+        let stream = decode(from).map_err(|source| ImportError::Read { path: path.to_owned(), source })?;
         let mut archive = Tar::new(stream);
         let damaged = |source| ImportError::Tar { path: path.to_owned(), source };
         let mut first = archive.next().map_err(damaged)?;
