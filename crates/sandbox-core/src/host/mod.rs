@@ -17,5 +17,6 @@ pub mod quota;
 pub mod root;
 pub mod runner;
 pub mod space;
+pub mod substitute;
 pub mod tail;
 pub mod transport;

@@ -18,7 +18,10 @@ use std::{
     ptr,
 };
 
-use super::descriptors;
+use super::{
+    descriptors,
+    substitute::{Prepared, Substitute},
+};
 use crate::error::{Cause, Class, Hint};
 
 /// How many lines of a failed program's output are shown.
@@ -42,6 +45,8 @@ pub struct Command {
     pub unsynced: bool,
     /// Who runs it in the tree; root where nobody is named.
     pub person: Option<Person>,
+    /// Programs of the tree that it finds replaced.
+    pub substitutes: Vec<Substitute>,
 }
 
 /// Somebody's numbers in a tree.
@@ -228,6 +233,7 @@ struct Walls {
     flags: libc::c_int,
     filter: Option<Vec<libc::sock_filter>>,
     person: Option<Person>,
+    substitutes: Vec<Prepared>,
 }
 
 /// Nodes of a tree's /dev, by name and number; links go beside them.
@@ -259,6 +265,7 @@ impl Walls {
             flags,
             filter: if command.unsynced { unsynced_filter() } else { None },
             person: command.person.clone(),
+            substitutes: command.substitutes.iter().map(Prepared::new).collect::<io::Result<_>>()?,
         })
     }
 
@@ -275,6 +282,9 @@ impl Walls {
             }
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             self.mounts()?;
+            for substitute in &self.substitutes {
+                substitute.mount();
+            }
             if let Some(filter) = &self.filter {
                 let program = libc::sock_fprog {
                     len: u16::try_from(filter.len()).unwrap_or(0),
