@@ -104,7 +104,11 @@ pub fn python_versions_go_together_where_pips_resolver_finds_some(lab: &Lab) {
     let mut solved = 0;
     for case in 0..cases() {
         // of every other set no package leads back to itself
-        let (offers, wanted) = universe(&mut numbers, case % 2 == 0);
+        let (offers, wanted) = match case {
+            // a version that conflicts only with what was chosen at the time
+            0 => smallest(),
+            _ => universe(&mut numbers, case % 2 == 0),
+        };
         let chosen = python::choose(&offers, &wanted);
         solved += usize::from(chosen.is_some());
         let chosen = chosen.map(|chosen| chosen.into_iter().collect::<BTreeMap<_, _>>());
@@ -114,6 +118,23 @@ pub fn python_versions_go_together_where_pips_resolver_finds_some(lab: &Lab) {
     let problems = ask_python(lab, "resolve", &Value::from(questions.clone()));
     same(&questions, &vec![Value::Null; questions.len()], &problems);
     assert!(solved > cases() / 10 && solved < cases() * 9 / 10, "{solved} of {} have an answer", cases());
+}
+
+fn smallest() -> (Vec<python::Offer>, Vec<String>) {
+    let offer = |name: &str, version: &str, needs: &[&str]| python::Offer {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        needs: needs.iter().map(|&need| need.to_owned()).collect(),
+    };
+    let offers = vec![
+        offer("p0", "1", &["p1!=1", "p2<2"]),
+        offer("p0", "2", &["p1", "p2>=2"]),
+        offer("p1", "1", &["p2<2"]),
+        offer("p1", "2", &["p2<2"]),
+        offer("p2", "1", &[]),
+        offer("p2", "2", &[]),
+    ];
+    (offers, vec!["p2".to_owned(), "p0".to_owned()])
 }
 
 fn universe(numbers: &mut Numbers, acyclic: bool) -> (Vec<python::Offer>, Vec<String>) {
@@ -230,14 +251,21 @@ pub fn wheels_are_taken_as_pip_takes_them(lab: &Lab) {
 pub fn npm_ranges_are_read_as_semver_reads_them(lab: &Lab) {
     let mut numbers = Numbers::new();
     let (mut ranges, mut orders) = (Vec::new(), Vec::new());
+    for range in ["^1.2.3beta", "1.2.3beta", ">=1.0.0 <2.0.0-", ">=0.10.0-", "== 1.2.3"] {
+        let versions =
+            ["1.2.3", "1.2.3-beta", "1.2.3-alpha", "1.9.0", "2.0.0-0", "2.0.0", "0.10.0-0", "0.9.0"];
+        ranges.extend(versions.map(|version| json!([range, version])));
+    }
     for _ in 0..cases() {
         let mut range = String::new();
         for at in 0..=numbers.below(3) {
             if at > 0 {
                 range += numbers.of(&[" ", " ", "||", " || ", "  "]);
             }
-            range += numbers
-                .of(&["", "", "^", "~", "~>", ">=", "<", ">", "<=", "=", "==", "v", ">= ", "^ ", "~ "]);
+            range += numbers.of(&[
+                "", "", "^", "~", "~>", ">=", "<", ">", "<=", "=", "==", "v", ">= ", "^ ", "~ ", "== ", "= ",
+                "< ",
+            ]);
             range += &loose(&mut numbers);
             if numbers.below(12) == 0 {
                 range += " - ";
@@ -261,8 +289,8 @@ pub fn npm_ranges_are_read_as_semver_reads_them(lab: &Lab) {
 fn loose(numbers: &mut Numbers) -> String {
     let mut version = numbers
         .of(&[
-            "1.2.3", "1.2.3", "1.2.4", "0.0.1", "0.2.0", "1.2", "1", "2.0.0", "1.x", "*", "1.2.x", "01.2.3",
-            "x",
+            "1.2.3", "1.2.3", "1.2.4", "0.0.1", "0.2.0", "0.10.0", "1.2", "1", "2.0.0", "1.x", "*", "1.2.x",
+            "01.2.3", "x",
         ])
         .to_owned();
     version +=

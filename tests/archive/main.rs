@@ -19,6 +19,7 @@ mod reproducible;
 mod resolve;
 #[path = "../kit/runner.rs"]
 mod runner;
+mod substitutes;
 mod suites;
 mod tree;
 mod variants;
@@ -52,6 +53,7 @@ const TESTS: &[Test<Lab>] = &[
         reproducible::a_folder_has_the_times_of_a_packed_tree,
     ),
     ("tree::a_diverted_file_is_where_dpkg_puts_it", tree::a_diverted_file_is_where_dpkg_puts_it),
+    ("substitutes::each_does_what_the_program_does", substitutes::each_does_what_the_program_does),
     ("layers::a_stack_is_the_same_bytes_from_any_layer", layers::a_stack_is_the_same_bytes_from_any_layer),
     ("tree::nothing_of_the_work_is_left", tree::nothing_of_the_work_is_left),
     ("resolve::the_choice_of_trixie_is_apts", resolve::the_choice_of_trixie_is_apts),

@@ -1,6 +1,11 @@
 //! What a package's scripts inherit of whoever started the program: nothing.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use sandbox_core::host::{
+    runner::{Command, Processes, Runner as _},
+    substitute::Substitute,
+};
 
 use crate::{
     kit::{archive::Archive, deb::Deb, process, server::Server, system::system},
@@ -119,6 +124,26 @@ fn a_script_inherits_nothing_of_the_caller() {
     }
 }
 
+/// What the program itself inherits does not keep it from building: ignored signals, few descriptors, a missing TMPDIR.
+#[test]
+fn a_build_does_not_depend_on_what_is_inherited() {
+    let mut archive = Archive::new();
+    archive.fill();
+    archive.add(&system());
+    archive.publish();
+    let server = Server::new(archive.root());
+    for careless in ["trap '' CHLD", "ulimit -Sn 64", "export TMPDIR=/nowhere/at/all"] {
+        let user = User::new(&archive, server.url());
+        let program = user.command(&[&BOOTSTRAP[..], &["--include", "hello"]].concat());
+        let words = [program.get_program()].into_iter().chain(program.get_args());
+        let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
+        let script = format!("cd '{}' && {careless} && exec \"$@\"", user.path("").display());
+        let argv = [&["sh", "-c", &script, "sh"], &words[..]].concat();
+        process::run(&argv, "", Duration::from_secs(60)).ok();
+        assert!(user.path("tree/var/lib/dpkg/status").exists(), "{careless}");
+    }
+}
+
 #[test]
 fn the_kits_system_builds_and_nothing_is_left_beside_it() {
     let mut archive = Archive::new();
@@ -132,4 +157,39 @@ fn the_kits_system_builds_and_nothing_is_left_beside_it() {
     let status = fs::read_to_string(user.path("tree/var/lib/dpkg/status")).unwrap();
     assert_eq!(status.matches("Status: install ok installed").count(), 3, "{status}");
     assert!(!user.path(".tree.sandbox-partial").exists());
+}
+
+/// What a command finds replaced is replaced in its own namespace, and is at hand at the other path.
+#[test]
+fn a_substitute_covers_a_program_for_one_command() {
+    let mut archive = Archive::new();
+    archive.fill();
+    archive.add(&system());
+    archive.add(&Deb::new("tool", "1").file("usr/bin/tool", 0o755, b"#!/bin/sh\necho the tool itself\n"));
+    archive.publish();
+    let server = Server::new(archive.root());
+    let user = User::new(&archive, server.url());
+    let output = user.bootstrap("tool");
+    assert!(output.status.success(), "{}", said(&output));
+    let path = user.path("tree/usr/bin/tool");
+    let before = fs::read(&path).unwrap();
+    let run = |substitutes: &[&str]| {
+        let mut command = Command::new(["sh", "-c", "tool; cat /usr/bin/tool"]).in_tree(&user.path("tree"));
+        let original = Substitute::original(Path::new("/usr/bin/tool"));
+        let content = format!("#!/bin/sh\necho the substitute\nexec {}\n", original.display());
+        command.substitutes =
+            substitutes.iter().map(|path| Substitute::new(path.into(), content.clone().into())).collect();
+        Processes::new().run(&command).unwrap().text
+    };
+    let itself = "the tool itself\n#!/bin/sh\necho the tool itself\n";
+    assert_eq!(run(&[]), itself);
+    // none that is missing, and none that is outside of the tree, is in the way
+    let outside = path.to_str().unwrap();
+    assert_eq!(run(&["/usr/bin/missing", "/nowhere/tool", outside]), itself);
+    let found = run(&["/usr/bin/missing", "/usr/bin/tool"]);
+    assert!(
+        found.starts_with("the substitute\nthe tool itself\n#!/bin/sh\necho the substitute\n"),
+        "{found}"
+    );
+    assert_eq!((fs::read(&path).unwrap(), run(&[])), (before, itself.to_owned()));
 }

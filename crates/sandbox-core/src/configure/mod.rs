@@ -6,6 +6,7 @@ mod identity;
 mod normalise;
 mod owners;
 mod preinst;
+mod substitute;
 mod times;
 
 use std::{
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub(crate) use full::ran_out;
+pub use substitute::substitute_for;
 
 /// What is particular to a tree.
 #[derive(Clone, Debug)]
@@ -275,7 +277,12 @@ impl<'a> Configuring<'a> {
         }
         self.at(&package.name);
         let epoch = self.options.epoch;
-        preinst::run(&self.rootfs.root, package, self.runner, epoch, &|command| self.in_tree(command))
+        let root = &self.rootfs.root;
+        preinst::run(root, package, self.runner, epoch, &|command| {
+            let mut command = self.in_tree(command);
+            command.substitutes = substitute::early(root);
+            command
+        })
     }
 
     /// Sees that dpkg is content, and gives the tree as it is when it is done or nothing is added to it.
@@ -318,7 +325,12 @@ impl<'a> Configuring<'a> {
 
     fn dpkg(&self, doing: &'static str, arguments: &[&str]) -> Result<String, ConfigureError> {
         let argv = std::iter::once("dpkg").chain(arguments.iter().copied());
-        match self.runner.run(&self.in_tree(Command::new(argv))) {
+        let mut command = self.in_tree(Command::new(argv));
+        if doing == "configure" {
+            // not while packages are unpacked: dpkg could not rename a file that is covered
+            command.substitutes = substitute::all(&self.rootfs.root);
+        }
+        match self.runner.run(&command) {
             Ok(output) => Ok(output.text),
             Err(source) => Err(ConfigureError::Dpkg { doing, source: Box::new(source) }),
         }

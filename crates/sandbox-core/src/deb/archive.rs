@@ -363,6 +363,26 @@ mod tests {
     }
 
     #[test]
+    fn a_package_may_be_compressed_with_bzip2() {
+        let control = tar(&[("./control", b"Package: a\n")]);
+        let compress = |bytes: &[u8]| {
+            let mut encoder = bzip2::read::BzEncoder::new(bytes, bzip2::Compression::best());
+            let mut compressed = Vec::new();
+            encoder.read_to_end(&mut compressed).unwrap();
+            compressed
+        };
+        let (data, control) = (compress(&tar(&[("./a", b"a")])), compress(&control));
+        let members: [(&str, &[u8]); 3] =
+            [("debian-binary", b"2.0\n"), ("control.tar.bz2", &control), ("data.tar.bz2", &data)];
+        let bytes = ar(&members);
+        let deb = Deb::read(&bytes).unwrap();
+        assert_eq!(deb.control().unwrap().control, b"Package: a\n");
+        let mut data = Vec::new();
+        deb.data().unwrap().read_to_end(&mut data).unwrap();
+        assert_eq!(data, tar(&[("./a", b"a")]));
+    }
+
+    #[test]
     fn what_is_no_package_is_refused() {
         let good = tar(&[("control", b"Package: a\n")]);
         let data = tar(&[]);

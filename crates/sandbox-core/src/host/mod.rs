@@ -20,6 +20,7 @@ pub mod quota;
 pub mod root;
 pub mod runner;
 pub mod space;
+pub mod substitute;
 pub mod tail;
 pub mod temporary;
 pub mod transport;

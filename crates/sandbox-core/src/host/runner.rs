@@ -18,7 +18,11 @@ use std::{
     ptr,
 };
 
-use super::{descriptors, excerpt::excerpt};
+use super::{
+    descriptors,
+    excerpt::excerpt,
+    substitute::{Prepared, Substitute},
+};
 use crate::error::{Cause, Class, Hint};
 
 /// The search path of programs, as Debian's login gives root.
@@ -45,6 +49,8 @@ pub struct Command {
     pub unsynced: bool,
     /// Who runs it in the tree; root where nobody is named.
     pub person: Option<Person>,
+    /// Programs of the tree that it finds replaced.
+    pub substitutes: Vec<Substitute>,
 }
 
 /// Somebody's numbers in a tree.
@@ -230,6 +236,7 @@ struct Walls {
     flags: libc::c_int,
     filter: Option<Vec<libc::sock_filter>>,
     person: Option<Person>,
+    substitutes: Vec<Prepared>,
 }
 
 /// Nodes of a tree's /dev, by name and number; links go beside them.
@@ -261,6 +268,7 @@ impl Walls {
             flags,
             filter: if command.unsynced { unsynced_filter() } else { None },
             person: command.person.clone(),
+            substitutes: command.substitutes.iter().map(Prepared::new).collect::<io::Result<_>>()?,
         })
     }
 
@@ -277,6 +285,9 @@ impl Walls {
             }
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             self.mounts()?;
+            for substitute in &self.substitutes {
+                substitute.mount();
+            }
             if let Some(filter) = &self.filter {
                 let program = libc::sock_fprog {
                     len: u16::try_from(filter.len()).unwrap_or(0),

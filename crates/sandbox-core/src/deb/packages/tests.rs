@@ -90,3 +90,15 @@ fn versions_of_higher_priority_stand_before_newer_ones() {
     assert_eq!(of, [false, true, true], "a version belongs to every suite that has it");
     assert!(catalog.name("b").is_some());
 }
+
+#[test]
+fn a_path_is_quoted_as_apt_quotes_it() {
+    for (path, url) in [
+        ("pool/main/a/a_1~rc1-2_amd64.deb", "pool/main/a/a_1~rc1-2_amd64.deb"),
+        ("pool/a/a_1%3a2_amd64.deb", "pool/a/a_1%253a2_amd64.deb"),
+        ("pool/g/g++_1+b1_amd64.deb", "pool/g/g%2b%2b_1%2bb1_amd64.deb"),
+        ("pool/with blanks/a.deb", "pool/with%20blanks/a.deb"),
+    ] {
+        assert_eq!(package::quoted(path), url);
+    }
+}

@@ -243,15 +243,25 @@ impl Range {
 /// Reads bounds that must all be met; nothing where no word of them is one.
 fn set(text: &str, reading: Reading) -> Option<Vec<Bound>> {
     let text = without_builds(text);
-    if let Some((from, to)) = text.split_once(" - ")
-        && let (Some(from), Some(to)) = (Partial::parse(from, reading), Partial::parse(to.trim(), reading))
+    if let Some((first, last)) = text.split_once(" - ")
+        && let (Some(from), Some(to)) = (Partial::parse(first, reading), Partial::parse(last.trim(), reading))
     {
-        let mut bounds = Vec::new();
-        bounds.extend(from.numbers[0].map(|_| Bound::AtLeast(from.floor())));
-        bounds.extend(match to.beyond() {
+        let floor = from.numbers[0].map(|_| Bound::AtLeast(from.floor()));
+        let end = match to.beyond() {
             _ if to.is_whole() => Some(Bound::AtMost(to.floor())),
             beyond => beyond.map(|beyond| Bound::Below(Version::least(beyond))),
-        });
+        };
+        let mut bounds = Vec::new();
+        for (text, is_kept, bound) in
+            [(first, from.is_whole(), floor), (last.trim(), to.is_whole() && to.pre.is_empty(), end)]
+        {
+            // npm puts its sign before a text that it keeps: before a blank in it, that is no bound of the version
+            match text.rsplit_once(' ').filter(|_| is_kept) {
+                Some(_) if reading == Reading::Strict => return None,
+                Some((_, version)) => bounds.extend(bounded_by(version, reading).into_iter().flatten()),
+                None => bounds.extend(bound),
+            }
+        }
         return Some(bounds);
     }
     if text.is_empty() {
@@ -420,6 +430,10 @@ mod tests {
             ("~ > 1.2.3", "1.2.4", "1.3.0"),
             ("1.2.3 - foo", "1.2.3", "1.2.4"),
             ("v 1.2.3", "1.2.3", "1.2.4"),
+            ("== 1.2.3 - *", "1.2.3", "1.2.4 2.0.0"),
+            ("==1.2.3 - 2", "1.2.3 1.2.4 2.0.0", "1.2.2 3.0.0"),
+            ("1.2.3 - = 2.0.0", "2.0.0", "1.2.3"),
+            ("1.2.3 - v 2.0.0-b", "1.2.3 2.0.0-a", "2.0.0"),
             ("01.2.3", "1.2.3", "1.2.4"),
             ("* || 1.0.0-rc", "1.0.0", "1.0.0-rc"),
             ("1.x.3 || 2", "2.0.0", "1.0.3"),
