@@ -373,6 +373,18 @@ mod tests {
     }
 
     #[test]
+    fn a_time_before_1970_is_that_of_dpkg() {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        let field = &mut header.as_old_mut().mtime;
+        field.fill(0xff);
+        field[4..].copy_from_slice(&(-315_619_200_i64).to_be_bytes());
+        assert_eq!(meta(&header).unwrap().mtime, -315_619_200);
+    }
+
+    #[test]
     fn paths_that_lead_out_are_none() {
         assert_eq!(inside(b"./usr/bin/x").as_deref(), Ok("usr/bin/x"));
         assert_eq!(inside(b"./").as_deref(), Ok(""));
