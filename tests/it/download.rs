@@ -2,13 +2,15 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _},
     path::Path,
+    time::Duration,
 };
 
 use crate::{
     kit::{
         compress::Compression,
+        process,
         server::Fault,
         tar::{Entry, Kind, tar},
         vendor::sha256,
@@ -92,6 +94,35 @@ fn the_latest_release_is_locked_by_the_vendors_digest_and_unpacked() {
         sha256(&fs::read(stack.user.path("third.tar")).unwrap())
     );
     assert_eq!(stack.vendor.server().log().len(), 0);
+}
+
+#[test]
+fn a_sparse_file_of_a_vendors_archive_is_the_file() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir_all(at("tool-1/bin")).unwrap();
+    let mut bytes = b"#!/bin/sh\n".to_vec();
+    bytes.resize(3 << 20, 0);
+    bytes.extend(b"end");
+    let file = fs::File::create(at("tool-1/bin/tool")).unwrap();
+    for (offset, part) in [(0, &bytes[..10]), (3 << 20, b"end")] {
+        file.write_all_at(part, offset).unwrap();
+    }
+    for words in ["--format=posix", "--format=posix --sparse-version=0.1", "--format=gnu"] {
+        let command =
+            format!("tar -C {} --sparse {words} -czf - tool-1 >{}", at("").display(), at("tar").display());
+        process::run(&["sh", "-ec", &command], "", Duration::from_secs(60)).ok();
+        let stack = Stack::new();
+        let packed = fs::read(at("tar")).unwrap();
+        stack.vendor.release("o/tool", "v1", &[("tool-x86_64.tar.gz", &packed)]);
+        stack.profile(&download(&format!("{LISTED}\nstrip = 1")));
+        stack.locked();
+        let output = stack.build("tree");
+        assert!(output.status.success(), "{words}: {}", said(&output));
+        let tool = stack.user.path("tree/opt/tool-1");
+        assert!(fs::read(tool.join("bin/tool")).unwrap() == bytes, "{words}");
+        assert_eq!(fs::read_dir(tool.join("bin")).unwrap().count(), 1, "{words}");
+    }
 }
 
 #[test]

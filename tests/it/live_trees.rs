@@ -34,7 +34,7 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("machine/copy", &["enter", "mod", "rules", "side", "tests", "unpack"]),
     ("machine/export", &["carried", "error", "mod", "oci", "sink", "target", "template"]),
     ("host/live", &["directory", "excess", "mod", "tests"]),
-    ("tarfile", &["accounts", "acl", "holes", "member", "mod", "pax", "read", "test"]),
+    ("tarfile", &["accounts", "acl", "filled", "holes", "member", "mod", "pax", "read", "test"]),
 ];
 
 /// Calls that take a path, or a name that may have several parts.

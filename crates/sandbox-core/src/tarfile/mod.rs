@@ -1,13 +1,14 @@
 //! tar files as other tools write and read them: GNU tar, bsdtar, and what calls them (pct, vzdump, incus, machinectl,
 //! umoci).
 //!
-//! One reader and one writer, for `import`, `export` and `copy`. The reader is for bytes that mean harm: whatever they
+//! One reader and one writer, for `import`, `export`, `copy` and the archives of parts. The reader is for bytes that mean harm: whatever they
 //! hold, memory and time are bounded. The writer gives the same bytes for the same members.
 //!
 //! **Source**: POSIX pax(1), "pax Interchange Format"; GNU tar's manual, "Basic Tar Format" and "Storing Sparse Files".
 
 pub mod accounts;
 pub mod acl;
+pub mod filled;
 mod holes;
 pub mod member;
 pub mod opened;

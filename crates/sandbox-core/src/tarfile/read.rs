@@ -243,16 +243,26 @@ impl<R: Read> Tar<R> {
             _ => (0, None),
         };
         let device = |number: io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
-        let mtime = super::mtime(header).map_err(|_| broken("the time of a member"));
+        let old = header.as_old();
+        let owner = |own: Option<u64>, field, outcome, what| match own {
+            Some(own) => Ok(own),
+            None if is_blank(field) => Ok(0),
+            None => number(outcome, what),
+        };
+        let mtime = match more.mtime {
+            Some(mtime) => mtime,
+            None if is_blank(&old.mtime) => 0,
+            None => super::mtime(header).map_err(|_| broken("the time of a member"))?,
+        };
         Ok(Member {
             path,
             kind,
             size,
             pieces,
             mode: header.mode().map_err(|_| broken("the permissions of a member"))? & 0o7777,
-            uid: more.uid.map_or_else(|| number(header.uid(), "the owner of a member"), Ok)?,
-            gid: more.gid.map_or_else(|| number(header.gid(), "the group of a member"), Ok)?,
-            mtime: more.mtime.map_or(mtime, Ok)?,
+            uid: owner(more.uid, &old.uid, header.uid(), "the owner of a member")?,
+            gid: owner(more.gid, &old.gid, header.gid(), "the group of a member")?,
+            mtime,
             link: match more.link {
                 Some(link) => link,
                 None => header.link_name_bytes().unwrap_or_default().into_owned(),
@@ -315,6 +325,11 @@ impl<R: Read> Read for Tar<R> {
         self.left -= count as u64;
         Ok(count)
     }
+}
+
+/// Reports whether a number was left out, as some writers do with owners.
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|byte| matches!(byte, 0 | b' '))
 }
 
 const fn padding(size: u64) -> u64 {

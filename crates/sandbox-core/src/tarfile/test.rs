@@ -4,6 +4,7 @@ use std::io::Read as _;
 
 use super::{
     acl::{Acl, Acls},
+    filled::Filled,
     pax::record,
     read::{BLOCK, Kind, Member, Tar, TarError},
 };
@@ -91,8 +92,17 @@ fn all_forms_of_sparse_files_are_the_same_file() {
         Sparse::Records(&[("size", "100"), ("numblocks", "2"), ("name", "n"), ("map", "20,4,50,6")]),
         Sparse::Records(&[("major", "0"), ("minor", "1"), ("size", "100"), ("map", "20,4,50,6")]),
     ];
+    let mut expected = vec![0; 100];
+    expected[20..24].fill(1);
+    expected[50..56].fill(1);
     for (at, form) in forms.into_iter().enumerate() {
-        let (found, bytes) = read(&member(form)).unwrap();
+        let stream = member(form);
+        let mut tar = Tar::new(stream.as_slice());
+        let found = tar.next().unwrap().unwrap();
+        let mut filled = Vec::new();
+        Filled::new(&mut tar, &found).read_to_end(&mut filled).unwrap();
+        assert_eq!(filled, expected, "{at}");
+        let (found, bytes) = read(&stream).unwrap();
         assert_eq!((found.size, found.pieces), (100, Some(vec![(20, 4), (50, 6)])), "{at}");
         assert_eq!((found.path, bytes), (b"n".to_vec(), vec![1; 10]), "{at}");
     }
@@ -157,6 +167,7 @@ fn times_before_1970_and_far_ones_are_read() {
     negative[4..].copy_from_slice(&(-315_619_200_i64).to_be_bytes());
     assert_eq!(field(negative), -315_619_200);
     assert_eq!(field(*b"15303337574\0"), 0o15_303_337_574);
+    assert_eq!(field(*b"           \0"), 0);
     let mut far = [0; 12];
     far[0] = 0x80;
     far[4..].copy_from_slice(&(1_i64 << 40).to_be_bytes());

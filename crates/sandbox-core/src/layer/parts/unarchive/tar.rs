@@ -1,35 +1,39 @@
 //! tar streams.
 
-use std::io::Read;
-
-use tar::EntryType;
+use std::io::{self, Read};
 
 use super::{Bounded, Folder, UnarchiveError, unreadable};
+use crate::tarfile::{
+    filled::Filled,
+    read::{Kind, Tar, TarError},
+};
 
 /// Unpacks a decoded tar stream.
 pub(super) fn unpack(stream: impl Read, size: u64, folder: &mut Folder<'_>) -> Result<(), UnarchiveError> {
     let limit = folder.budget.limit();
-    let broken = |problem| unreadable(problem, limit);
-    let mut archive = tar::Archive::new(Bounded::new(stream, size));
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let kind = entry.header().entry_type();
+    let broken = |problem| match problem {
+        TarError::Read(source) => unreadable(source, limit),
+        other => unreadable(io::Error::new(io::ErrorKind::InvalidData, other), limit),
+    };
+    let mut archive = Tar::new(Bounded::new(stream, size));
+    while let Some(member) = archive.next().map_err(broken)? {
         // a note for all entries, such as the commit that an archive was made of
-        if kind.is_pax_global_extensions() {
+        if member.kind == Kind::Comment {
             continue;
         }
-        let name = entry.path_bytes().into_owned();
-        let Some(path) = folder.place(&name)? else { continue };
-        let target = || entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
-        match kind {
-            EntryType::Directory => folder.folder(&path)?,
-            EntryType::Symlink => folder.link(&path, &target())?,
-            EntryType::Link => folder.hard_link(&path, &target())?,
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let executable = entry.header().mode().map_err(broken)? & 0o111 != 0;
-                folder.file(&path, executable, &mut entry)?;
+        let Some(path) = folder.place(&member.path)? else { continue };
+        match member.kind {
+            Kind::Folder => folder.folder(&path)?,
+            Kind::Link => folder.link(&path, &member.link)?,
+            Kind::Hard => folder.hard_link(&path, &member.link)?,
+            Kind::File => {
+                let executable = member.mode & 0o111 != 0;
+                folder.file(&path, executable, &mut Filled::new(&mut archive, &member))?;
             }
-            _ => return Err(UnarchiveError::Kind { path: String::from_utf8_lossy(&name).into_owned() }),
+            _ => {
+                let path = String::from_utf8_lossy(&member.path).into_owned();
+                return Err(UnarchiveError::Kind { path });
+            }
         }
     }
     Ok(())
