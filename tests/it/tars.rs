@@ -55,12 +55,14 @@ fn source(tree: &Path, can: Can) {
         fs::write(at(path), path).unwrap();
         fs::set_permissions(at(path), fs::Permissions::from_mode(mode)).unwrap();
     };
-    for folder in ["sbin", "etc", "srv/closed/deep"] {
+    for folder in ["sbin", "etc", "usr/lib", "srv/closed/deep"] {
         fs::create_dir_all(at(folder)).unwrap();
     }
     let Kind::File(program) = init().kind else { panic!("a program is a file") };
     fs::write(at("sbin/init"), program).unwrap();
     fs::set_permissions(at("sbin/init"), fs::Permissions::from_mode(0o755)).unwrap();
+    // an import writes one where there is none
+    write("usr/lib/os-release", 0o644);
     write("srv/file", 0o640);
     chown(at("srv/file"), Some(1000), Some(65_535)).unwrap();
     write("srv/set-id", 0o6755);
