@@ -1,6 +1,6 @@
 //! Files that machines are made of: those of others, and those that mean harm.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -25,8 +25,7 @@ use rustix::{
 pub use super::live::remove_tree;
 use super::{
     live::{self, Budget, Directory},
-    space,
-    temporary,
+    space, temporary,
 };
 
 /// The most bytes that are read of a file where nothing else is said.

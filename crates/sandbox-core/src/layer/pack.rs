@@ -338,7 +338,8 @@ mod tests {
         let old = std::time::UNIX_EPOCH - std::time::Duration::from_secs(315_619_200);
         File::open(root.join("file")).unwrap().set_modified(old).unwrap();
         let file = place.path().join("tar");
-        let packing = Packing { file: &file, work: place.path(), compression: Compression::Plain, epoch: 1000 };
+        let packing =
+            Packing { file: &file, work: place.path(), compression: Compression::Plain, epoch: 1000 };
         super::pack(&root, packing, &crate::report::Silent).unwrap();
         let mut tar = Tar::new(File::open(file).unwrap());
         assert_eq!(tar.next().unwrap().unwrap().path, b"./");
