@@ -69,7 +69,7 @@ fn what_cannot_boot_is_refused_with_what_to_do() {
         place.has_no_machine(word);
     }
     for (bytes, code) in
-        [(&b"BZh91AY&SY"[..], 3), (b"no tar file", 4), (&[0x1f, 0x8b, 8, 0, 1][..], 4), (b"", 3)]
+        [(&b"BZh91AY&SY"[..], 4), (b"no tar file", 4), (&[0x1f, 0x8b, 8, 0, 1][..], 4), (b"", 3)]
     {
         fs::write(place.path("in"), bytes).unwrap();
         place.import(&place.word("in"), "a", &[]).ends_with(code);
