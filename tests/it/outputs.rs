@@ -222,3 +222,24 @@ fn an_export_is_what_its_name_means() {
         fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("partial")), "{left:?}");
 }
+
+#[test]
+fn a_lock_takes_the_place_of_files_alone() {
+    let archive = Archive::small();
+    let server = Server::new(archive.root());
+    let user = User::new(&archive, server.url());
+    let (pipe, null) = (user.path("outside/pipe"), user.path("outside/null"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+    for path in [pipe.as_path(), &null, Path::new("outside"), Path::new("/dev/stdout")] {
+        let path = path.to_str().unwrap();
+        user.ends(
+            &["lock", "kit", "-o", path, "--variant", "essential", "--keyring", "key"],
+            2,
+            "regular file",
+        );
+    }
+    assert!(!fs::symlink_metadata(&pipe).unwrap().is_file());
+    assert_eq!(fs::read_link("/dev/stdout").unwrap(), Path::new("/proc/self/fd/1"));
+    assert_eq!(server.log(), []);
+}

@@ -36,6 +36,7 @@ pub fn run(args: &args::Lock, settings: &Settings) -> Result<Exit, Failure> {
 
 /// Resolves what is asked for and writes it down.
 fn write(args: &args::Lock, settings: &Settings) -> Result<Exit, Failure> {
+    is_replaceable(&args.output)?;
     let before = match fs::symlink_metadata(&args.output) {
         Ok(_) => Some(locked::read(&args.output)),
         Err(_) => None,
@@ -82,6 +83,17 @@ fn write(args: &args::Lock, settings: &Settings) -> Result<Exit, Failure> {
         ui::line(&format!("{}: {} packages", args.output.display(), lock.packages.len()));
     }
     Ok(Exit::OK)
+}
+
+/// Checks that a lock can take the place of what is at its path: a device or pipe would be replaced by a file.
+fn is_replaceable(path: &Path) -> Result<(), Failure> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            let text = format!("{} is not a regular file, which a lock is", path.display());
+            Err(Failure::said(Exit::USAGE, text).hint("write a file", "sandbox lock -o FILE"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a file as a whole: a reader, or a crash, sees the old one or the new one.

@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{ConfigureError, tree};
-use crate::{host::root::Root, unpack::Named};
+use crate::{host::root::Root, tarfile::accounts::Accounts, unpack::Named};
 
 const CAPABILITY: &str = "security.capability";
 
@@ -30,16 +30,11 @@ pub(super) fn resolve(root: &Root, named: &mut Vec<Named>) -> Result<(), Configu
     if named.is_empty() {
         return Ok(());
     }
-    let read = |path: &'static str| match root.read(Path::new(path)) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(tree(Path::new(path))(error)),
-    };
-    let (passwd, group) = (read("etc/passwd")?, read("etc/group")?);
+    let accounts = Accounts::read(root);
     let mut later = Vec::new();
     for one in std::mem::take(named) {
-        let find = |file: &str, name: &Option<String>| name.as_deref().and_then(|name| number(file, name));
-        let (uid, gid) = (find(&passwd, &one.user), find(&group, &one.group));
+        let uid = one.user.as_ref().and_then(|name| accounts.user(name.as_bytes()));
+        let gid = one.group.as_ref().and_then(|name| accounts.group(name.as_bytes()));
         if uid.is_some() || gid.is_some() {
             change(root, &one, uid, gid).map_err(tree(Path::new(&one.path)))?;
         }
@@ -55,14 +50,6 @@ pub(super) fn resolve(root: &Root, named: &mut Vec<Named>) -> Result<(), Configu
     }
     *named = later;
     Ok(())
-}
-
-/// Finds the number of a name; that of nothing (-1) is none.
-///
-/// **Source**: passwd(5), group(5).
-fn number(file: &str, name: &str) -> Option<u32> {
-    let line = file.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split(':').nth(1)?.parse().ok().filter(|number| *number != u32::MAX)
 }
 
 /// Changes the owner of what the package brought; what a script has changed or replaced since keeps its own.
@@ -104,20 +91,5 @@ fn capability(file: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
         }
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
         Err(errno) => Err(errno.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_has_the_number_of_its_line() {
-        let file = "root:x:0:0::/root:/bin/sh\nmade:x:777:\nmad:x:5:\nnone:x:4294967295:\nbad\n";
-        assert_eq!(number(file, "made"), Some(777));
-        assert_eq!(number(file, "mad"), Some(5));
-        for name in ["none", "bad", "ma", ""] {
-            assert_eq!(number(file, name), None, "{name}");
-        }
     }
 }
