@@ -97,7 +97,8 @@ fn same(questions: &[Value], ours: &[Value], theirs: &Value) {
     assert!(other.is_empty(), "{} of {} differ:\n{}", other.len(), questions.len(), words.join("\n"));
 }
 
-/// The versions of a set of Python packages: what resolvelib finds is found, and it meets all wishes.
+/// The versions of a set of Python packages: what is chosen meets all wishes, and where nothing is, trying all versions
+/// finds nothing either. resolvelib finds a set where one is chosen, unless packages need themselves.
 pub fn python_versions_go_together_where_pips_resolver_finds_some(lab: &Lab) {
     let mut numbers = Numbers::new();
     let mut questions = Vec::new();

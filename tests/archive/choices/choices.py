@@ -17,7 +17,7 @@ from packaging import _manylinux, tags
 from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
-from resolvelib import BaseReporter, ResolutionImpossible, Resolver
+from resolvelib import BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
 from resolvelib.providers import AbstractProvider
 
 
@@ -53,27 +53,57 @@ class Provider(AbstractProvider):
         return [Requirement(need) for need in candidate[2]]
 
 
+def exhaustive(needs, wishes, chosen):
+    """Tries all versions of all packages that are needed: slow, and never wrong."""
+    for wish in wishes:
+        if wish.name in chosen:
+            if not wish.specifier.contains(chosen[wish.name]):
+                return None
+            continue
+        for name, version in needs:
+            if name == wish.name and wish.specifier.contains(version):
+                found = exhaustive(needs, wishes + needs[name, version], chosen | {name: version})
+                if found is not None:
+                    return found
+        return None
+    return chosen
+
+
 def problem(case):
     wanted = [Requirement(wish) for wish in case["wanted"]]
     chosen = case["chosen"]
-    try:
-        result = Resolver(Provider(case["offers"]), BaseReporter()).resolve(wanted, max_rounds=100000)
-    except ResolutionImpossible:
-        if chosen is None:
-            return None
-        # it jumps back too far where packages need themselves: what was chosen is judged all the same
-        result = None
-    except RecursionError:
-        # of packages in a circle: all versions are chosen by then
-        result = None
-    if chosen is None:
-        found = result and {name: str(one[1]) for name, one in result.mapping.items()}
-        return f"nothing was chosen, and resolvelib finds {found}"
     needs = {(name, version): list(map(Requirement, wishes)) for name, version, wishes in case["offers"]}
+    if chosen is None:
+        found = exhaustive(needs, wanted, {})
+        if found is None:
+            return None
+        return f"nothing was chosen, and there is {found}"
     for wish in wanted + [wish for one in chosen.items() for wish in needs[one]]:
         if wish.name not in chosen or not wish.specifier.contains(chosen[wish.name]):
             return f"{chosen} does not meet {wish}"
+    try:
+        Resolver(Provider(case["offers"]), BaseReporter()).resolve(wanted, max_rounds=10000)
+    except (ResolutionImpossible, ResolutionTooDeep, RecursionError):
+        # where packages need themselves it jumps back too far, or does not end; elsewhere it finds what there is
+        return None if in_a_circle(needs) else f"resolvelib finds nothing, and {chosen} was chosen"
     return None
+
+
+def in_a_circle(needs):
+    """Tells whether a package needs itself, by the way of others or at once."""
+    after = {}
+    for (name, _), wishes in needs.items():
+        after.setdefault(name, set()).update(wish.name for wish in wishes)
+    for start in after:
+        known, todo = set(), list(after[start])
+        while todo:
+            name = todo.pop()
+            if name == start:
+                return True
+            if name not in known:
+                known.add(name)
+                todo.extend(after.get(name, ()))
+    return False
 
 
 def admits(pair):
