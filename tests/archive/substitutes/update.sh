@@ -72,7 +72,7 @@ new 'only comments'; update; echo '# nothing' >/work/conf; run
 new 'openssl fails'; mkdir /work/bin; printf '#!/bin/sh\nexit 7\n' >/work/bin/openssl; chmod +x /work/bin/openssl
 PATH=/work/bin:$PATH; run; PATH=${PATH#*:}
 
-# what follows is left to the program itself
+# the rest is left to the program itself
 new 'unusual: options'; run --default; run --verbose; run --help; run --nonsense
 new 'unusual: a list without an end of line'; printf 'mozilla/Last.crt' >>/work/conf; run
 new 'unusual: blanks in the list'; sed -i '1s/^/  /; 2s/$/ /; 3s/^/! /; 4s/^/\t/' /work/conf; run

@@ -85,7 +85,7 @@ const UPDATES: &[(&str, &str)] = &[
     // from 20250419 on, and for Debian 12
     ("2cb06c85b5f01c4f6b72c3983d9f66d44aac0a7ac997ee55e7e429aedbc3934d", ""),
     // 20260816ubuntu0.24.04
-    ("503e94c9d6ba1a880704bf9d16702597e3361c74e33e12339c694096b8cd29da", "hook_is_told => 1"),
+    ("503e94c9d6ba1a880704bf9d16702597e3361c74e33e12339c694096b8cd29da", "hooks_get_fresh => 1"),
 ];
 
 fn update_ca_certificates(program: &[u8], original: &str) -> Option<Vec<u8>> {

@@ -151,7 +151,7 @@ sub run_hooks {
         chomp(my @hooks = <$list>);
         close $list;
         for my $hook (@hooks) {
-            my $status = feed(join('', @added, @removed), $hook, $differs{hook_is_told} && $fresh ? '--fresh' : ());
+            my $status = feed(join('', @added, @removed), $hook, $differs{hooks_get_fresh} && $fresh ? '--fresh' : ());
             print "E: $hook exited with code $status.\n" if $status;
         }
     }
