@@ -99,6 +99,7 @@ const UNESCAPED: &[(&str, &str)] = &[
     ("complete.rs", "what a shell reads"),
     ("verb/man.rs", "pages of this program"),
     ("verb/export.rs", "a machine as a file"),
+    ("verb/bootstrap.rs", "a tree as a tar file"),
     ("verb/copy.rs", "a machine's file, and an answer to this program"),
 ];
 
