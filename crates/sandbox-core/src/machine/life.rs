@@ -254,16 +254,16 @@ impl Machines<'_> {
                 return Err(slow).during("start", subject());
             }
         }
-        self.wait_for_address(definition, &leader);
+        let has_address = self.wait_for_address(definition, &leader);
         if let Some(outlook) = outlook {
-            outlook.report(self.reporter);
+            outlook.report(has_address.then_some(&leader), self.reporter);
         }
         self.finished(Phase::Boot, begun, format!("machine `{name}` is {state}"));
         Ok(state)
     }
 
-    /// Waits until a machine with a link has an address: what is run in it next wants to use it.
-    fn wait_for_address(&self, definition: &Definition, leader: &Leader) {
+    /// Waits until a machine with a link has an address: what is run in it next wants to use it. Returns whether it has one.
+    fn wait_for_address(&self, definition: &Definition, leader: &Leader) -> bool {
         let begun = Instant::now();
         while network::has_link(definition.network)
             && guest::addresses(leader).is_ok_and(|addresses| addresses.is_empty())
@@ -277,10 +277,12 @@ impl Machines<'_> {
                     ADDRESS_DEADLINE.as_secs(),
                     advice.as_deref().unwrap_or("check the host's side:  sandbox doctor")
                 );
-                return self.reporter.report(Event::Warning { text });
+                self.reporter.report(Event::Warning { text });
+                return false;
             }
             thread::sleep(Duration::from_millis(5));
         }
+        true
     }
 
     /// Starts a machine and waits until its systemd says running or degraded.

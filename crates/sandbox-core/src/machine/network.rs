@@ -25,6 +25,7 @@ mod ways;
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -47,7 +48,7 @@ pub use self::{
     watch::keep_walls,
     ways::{networks, on_link},
 };
-use super::{Definition, Network};
+use super::{Definition, Leader, Network, guest};
 use crate::{
     name::MachineName,
     report::{Event, Reporter},
@@ -146,22 +147,51 @@ impl Outlook {
         })
     }
 
-    /// Reports what was found once the machine runs.
-    pub fn report(self, reporter: &dyn Reporter) {
+    /// Reports what was found once the machine runs. Where nothing is known to be in its way, a packet and a name are tried
+    /// from it, if it has an address.
+    pub fn report(self, has_address: Option<&Leader>, reporter: &dyn Reporter) {
         if !self.forwards && forwarding::is_on().unwrap_or_default() {
             reporter.report(Event::Notice { text: SWITCHED.to_owned() });
         }
-        for Obstacle { text, cure } in self.obstacles.join().unwrap_or_default() {
+        let obstacles = self.obstacles.join().unwrap_or_default();
+        for Obstacle { text, cure } in &obstacles {
             reporter.report(Event::Warning { text: format!("{text}; let them pass:  {cure}") });
         }
-        let said = match &self.names {
-            Names::Uplink(_) | Names::Host => return,
-            Names::Missing => Event::Warning { text: self.names.sentence() },
-            Names::Forwarded if is_forwarded(&self.link) => Event::Notice { text: self.names.sentence() },
-            Names::Forwarded => Event::Warning { text: names::NOT_FORWARDED.to_owned() },
+        let resolvers = match &self.names {
+            Names::Missing => {
+                return reporter.report(Event::Warning { text: self.names.sentence() });
+            }
+            Names::Forwarded if !is_forwarded(&self.link) => {
+                return reporter.report(Event::Warning { text: names::NOT_FORWARDED.to_owned() });
+            }
+            Names::Forwarded => {
+                reporter.report(Event::Notice { text: self.names.sentence() });
+                own_address(&self.link)
+            }
+            Names::Host => own_address(&self.link),
+            Names::Uplink(resolvers) => resolvers.clone(),
         };
-        reporter.report(said);
+        let tries = has_address.filter(|_| obstacles.is_empty() && !resolvers.is_empty());
+        let answered = tries.map(|leader| guest::is_answered(leader, &resolvers));
+        if matches!(answered, Some(Ok(false))) {
+            reporter.report(Event::Warning { text: unanswered(&resolvers) });
+        }
     }
+}
+
+/// Returns the address of the host's end of a link.
+fn own_address(link: &str) -> Vec<IpAddr> {
+    forwarder::address(link).map(IpAddr::V4).into_iter().collect()
+}
+
+/// Returns the warning about a machine that its resolvers do not answer.
+fn unanswered(resolvers: &[IpAddr]) -> String {
+    let words: Vec<_> = resolvers.iter().map(ToString::to_string).collect();
+    format!(
+        "no resolver answers the machine ({}), so that it resolves no names: try whether they answer this host, and see \
+         what machines are kept from with:  sandbox doctor",
+        words.join(", ")
+    )
 }
 
 /// Waits until the forwarder of a link listens.

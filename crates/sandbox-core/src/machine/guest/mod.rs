@@ -11,6 +11,7 @@ mod patience;
 mod port;
 #[doc(hidden)]
 pub mod readers;
+mod resolver;
 mod sessions;
 mod state;
 mod systemd;
@@ -24,4 +25,5 @@ pub use link::raise;
 pub(in crate::machine) use passing::{receive as receive_file, send as send_file};
 pub(in crate::machine) use passwd::id;
 pub use port::is_open;
+pub use resolver::is_answered;
 pub use state::{GuestState, addresses, addresses_of, state, wait_ready};

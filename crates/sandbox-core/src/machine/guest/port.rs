@@ -17,15 +17,25 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// # Errors
 /// Where the machine's network namespace cannot be entered.
 pub fn is_open(leader: &Leader, port: u16) -> Result<bool, EnterError> {
-    let failed = |step| move |source| EnterError::Step { step, source };
     let mut all = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     all.extend(addresses(leader)?);
+    in_network(leader, || {
+        let mut addresses = all.into_iter().map(|address| SocketAddr::new(address, port));
+        addresses.any(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok())
+    })
+}
+
+/// Does something in a machine's network, on a thread of its own.
+///
+/// # Errors
+/// Where the machine's network namespace cannot be entered.
+pub(super) fn in_network<R: Send>(leader: &Leader, work: impl FnOnce() -> R + Send) -> Result<R, EnterError> {
+    let failed = |step| move |source| EnterError::Step { step, source };
     let namespace = File::open(format!("/proc/{}/ns/net", leader.pid))
         .map_err(failed("opening the machine's network namespace"))?;
-    let tried = apart(|| {
+    let done = apart(|| {
         nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
-        let mut addresses = all.into_iter().map(|address| SocketAddr::new(address, port));
-        Ok(addresses.any(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok()))
+        Ok(work())
     });
-    tried.map_err(|errno: nix::errno::Errno| failed("entering the machine's network")(errno.into()))
+    done.map_err(|errno: nix::errno::Errno| failed("entering the machine's network")(errno.into()))
 }
