@@ -148,6 +148,16 @@ pub fn another_firewall_is_named_with_its_cure(lab: &Lab) {
         assert!(!restart().err.contains(drops) && cures().is_empty() && update(), "{chain}: {cure}");
         host.sh("nft delete table inet filter").ok();
     }
+    // no chain of a hook that is looked at: the question is what finds it
+    let before_routing = "table inet filter { chain first { type filter hook prerouting priority raw; \
+        iifname \"ve-sb*\" udp dport 53 drop; }; }";
+    host.run(&["nft", before_routing]).ok();
+    let unanswered = "no resolver answers the machine";
+    let told = restart();
+    assert!(told.err.contains(unanswered), "{told:?}");
+    host.sh("nft delete table inet filter").ok();
+    let told = restart();
+    assert!(!told.err.contains(unanswered), "{told:?}");
     host.sandbox(&["remove", "behind", "--yes"]).ok();
     host.traces().are(&before);
 }
