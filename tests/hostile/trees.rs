@@ -97,15 +97,15 @@ fn lines(verbs: &[&str]) -> Vec<String> {
     verbs.iter().map(|verb| format!("m={HOSTILE}; {verb}")).collect()
 }
 
-/// Makes a tree, runs verbs on it, undoes it; the other machine must be unharmed, and nothing left.
+/// Makes a tree, runs verbs on it, looks at the other machine, undoes it; nothing may be left.
 #[track_caller]
-fn judge(bed: &Bed, (make, undo): (&str, &str), verbs: &[&[&str]]) {
+fn judge(bed: &Bed, (make, undo): (&str, &str), verbs: &[&[&str]], others: fn(&Bed) -> Vec<String>) {
     let host = bed.host();
     let tree = bed.tree(HOSTILE);
     let before = host.traces();
     in_tree(&host, &tree, make);
     let mut faults = bed.judge(&lines(&verbs.concat()));
-    faults.extend(others_are_unharmed(bed));
+    faults.extend(others(bed));
     faults.extend(bed.leaks());
     in_tree(&host, &tree, undo);
     for copy in ["copied", "again"].iter().filter(|copy| bed.is_there(copy)) {
@@ -135,18 +135,26 @@ fn others_are_unharmed(bed: &Bed) -> Vec<String> {
     for name in [HOSTILE, OTHER] {
         bed.forget_snapshots(name);
     }
-    let answer = host.exec(OTHER, &["echo", "unharmed"]);
-    if answer.out != "unharmed\n" {
-        faults.push(format!("`{OTHER}` does not answer: {answer:?}"));
-    }
+    faults.extend(the_other_answers(bed));
     faults
+}
+
+fn the_other_answers(bed: &Bed) -> Vec<String> {
+    let answer = bed.lab.host().exec(OTHER, &["echo", "unharmed"]);
+    let failed = (answer.out != "unharmed\n").then(|| format!("`{OTHER}` does not answer: {answer:?}"));
+    failed.into_iter().collect()
 }
 
 /// Each file that is read of a guest has 8 TiB.
 pub fn sparse_files(bed: &Bed) {
     bed.on("nspawn");
     let (make, undo) = replaced("truncate -s 8T \"$f\"");
-    judge(bed, (&format!("{make}; truncate -s 8T srv/evil/large"), &undo), &[ON_A_RUNNING, COPIES]);
+    judge(
+        bed,
+        (&format!("{make}; truncate -s 8T srv/evil/large"), &undo),
+        &[ON_A_RUNNING, COPIES],
+        others_are_unharmed,
+    );
 }
 
 /// Each file that is read of a guest is a pipe without a writer, a socket, a directory, or a device: one that is read
@@ -159,7 +167,7 @@ pub fn files_that_are_none(bed: &Bed) {
     );
     let (make, undo) = replaced(&make);
     let more = "mkfifo srv/evil/pipe; mknod srv/evil/zero c 1 5; mknod srv/evil/terminal c 5 0";
-    judge(bed, (&format!("{make}; {more}"), &undo), &[ON_A_RUNNING, COPIES]);
+    judge(bed, (&format!("{make}; {more}"), &undo), &[ON_A_RUNNING, COPIES], others_are_unharmed);
 }
 
 /// Names that no terminal should see, users with numbers that are none, programs of the guest that lie.
@@ -176,7 +184,7 @@ pub fn names(bed: &Bed) {
         printf '#!/bin/sh\nprintf "\\033]52;c;cHduZWQ=\\007\\n"\n' >usr/bin/journalctl; chmod 755 usr/bin/journalctl
         mkdir -p etc/environment.d; printf 'EVIL=\e]52;c;x\a\nLD_PRELOAD=/evil\n' >etc/environment.d/50-evil.conf"#;
     let undo = "rm -rf srv/evil etc/environment.d/50-evil.conf; mv srv/passwd etc/passwd; mv -f srv/journalctl usr/bin/journalctl";
-    judge(bed, (make, undo), &[ON_A_RUNNING, COPIES]);
+    judge(bed, (make, undo), &[ON_A_RUNNING, COPIES], the_other_answers);
 }
 
 /// A link to the host's root, or to where the host keeps the same, in place of each directory on the way.
@@ -195,14 +203,14 @@ const NO_LINKS: &str = r"for d in usr/local mnt opt srv/target home root var/lib
 /// Links for directories, in a machine that runs.
 pub fn links(bed: &Bed) {
     bed.on("nspawn");
-    judge(bed, (LINKS, NO_LINKS), &[ON_A_RUNNING, COPIES]);
+    judge(bed, (LINKS, NO_LINKS), &[ON_A_RUNNING, COPIES], others_are_unharmed);
 }
 
 /// The same in one that is stopped, which the host's own programs read.
 pub fn links_in_a_machine_that_is_stopped(bed: &Bed) {
     bed.on("nspawn");
     bed.host().sandbox(&["stop", HOSTILE, "--timeout", "10"]).ok();
-    judge(bed, (LINKS, NO_LINKS), &[ON_A_STOPPED]);
+    judge(bed, (LINKS, NO_LINKS), &[ON_A_STOPPED], the_other_answers);
 }
 
 /// How many names the directory of many has, and how many directories are in each other.
