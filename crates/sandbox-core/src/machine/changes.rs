@@ -1,7 +1,7 @@
 //! What is done to a machine that is there, beside its start, stop and removal.
 
 use std::{
-    fmt, io,
+    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -106,10 +106,6 @@ pub struct Held {
     /// How it is reached.
     pub side: copy::Side,
     _claim: Option<Claim>,
-}
-
-fn noting(name: &MachineName) -> impl FnOnce(io::Error) -> LifeError + use<'_> {
-    |source| LifeError::Io { path: name.as_str().into(), doing: "writing the list of its mounts", source }
 }
 
 fn subject(name: &MachineName) -> String {
@@ -364,14 +360,11 @@ impl Machines<'_> {
         }
         mounts::overlap::check(&folder, &records).during("mount in", subject(name))?;
         if let Some(leader) = &leader {
-            transient.add(name, leader, &folder).map_err(noting(name)).during("mount in", subject(name))?;
+            transient.add(name, leader, &folder).during("mount in", subject(name))?;
         }
         drop(transient);
         if let Err(error) = self.attach(&definition, leader.as_ref(), &folder, (program, holder)) {
-            self.transient(name)?
-                .remove(name, &folder)
-                .map_err(noting(name))
-                .during("mount in", subject(name))?;
+            self.transient(name)?.remove(name, &folder).during("mount in", subject(name))?;
             return Err(error);
         }
         if wanted.permanent {
@@ -404,7 +397,7 @@ impl Machines<'_> {
 
     /// Waits for other processes that add or remove mounts, of any machine.
     fn transient(&self, name: &MachineName) -> Result<transient::Mounts<'_>> {
-        transient::Mounts::hold(&self.records).map_err(noting(name)).during("mount in", subject(name))
+        transient::Mounts::hold(&self.records).during("mount in", subject(name))
     }
 
     /// Opens a source, and finds whose its files are in the machine.
@@ -442,8 +435,7 @@ impl Machines<'_> {
             _ => Detached::Absent,
         };
         if let (Some(leader), Some(mount)) = (&leader, &known) {
-            let noted = self.transient(name)?.add(name, leader, mount);
-            noted.map_err(noting(name)).during("unmount in", subject(name))?;
+            self.transient(name)?.add(name, leader, mount).during("unmount in", subject(name))?;
         }
         if known.is_some() {
             self.choose(name, holder, false, |chosen| chosen.mounts.retain(|mount| mount.path != path))?;

@@ -9,6 +9,7 @@
 use std::{
     fs,
     io::{self, Write as _},
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use crate::{
     machine::{
         HostFolder, Leader,
         copy::leader_began,
+        life::LifeError,
         record::{Record, Records},
     },
     name::MachineName,
@@ -46,9 +48,11 @@ impl<'a> Mounts<'a> {
     /// Waits for other processes that add or remove mounts.
     ///
     /// # Errors
-    /// What the system reports.
-    pub fn hold(records: &'a Records) -> io::Result<Self> {
-        Ok(Self { records, _lock: lock::take(LOCK)? })
+    /// [`LifeError::Io`].
+    pub fn hold(records: &'a Records) -> Result<Self, LifeError> {
+        let lock =
+            lock::take(LOCK).map_err(failed(&Path::new(lock::RUN).join(LOCK), "waiting for the lock"))?;
+        Ok(Self { records, _lock: lock })
     }
 
     /// Adds the transient mounts of each machine to its permanent ones.
@@ -62,44 +66,57 @@ impl<'a> Mounts<'a> {
     /// Adds a mount of a machine that runs.
     ///
     /// # Errors
-    /// What the system reports.
-    pub fn add(&self, name: &MachineName, leader: &Leader, mount: &HostFolder) -> io::Result<()> {
+    /// [`LifeError::Io`].
+    pub fn add(&self, name: &MachineName, leader: &Leader, mount: &HostFolder) -> Result<(), LifeError> {
         let known = self.read(name).filter(|known| known.leader == leader.pid);
         let mut mounts = known.map(|known| known.mounts).unwrap_or_default();
         if mounts.contains(mount) {
             return Ok(());
         }
         mounts.push(mount.clone());
-        let began = leader_began(leader).ok_or(io::ErrorKind::NotFound)?;
+        let began = leader_began(leader).ok_or_else(|| LifeError::Stopped { name: name.clone() })?;
         self.write(name, &Transient { leader: leader.pid, began, mounts })
     }
 
     /// Removes a mount that the machine has not seen.
     ///
     /// # Errors
-    /// What the system reports.
-    pub fn remove(&self, name: &MachineName, mount: &HostFolder) -> io::Result<()> {
+    /// [`LifeError::Io`].
+    pub fn remove(&self, name: &MachineName, mount: &HostFolder) -> Result<(), LifeError> {
         let Some(mut known) = self.read(name) else { return Ok(()) };
         known.mounts.retain(|known| known != mount);
         if known.mounts.is_empty() {
-            return fs::remove_file(self.records.folder(name).join(FILE));
+            let path = self.path(name);
+            return fs::remove_file(&path).map_err(failed(&path, "removing the file"));
         }
         self.write(name, &known)
     }
 
     /// Reads those of a machine whose first process is still the one that has them.
     fn read(&self, name: &MachineName) -> Option<Transient> {
-        let bytes = fs::read(self.records.folder(name).join(FILE)).ok()?;
+        let bytes = fs::read(self.path(name)).ok()?;
         let found: Transient = serde_json::from_slice(&bytes).ok()?;
         (leader_began(&Leader::new(found.leader)) == Some(found.began)).then_some(found)
     }
 
-    fn write(&self, name: &MachineName, all: &Transient) -> io::Result<()> {
-        let folder = self.records.folder(name);
-        let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-        file.write_all(&serde_json::to_vec(all)?)?;
-        file.as_file().sync_all()?;
-        file.persist(folder.join(FILE))?;
-        Ok(())
+    fn path(&self, name: &MachineName) -> PathBuf {
+        self.records.folder(name).join(FILE)
     }
+
+    fn write(&self, name: &MachineName, all: &Transient) -> Result<(), LifeError> {
+        let path = self.path(name);
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(self.records.folder(name))?;
+            file.write_all(&serde_json::to_vec(all)?)?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(failed(&path, "writing the file"))
+    }
+}
+
+fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> LifeError {
+    let path = path.to_owned();
+    move |source| LifeError::Io { path, doing, source }
 }
