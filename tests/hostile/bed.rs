@@ -26,7 +26,7 @@ pub const SECRET: &str = "/root/host-secret";
 
 /// A login in a machine `$m`. It runs programs of the machine, which need not end, but for Ctrl-C.
 pub const SHELL: &str =
-    "echo exit | timeout -s INT 6 sandbox shell $m --user root; s=$?; [ $s = 124 ] || exit $s";
+    "echo exit | timeout -s INT 4 sandbox shell $m --user root; s=$?; [ $s = 124 ] || exit $s";
 
 /// After how many seconds a line is told of.
 const LONG: f64 = 5.0;

@@ -42,6 +42,7 @@ const TESTS: &[Test<Bed>] = &[
     ("attacks::each_fails_on_nspawn", attacks::each_fails_on_nspawn),
     ("attacks::each_fails_on_lxc", attacks::each_fails_on_lxc),
     ("attacks::each_fails_on_direct", attacks::each_fails_on_direct),
+    ("trees::many_names_are_begun", trees::many_names_are_begun),
     ("attacks::other_packets_reach_nothing", attacks::other_packets_reach_nothing),
     ("confinement::an_open_machine_is_seen", confinement::an_open_machine_is_seen),
     (
