@@ -227,6 +227,8 @@ static BEFORE: OnceLock<Traces> = OnceLock::new();
 
 /// Begins to make the directory of many names, which takes a while, beside the tests that follow.
 pub fn many_names_are_begun(bed: &Bed) {
+    // the tests that follow would start it
+    bed.on("nspawn");
     let host = bed.host();
     BEFORE.get_or_init(|| host.traces());
     host.sandbox(&["clone", OTHER, "deep"]).ok();
