@@ -214,7 +214,7 @@ fn recover(paths: &[PathBuf], settings: &Settings) -> Result<Exit, Failure> {
     for path in paths {
         // only places that we name ourselves
         if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".sandbox-partial")) {
-            remove(path).map_err(|error| {
+            root::clear_tree(path).map_err(|error| {
                 Failure::said(Exit::HOST, format!("{} cannot be removed: {error}", path.display()))
             })?;
         }
@@ -234,14 +234,6 @@ fn snapshot(text: &str, settings: &Settings) -> Result<Exit, Failure> {
     ran.problem = failed.as_ref().map(Failure::sentence);
     ui::line(&serde_json::json!(ran).to_string());
     Ok(failed.map_or(Exit::OK, |failure| failure.exit()))
-}
-
-/// Removes a tree; a missing one is no error.
-fn remove(tree: &Path) -> std::io::Result<()> {
-    match root::remove_tree(tree) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 /// From here on SIGINT, SIGTERM and SIGHUP replace this process by one that undoes its work.

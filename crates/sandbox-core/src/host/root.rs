@@ -22,7 +22,7 @@ use rustix::{
     io::Errno,
 };
 
-pub use super::live::remove_tree;
+pub use super::live::{clear_tree, remove_tree};
 use super::{
     live::{self, Budget, Directory},
     space, temporary,

@@ -210,10 +210,7 @@ pub(in crate::machine) fn owner(tree: &Root, name: &str) -> io::Result<Option<(u
 /// What the file system says.
 pub fn remove(sources: &[PathBuf]) -> io::Result<()> {
     for source in sources {
-        match root::remove_tree(source) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        root::clear_tree(source)?;
         for folder in source.ancestors().skip(1).take(2) {
             let _ = fs::remove_dir(folder);
         }

@@ -242,10 +242,7 @@ impl Scratch {
     /// # Errors
     /// What the file system says.
     pub fn new(path: PathBuf) -> io::Result<Self> {
-        match root::remove_tree(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        root::clear_tree(&path)?;
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }

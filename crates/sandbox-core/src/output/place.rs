@@ -148,12 +148,7 @@ impl Place {
     /// # Errors
     /// What the file system says.
     pub fn remove(&self) -> Result<(), OutputError> {
-        match root::remove_tree(&self.work) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(OutputError::io(&self.work, "removed")(error))
-            }
-            _ => Ok(()),
-        }
+        root::clear_tree(&self.work).map_err(OutputError::io(&self.work, "removed"))
     }
 
     /// Moves a finished tree of the working directory to the target, and removes the working directory.

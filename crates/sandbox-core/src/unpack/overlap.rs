@@ -5,7 +5,6 @@
 //! depends on the lock alone, never on who was faster.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -24,7 +23,7 @@ use super::{
 use crate::{
     host::{
         priority::Thread,
-        root::{Links, Meta, Root, remove_tree},
+        root::{Links, Meta, Root, clear_tree, remove_tree},
     },
     lock::{Lock, LockedPackage},
     report::{Event, Phase, Reporter, Timed, Unit},
@@ -145,12 +144,7 @@ impl<'a> Unpacking<'a> {
         reporter.report(Event::Started { phase: Phase::Unpack, unit: Unit::Packages, total });
         let root = Root::open(tree, Links::InTree).map_err(UnpackError::tree(tree))?;
         let beside = tree.join(BESIDE);
-        match remove_tree(&beside) {
-            Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
-                return Err(UnpackError::tree(&beside)(problem));
-            }
-            _ => {}
-        }
+        clear_tree(&beside).map_err(UnpackError::tree(&beside))?;
         let mut places = Vec::new();
         for batch in 0..plan.batches().len() {
             let path = if plan.is_straight(batch) {

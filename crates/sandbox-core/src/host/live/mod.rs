@@ -28,7 +28,7 @@ pub use directory::{Directory, Identity};
 pub use excess::{Excess, class_of, is_excess};
 pub use file::{attributes, copy_data, data, data_parts, is_all_data, read};
 pub use names::{Budget, Names};
-pub use remove::{empty, remove_tree};
+pub use remove::{clear_tree, empty, remove_tree};
 pub use stack::Stack;
 pub use walker::{Found, Walker};
 

@@ -41,6 +41,17 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     Ok(unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
 }
 
+/// Removes a tree as [`remove_tree`] does; a missing one is no error.
+///
+/// # Errors
+/// As [`remove_tree`].
+pub fn clear_tree(path: &Path) -> io::Result<()> {
+    match remove_tree(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 struct Level {
     directory: Directory,
     device: u64,

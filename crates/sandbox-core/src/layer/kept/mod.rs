@@ -379,15 +379,10 @@ fn kept_whole(tree: &Path, place: &Path) -> Result<bool, LayerError> {
     if !clonable::is_subvolume(tree) || clonable::snapshot(tree, place).is_err() {
         return Ok(false);
     }
-    match root::remove_tree(&place.join(BESIDE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LayerError::io(place, "leaving out what is unpacked ahead")(error))
-        }
-        _ => {
-            clonable::make_read_only(place).map_err(LayerError::io(place, "closing the subvolume"))?;
-            Ok(true)
-        }
-    }
+    let failed = LayerError::io(place, "leaving out what is unpacked ahead");
+    root::clear_tree(&place.join(BESIDE)).map_err(failed)?;
+    clonable::make_read_only(place).map_err(LayerError::io(place, "closing the subvolume"))?;
+    Ok(true)
 }
 
 /// How a tree was made of layers.
@@ -487,10 +482,5 @@ fn remove(path: &Path) -> Result<(), LayerError> {
     if clonable::is_subvolume(&tree) {
         clonable::remove_subvolume(&tree).map_err(LayerError::io(&tree, "removing the subvolume"))?;
     }
-    match root::remove_tree(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LayerError::io(path, "removing the folder")(error))
-        }
-        _ => Ok(()),
-    }
+    root::clear_tree(path).map_err(LayerError::io(path, "removing the folder"))
 }

@@ -102,10 +102,5 @@ impl Layers {
 }
 
 fn gone(path: &Path) -> Result<(), LayerError> {
-    match root::remove_tree(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LayerError::io(path, "removing the folder")(error))
-        }
-        _ => Ok(()),
-    }
+    root::clear_tree(path).map_err(LayerError::io(path, "removing the folder"))
 }

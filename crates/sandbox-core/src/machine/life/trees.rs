@@ -1,7 +1,7 @@
 //! The trees of machines: made, moved into place, removed.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -83,10 +83,6 @@ pub(in crate::machine) fn remove_whole(tree: &Path) -> Result<(), LifeError> {
     if clonable::is_subvolume(tree) && clonable::remove_subvolume(tree).is_ok() {
         return Ok(());
     }
-    match root::remove_tree(tree) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LifeError::Io { path: tree.to_owned(), doing: "removing the tree", source: error })
-        }
-        _ => Ok(()),
-    }
+    let failed = |source| LifeError::Io { path: tree.to_owned(), doing: "removing the tree", source };
+    root::clear_tree(tree).map_err(failed)
 }
