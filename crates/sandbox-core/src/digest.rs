@@ -37,16 +37,7 @@ impl Sha256 {
     /// Parses 64 hexadecimal digits given as bytes, of either case.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        if text.len() != 64 {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            let high = char::from(pair[0]).to_digit(16)?;
-            let low = char::from(pair[1]).to_digit(16)?;
-            *byte = u8::try_from(high << 4 | low).ok()?;
-        }
-        Some(Self(bytes))
+        parse_hex(text).map(Self)
     }
 }
 
@@ -95,13 +86,19 @@ impl<'de> serde::Deserialize<'de> for Sha256 {
 /// Parses 128 hexadecimal digits given as bytes, of either case: a SHA-512 digest.
 #[must_use]
 pub fn parse_sha512(text: &[u8]) -> Option<[u8; 64]> {
-    let mut bytes = [0; 64];
-    if text.len() != 2 * bytes.len() {
+    parse_hex(text)
+}
+
+/// Parses two hexadecimal digits for each byte, of either case, and nothing else.
+fn parse_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N {
         return None;
     }
     for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        *byte = digit(0)? << 4 | digit(1)?;
+        let high = char::from(pair[0]).to_digit(16)?;
+        let low = char::from(pair[1]).to_digit(16)?;
+        *byte = u8::try_from(high << 4 | low).ok()?;
     }
     Some(bytes)
 }
