@@ -18,10 +18,38 @@ pub mod read;
 pub mod test;
 pub mod write;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, io, os::fd::AsFd};
+
+use rustix::{
+    fs::{XattrFlags, fsetxattr},
+    io::Errno,
+};
 
 /// Extended attributes: names and values.
 pub type Attributes = Vec<(OsString, Vec<u8>)>;
+
+/// Gives an open file or directory its attributes, after its owner: a change of owner takes capabilities away. The answer is
+/// whether the file system supports them all.
+///
+/// # Errors
+/// What fsetxattr(2) says.
+pub fn set_attributes(file: &impl AsFd, attributes: &Attributes) -> io::Result<bool> {
+    let mut all = true;
+    for (name, value) in attributes {
+        match fsetxattr(file, name.as_os_str(), value, XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP) => all = false,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(all)
+}
+
+/// Returns about how many bytes of memory attributes and access control lists take while they are held.
+pub fn held(attributes: &Attributes, acls: &acl::Acls) -> usize {
+    let bytes = attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    bytes + acls.entries() * 64
+}
 
 /// The owners that a machine has numbers for.
 ///

@@ -12,8 +12,7 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags, fchmod, fchown, fsetxattr, fstat, linkat,
-        mkdirat, renameat, unlinkat,
+        AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, linkat, mkdirat, renameat, unlinkat,
     },
     io::Errno,
 };
@@ -30,7 +29,9 @@ use crate::{
         Attributes, OWNERS,
         accounts::Accounts,
         acl::{self, Acls},
+        held,
         read::{Kind, Member, Tar, TarError},
+        set_attributes,
     },
 };
 
@@ -295,8 +296,7 @@ impl Unpacker {
             self.top = Some((path.to_owned(), own));
         }
         let (attributes, acls) = (self.attributes(member), self.acls(member));
-        let bytes = attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        self.held += bytes + acls.entries() * 64;
+        self.held += held(&attributes, &acls);
         if self.held > live::HELD {
             return Err(wrong()(Excess::Held.into()));
         }
@@ -335,12 +335,7 @@ impl Unpacker {
         attributes: &Attributes,
         acls: &Acls,
     ) -> io::Result<()> {
-        for (key, value) in attributes {
-            match fsetxattr(&file, key.as_os_str(), value, XattrFlags::empty()) {
-                Ok(()) | Err(Errno::OPNOTSUPP) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+        set_attributes(&file, attributes)?;
         if !acls.set(&file, mode)? {
             self.done.acl_entries += acls.entries() as u64;
         }

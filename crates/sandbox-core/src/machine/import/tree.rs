@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, OFlags, XattrFlags, fsetxattr, statat, unlinkat},
+    fs::{AtFlags, FileType, OFlags, statat, unlinkat},
     io::Errno,
 };
 
@@ -26,8 +26,9 @@ use crate::{
         Attributes, OWNERS,
         accounts::Accounts,
         acl::Acls,
-        is_of_a_tree,
+        held, is_of_a_tree,
         read::{Kind, Member},
+        set_attributes,
     },
 };
 
@@ -247,8 +248,7 @@ impl Tree {
 
     /// Counts what is held until all is there.
     fn hold(&mut self, attributes: &Attributes, acls: &Acls) -> Result<(), ImportError> {
-        let bytes = attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        self.held += bytes + acls.entries() * 64;
+        self.held += held(attributes, acls);
         if self.held > live::HELD {
             let limit = format!("{} bytes of attributes and access control lists", live::HELD);
             return Err(ImportError::Large { limit });
@@ -431,20 +431,6 @@ impl Tree {
 
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
-}
-
-/// Gives an open file or folder its attributes, after its owner: a change of owner takes capabilities away. The answer is
-/// whether the file system supports them all.
-fn set_attributes(file: &impl std::os::fd::AsFd, attributes: &Attributes) -> io::Result<bool> {
-    let mut all = true;
-    for (name, value) in attributes {
-        match fsetxattr(file, name.as_os_str(), value, XattrFlags::empty()) {
-            Ok(()) => {}
-            Err(Errno::OPNOTSUPP) => all = false,
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(all)
 }
 
 fn strange(member: &Member, what: &'static str) -> ImportError {
