@@ -45,6 +45,20 @@ enum Tag {
     Other,
 }
 
+impl Tag {
+    /// Returns the kernel's number of what it is for, the word of a text, and the user or group that it names.
+    const fn parts(&self) -> (u16, &'static str, Option<&Who>) {
+        match self {
+            Self::Owner => (0x01, "user", None),
+            Self::User(who) => (0x02, "user", Some(who)),
+            Self::OwningGroup => (0x04, "group", None),
+            Self::Group(who) => (0x08, "group", Some(who)),
+            Self::Mask => (0x10, "mask", None),
+            Self::Other => (0x20, "other", None),
+        }
+    }
+}
+
 /// An access control list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acl(Vec<(Tag, u8)>);
@@ -157,14 +171,7 @@ impl Acl {
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
         for (tag, permissions) in &self.0 {
-            let (word, who) = match tag {
-                Tag::Owner => ("user", None),
-                Tag::User(who) => ("user", Some(who)),
-                Tag::OwningGroup => ("group", None),
-                Tag::Group(who) => ("group", Some(who)),
-                Tag::Mask => ("mask", None),
-                Tag::Other => ("other", None),
-            };
+            let (_, word, who) = tag.parts();
             if !text.is_empty() {
                 text.push(b',');
             }
@@ -186,14 +193,7 @@ impl Acl {
     pub fn attribute(&self) -> Vec<u8> {
         let mut bytes = VERSION.to_le_bytes().to_vec();
         for (tag, permissions) in &self.0 {
-            let (tag, who) = match tag {
-                Tag::Owner => (0x01_u16, None),
-                Tag::User(who) => (0x02, Some(who)),
-                Tag::OwningGroup => (0x04, None),
-                Tag::Group(who) => (0x08, Some(who)),
-                Tag::Mask => (0x10, None),
-                Tag::Other => (0x20, None),
-            };
+            let (tag, _, who) = tag.parts();
             let id = match who {
                 Some(Who::Number(number)) => *number,
                 Some(Who::Name(_)) => continue,
