@@ -9,7 +9,7 @@
 mod background;
 mod error;
 mod exception;
-pub(super) mod forwarder;
+mod forwarder;
 mod forwarding;
 mod link;
 mod names;
@@ -27,6 +27,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     path::Path,
+    process::Child,
     thread,
     time::{Duration, Instant},
 };
@@ -119,6 +120,15 @@ pub fn wall_up(definition: &Definition, served: Served, reporter: &dyn Reporter)
 
 /// What is said when a machine's start has changed the host.
 const SWITCHED: &str = "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)";
+
+/// Starts the forwarder of a machine's link where questions for names need one. The machine runs without it, and the
+/// start's caller is notified.
+pub(super) fn forward_names(definition: &Definition, names: &Names) -> Option<Child> {
+    if *names != Names::Forwarded {
+        return None;
+    }
+    forwarder::start(&definition.program, &interface(&definition.name)).ok().flatten()
+}
 
 /// A look at what a machine's start changes of the host's network, and what is in the machine's way there.
 ///

@@ -4,7 +4,6 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::Path,
-    process::Child,
 };
 
 use sha2::Digest as _;
@@ -14,7 +13,7 @@ use crate::{
     host::root::{Links, Meta, Root},
     machine::{
         Definition,
-        network::{self, Names, Subnet, forwarder},
+        network::{self, Names, Subnet},
     },
     name::MachineName,
 };
@@ -151,15 +150,6 @@ pub fn resolvers(names: &Names, link: Link) -> Vec<IpAddr> {
 /// Tells what the host serves on a link: its addresses are fixed, names come from it where it is the guest's resolver.
 pub const fn served(names: &Names) -> network::Served {
     network::Served { dhcp: false, dns: names.is_host() }
-}
-
-/// Starts the link's forwarder where questions for names need one. The machine runs without it, and the start's caller is
-/// notified.
-pub fn forward(definition: &Definition, names: &Names) -> Option<Child> {
-    if *names != Names::Forwarded {
-        return None;
-    }
-    forwarder::start(&definition.program, &network::interface(&definition.name)).ok().flatten()
 }
 
 /// Makes the empty file that the guest's one is mounted on. Without the mount networkd passes it over.

@@ -186,7 +186,7 @@ fn once(
             && Path::new("/sys/class/net").join(network::interface(&definition.name)).exists()
         {
             link::bring_up(definition, link)?;
-            forwarder = Forwarder(link::forward(definition, &names));
+            forwarder = Forwarder(network::forward_names(definition, &names));
             link_is_up = true;
         }
         if let Some(leader) = first_process(nspawn.id()).filter(|_| link_is_up) {

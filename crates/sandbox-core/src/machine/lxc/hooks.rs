@@ -95,7 +95,7 @@ fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcE
         let addresses = link::of(&definition.name, folder).map_err(LxcError::Link)?;
         link::bring_up(definition, addresses).map_err(LxcError::Link)?;
         // it ends with the link
-        drop(link::forward(definition, &Names::of_host()));
+        drop(network::forward_names(definition, &Names::of_host()));
     }
     mounts::attach(leader, mounts::of(definition, folder))?;
     shared::start(&Leader::new(leader), definition).map_err(LxcError::Mount)?;

@@ -65,7 +65,7 @@ const NOBODY: u32 = 65_534;
 ///
 /// # Errors
 /// Where the link does not exist or no process can be started.
-pub(in crate::machine) fn start(program: &Path, link: &str) -> Result<Option<Child>, Error> {
+pub(super) fn start(program: &Path, link: &str) -> Result<Option<Child>, Error> {
     let failed = |source| Error::Forwarder { link: link.to_owned(), source };
     let index = if_nametoindex(link).map_err(|errno| failed(errno.into()))?;
     // a link of the same name that comes later has another one

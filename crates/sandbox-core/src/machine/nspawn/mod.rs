@@ -30,7 +30,6 @@ pub(in crate::machine) use self::{
 use super::{
     Backend, Definition, Foreign, HostLog, Kind, Leader, Restart,
     cgroup::MachineCgroup,
-    direct::link,
     guest, mounts, nesting,
     network::{self, Names},
     processes,
@@ -118,7 +117,7 @@ pub fn started(definition: &Definition, state: &Path, main: Option<i32>) -> Resu
         // without it an address comes later
         let _ = guest::raise(&leader, network::GUEST_LINK);
         if uplink::serves_names(&uplink::present()) {
-            drop(link::forward(definition, &Names::of_host()));
+            drop(network::forward_names(definition, &Names::of_host()));
         }
     }
     if unit::nests(definition) {
