@@ -149,11 +149,15 @@ impl Outlook {
     /// Looks at the host before a machine starts; the machine's start need not wait for it.
     #[must_use]
     pub fn new(definition: &Definition) -> Option<Self> {
-        has_link(definition.network).then(|| Self {
-            forwards: forwarding::is_on().unwrap_or(true),
-            obstacles: thread::spawn(obstacles::obstacles),
-            names: Names::of_host(),
-            link: interface(&definition.name),
+        has_link(definition.network).then(|| {
+            let names = Names::of_host();
+            let of_others = names.clone();
+            Self {
+                forwards: forwarding::is_on().unwrap_or(true),
+                obstacles: thread::spawn(move || obstacles::obstacles(&of_others)),
+                names,
+                link: interface(&definition.name),
+            }
         })
     }
 

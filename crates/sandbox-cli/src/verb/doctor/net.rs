@@ -58,7 +58,7 @@ pub(super) fn links() -> Finding {
 
 /// Finds out whether other firewalls of the host drop what machines send.
 pub(super) fn firewalls() -> Vec<Finding> {
-    let found = network::obstacles();
+    let found = network::obstacles(&network::Names::of_host());
     if found.is_empty() {
         return vec![finding("other firewalls", Verdict::Good, "none drops what machines send")];
     }

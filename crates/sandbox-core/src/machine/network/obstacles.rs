@@ -27,10 +27,11 @@ pub struct Obstacle {
     pub cure: String,
 }
 
-/// Returns the chains of other firewalls that drop what machines send; none where the packet filter cannot be asked.
+/// Returns the chains of other firewalls that drop what machines send, also to the resolver that they are given; none
+/// where the packet filter cannot be asked.
 #[must_use]
-pub fn obstacles() -> Vec<Obstacle> {
-    let names = Names::of_host().is_host().then_some(NAMES);
+pub fn obstacles(names: &Names) -> Vec<Obstacle> {
+    let names = names.is_host().then_some(NAMES);
     let packets: Vec<Packet> = PACKETS.into_iter().chain(names).collect();
     let mut found = nft::ruleset().as_ref().map(|ruleset| of(ruleset, &packets)).unwrap_or_default();
     if fs::read_to_string(LEGACY).is_ok_and(|tables| tables.lines().any(|table| table == "filter")) {
