@@ -63,9 +63,7 @@ impl Cause for PackError {
 
     fn hints(&self) -> Vec<Hint> {
         match self {
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                space::hint(source).into_iter().collect()
-            }
+            Self::Write { source, .. } => space::hint(source).into_iter().collect(),
             _ => Vec::new(),
         }
     }

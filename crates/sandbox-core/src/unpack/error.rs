@@ -149,9 +149,7 @@ impl Cause for UnpackError {
 
     fn hints(&self) -> Vec<Hint> {
         match self {
-            Self::Write { source, .. } | Self::Tree { source, .. }
-                if source.kind() == io::ErrorKind::StorageFull =>
-            {
+            Self::Write { source, .. } | Self::Tree { source, .. } => {
                 space::hint(source).into_iter().collect()
             }
             _ => Vec::new(),

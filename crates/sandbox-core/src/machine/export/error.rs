@@ -105,9 +105,7 @@ impl Cause for ExportError {
                 ),
                 Hint::run("have them in the file", format!("sandbox export {name} --allow-credentials")),
             ],
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                space::hint(source).into_iter().collect()
-            }
+            Self::Write { source, .. } => space::hint(source).into_iter().collect(),
             Self::Image { source } => source.hints(),
             Self::Whiteout { .. } => {
                 vec![Hint::Note("the form `tar.zst` has a place for it".to_owned())]

@@ -141,9 +141,7 @@ impl Cause for ImportError {
             ],
             Self::Device { .. } => vec![Hint::Note("`--devices skip` leaves devices out".to_owned())],
             Self::Large { .. } => vec![Hint::Note("`--max-size 500G` allows more".to_owned())],
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                space::hint(source).into_iter().collect()
-            }
+            Self::Write { source, .. } => space::hint(source).into_iter().collect(),
             _ => Vec::new(),
         }
     }
