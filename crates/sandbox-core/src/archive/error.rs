@@ -275,11 +275,10 @@ fn of_foreign(name: &str, problem: &ArchiveError) -> Vec<Hint> {
             "something else answers in the place of source `{name}`: see what a browser shows there"
         )),
         ArchiveError::Expired { .. } => {
-            note("its owner has to renew it; --ignore-valid-until takes it all the same".to_owned())
+            note("its owner has to renew it; --ignore-valid-until accepts it".to_owned())
         }
         ArchiveError::Older { .. } => note(
-            "its owner may have gone back to an older state; --allow-older-release takes it all the same"
-                .to_owned(),
+            "its owner may have rolled back to an older state; --allow-older-release accepts it".to_owned(),
         ),
         ArchiveError::Moving { .. } | ArchiveError::Index { .. } | ArchiveError::Content { .. } => {
             note(format!("source `{name}` may be in the middle of an update: try again later"))

@@ -111,10 +111,7 @@ impl KeyringError {
             )],
             Self::Armored { found } if found.contains("PRIVATE") => vec![
                 Hint::run("see whose it is, and export their public key", format!("gpg --show-keys {path}")),
-                Hint::Note(
-                    "whoever has a private key can sign in its owner's name: keep it away from hosts"
-                        .to_owned(),
-                ),
+                Hint::Note("a private key signs in its owner's name: do not store it on hosts".to_owned()),
             ],
             Self::Unreadable { .. } | Self::Armored { .. } | Self::Page | Self::Empty => {
                 vec![Hint::run("see what GnuPG finds in it", format!("gpg --show-keys {path}"))]

@@ -86,7 +86,7 @@ impl Cause for Error {
             Self::Newer { .. } => {
                 vec![Hint::Note("use the version of sandbox that wrote it, or a later one".into())]
             }
-            _ => vec![Hint::run("write it anew", "sandbox lock SUITE")],
+            _ => vec![Hint::run("write it again", "sandbox lock SUITE")],
         }
     }
 }

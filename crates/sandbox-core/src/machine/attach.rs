@@ -240,7 +240,7 @@ pub fn detach(leader: &Leader, path: &Path) -> Result<Detached, AttachError> {
     thread::spawn(inside).join().map_err(|_| AttachError::Thread)?
 }
 
-/// Tells whether a name of a folder, or the folder itself, is the top of a mount; what is missing is none.
+/// Reports whether a name in a directory, or the directory itself, is the root of a mount; a missing path is not.
 fn is_mount(folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<bool, AttachError> {
     match mountpoint::is_root_of_mount(folder, name) {
         Ok(is_mount) => Ok(is_mount),

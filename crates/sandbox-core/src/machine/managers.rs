@@ -16,7 +16,7 @@ const OWN: &str = "etc/systemd/system";
 pub(super) const NETWORKD: &str = "systemd-networkd.service";
 pub(super) const RESOLVED: &str = "systemd-resolved.service";
 
-/// Managers of others: name, unit, program.
+/// Other network managers: name, unit, program.
 const OTHERS: [(&str, &str, &str); 4] = [
     ("NetworkManager", "NetworkManager.service", "usr/sbin/NetworkManager"),
     ("dhcpcd", "dhcpcd.service", "usr/sbin/dhcpcd"),

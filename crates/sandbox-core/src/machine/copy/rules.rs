@@ -33,7 +33,7 @@ impl Rules {
         let (own, fallback) = ((number(member.uid), number(member.gid)), self.fallback(into));
         let (uid, gid) = self.owner.unwrap_or((own.0.unwrap_or(fallback.0), own.1.unwrap_or(fallback.1)));
         let other = self.owner.is_none() && (own.0.is_none() || own.1.is_none());
-        // a program of a guest's that would run as somebody else on the host, or as an owner that it did not have
+        // a guest's program would run as another user on the host, or as an owner that it did not have
         let mask = if self.trust == Trust::Guest || other { 0o1777 } else { 0o7777 };
         (Meta { mode: member.mode & mask, uid, gid, mtime: member.mtime }, other)
     }

@@ -73,7 +73,7 @@ pub(super) fn wanted(names: &Names) -> String {
     settings(names, Path::new(RESOLVED).exists())
 }
 
-/// Makes networkd serve the links of ours, unless it does so already.
+/// Makes networkd serve sandbox's links, unless it does so already.
 pub(super) fn serve(text: &str) -> Result<(), Error> {
     if present() == text {
         return Ok(());
