@@ -49,10 +49,12 @@ fn ask(resolvers: &[IpAddr], port: u16) -> io::Result<bool> {
             Ok((length, from)) if is_answer(&answer[..length]) && is_one_of(from, resolvers) => {
                 return Ok(true);
             }
-            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                std::thread::sleep(AGAIN);
-            }
-            _ => {}
+            Ok(_) => {}
+            Err(error) => match error.kind() {
+                // signal(7): a call on a socket with a timeout is not restarted after a signal
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                _ => std::thread::sleep(AGAIN),
+            },
         }
     }
     Ok(false)
