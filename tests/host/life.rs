@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     lab::{Host, LONG, Lab, SOON, names, own},
     network::{LISTEN, control, probe},
-    process::{finish, until},
+    process::{Output, finish, until},
 };
 
 fn leader(host: &Host<'_>, name: &str) -> i64 {
@@ -19,6 +19,22 @@ fn state(lab: &Lab, name: &str) -> String {
     let status = lab.host().sandbox(&["status", name, "--json"]);
     let status: serde_json::Value = serde_json::from_str(status.ok()).expect("JSON");
     status["state"].as_str().expect("a state").to_owned()
+}
+
+/// Starts a machine that runs, and then one that is on its way down, whatever ends it: its end is waited for.
+#[track_caller]
+pub fn starts_while_it_goes_down(sandbox: impl Fn(&[&str]) -> Output, name: &str) {
+    sandbox(&["start", name]).ends_with(1);
+    for end in [
+        &["kill", name, "--signal", "KILL"][..],
+        &["kill", name, "--whom", "all", "--signal", "KILL"],
+        &["exec", name, "--", "systemctl", "poweroff", "--no-block"],
+    ] {
+        sandbox(end);
+        let started = sandbox(&["start", name]);
+        assert_eq!(started.code, 0, "after {end:?}: {started:?}");
+        sandbox(&["exec", name, "--", "true"]).ok();
+    }
 }
 
 /// What was written stays; Docker works after a stop, and after the guest's own reboot.
@@ -55,6 +71,7 @@ pub fn stop_start_and_restart(lab: &Lab) {
         (boot(lab).is_some_and(|now| now != before) && state(lab, agents) == "running").then_some(())
     });
     host.exec(agents, &nested).ok();
+    starts_while_it_goes_down(|verb| host.sandbox(verb), agents);
 }
 
 /// Two creates of one name at once: one makes it, the other says so with exit 1.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     docker,
     lab::{Host, Lab, SOON, names},
+    life::starts_while_it_goes_down,
     network::{self, LISTEN, control, probe},
     process::until,
     verbs,
@@ -84,6 +85,7 @@ pub fn it_is_started_and_stopped_by_whom_you_like(lab: &Lab) {
     assert_eq!(host.run(&["lxc-info", "-n", BOXED, "-s", "-H"]).ok(), "STOPPED");
     host.sandbox(&["start", BOXED]).ok();
     assert_eq!(address(&host, BOXED), own, "a machine keeps its address");
+    starts_while_it_goes_down(|verb| host.sandbox(verb), BOXED);
 }
 
 /// What LXC does not have is refused by name; what somebody else made is left alone.

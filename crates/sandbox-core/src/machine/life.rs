@@ -17,7 +17,7 @@ use super::{
     journal::{Intent, Partial},
     limits,
     managers::Manager,
-    mounts, network,
+    mounts, network, processes,
     proxmox::{Delivery, Goods, place::Place},
     record::{self, Claim, Record, Records},
     settle::Unsettled,
@@ -45,6 +45,9 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a booted machine may take to get an address before that is worth a warning.
 const ADDRESS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long after a look at a machine that is to be started comes the next one.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a new machine is.
 #[derive(Clone, Debug)]
@@ -285,7 +288,8 @@ impl Machines<'_> {
         true
     }
 
-    /// Starts a machine and waits until its systemd says running or degraded.
+    /// Starts a machine and waits until its systemd says running or degraded. One that is shutting down is
+    /// waited for first.
     ///
     /// # Errors
     /// Where it runs already or does not come up.
@@ -293,9 +297,7 @@ impl Machines<'_> {
         let subject = || format!("machine `{name}`");
         let (claim, mut record) = self.claim(name, holder, "start")?;
         let backend = self.backend(record.definition.backend).during("start", subject())?;
-        if backend.leader(name)?.is_some() {
-            return Err(LifeError::Running).during("start", subject());
-        }
+        wait_for_end(backend, name, deadline)?;
         record.definition.needs.check().during("start", subject())?;
         if mounts::complete(&mut record, self.reporter).during("start", subject())? {
             claim.update(&record).during("start", subject())?;
@@ -330,9 +332,7 @@ impl Machines<'_> {
             return Ok(());
         }
         let backend = self.backend(record.definition.backend).during("start", subject())?;
-        if backend.leader(name)?.is_some() {
-            return Err(LifeError::Running).during("start", subject());
-        }
+        wait_for_end(backend, name, deadline)?;
         backend.start(&record.definition, deadline, self.reporter)
     }
 
@@ -393,6 +393,33 @@ impl Machines<'_> {
     fn finished(&self, phase: Phase, begun: Instant, summary: String) {
         self.reporter.report(Event::Finished { phase, elapsed: begun.elapsed(), summary });
     }
+}
+
+/// Waits for the end of a machine that is on its way down.
+///
+/// # Errors
+/// Where it runs, or is still there at the deadline.
+fn wait_for_end(backend: &dyn Backend, name: &MachineName, deadline: Duration) -> Result<()> {
+    let begun = Instant::now();
+    let mut ran = false;
+    while let Some(leader) = backend.leader(name)? {
+        let runs = !processes::is_ending(leader.pid) && says_it_runs(&leader);
+        // seen twice: a guest that shuts down loses its bus some moments before it keeps users out
+        if (runs && ran) || begun.elapsed() >= deadline {
+            return Err(LifeError::Running).during("start", format!("machine `{name}`"));
+        }
+        ran = runs;
+        thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// Tells whether a guest has booted and does not shut down.
+fn says_it_runs(leader: &Leader) -> bool {
+    matches!(
+        guest::state(leader),
+        Ok(GuestState::Running | GuestState::Degraded { .. } | GuestState::Maintenance)
+    )
 }
 
 /// Says of what an earlier machine left that it cannot be removed.

@@ -92,6 +92,54 @@ pub(super) fn numbers(pid: i32) -> Vec<i32> {
     numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
+/// Tells when a process began, in the kernel's ticks since boot, so that another one with its number is not taken for it.
+///
+/// **Source**: proc_pid_stat(5), field 22.
+#[must_use]
+pub fn began(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    field(&stat, 22)?.parse().ok()
+}
+
+/// Tells whether a process is gone, exits, or was killed and is about to.
+///
+/// The first process of a process namespace exits for as long as others of it are there.
+#[must_use]
+pub fn is_ending(pid: i32) -> bool {
+    let text = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
+    match (text("stat"), text("status")) {
+        (Ok(stat), Ok(status)) => exits(&stat) || is_killed(&status),
+        _ => true,
+    }
+}
+
+/// `PF_EXITING` of the kernel's `include/linux/sched.h`.
+const EXITING: u32 = 0x4;
+
+/// Tells of a process whether it has begun to exit, or has exited and was not waited for.
+///
+/// **Source**: proc_pid_stat(5), fields 3 and 9.
+fn exits(stat: &str) -> bool {
+    let flags = field(stat, 9).and_then(|flags| flags.parse::<u32>().ok());
+    matches!(field(stat, 3), None | Some("Z" | "X" | "x")) || flags.is_none_or(|flags| flags & EXITING != 0)
+}
+
+/// Tells of a process whether SIGKILL waits for it: what has other processors first does not see it at once.
+///
+/// **Source**: proc_pid_status(5), `SigPnd` and `ShdPnd`, masks in which signal 1 is the lowest bit.
+fn is_killed(status: &str) -> bool {
+    let masks =
+        status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
+    let mut masks = masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    masks.any(|mask| mask & (1 << (libc::SIGKILL - 1)) != 0)
+}
+
+/// Gives a field of a process's `stat` by its number in proc_pid_stat(5), from 3 on.
+fn field(stat: &str, number: usize) -> Option<&str> {
+    // the process's name, field 2, may have spaces and brackets
+    stat.rsplit_once(')')?.1.split_whitespace().nth(number - 3)
+}
+
 /// Sends a signal.
 ///
 /// # Errors
@@ -163,5 +211,49 @@ fn send(pid: i32, signal: Signal, cgroup: Option<&MachineCgroup>) -> Result<bool
             error if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
             error => Err(refused(error)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_exits_is_told_from_one_that_sleeps() {
+        for (name, state, flags, ends) in [
+            ("systemd", 'S', 0x0040_0100, false),
+            ("a) Z 1 (b", 'R', 0x0040_0100, false),
+            ("systemd", 'S', 0x0040_0104, true),
+            ("systemd", 'Z', 0x0040_0104, true),
+            ("systemd", 'X', 0, true),
+        ] {
+            let stat = format!("71 ({name}) {state} 1 71 71 0 -1 {flags} 0 0 0 0 1 2 3 4 20 0 1 0 8675 0 0");
+            assert_eq!(exits(&stat), ends, "{stat}");
+            assert_eq!(field(&stat, 22), Some("8675"));
+        }
+        for broken in ["", "71 (x", "71 (x) S 1 71", "71 (x) S 1 71 71 0 -1 many"] {
+            assert!(exits(broken), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_was_killed_is_seen_before_it_exits() {
+        let status = |own: &str, shared: &str| {
+            format!(
+                "Name:\tsystemd\nSigQ:\t0/9\nSigPnd:\t{own}\nShdPnd:\t{shared}\nSigBlk:\t0000000000000100\n"
+            )
+        };
+        let (none, term, kill) = ("0000000000000000", "0000000000004000", "0000000000000100");
+        for (own, shared, killed) in
+            [(none, none, false), (none, term, false), (kill, none, true), (term, kill, true)]
+        {
+            assert_eq!(is_killed(&status(own, shared)), killed, "{own} {shared}");
+        }
+    }
+
+    #[test]
+    fn processes_of_this_host_are_looked_at() {
+        assert!(!is_ending(std::process::id().cast_signed()) && began(1).is_some());
+        assert!(is_ending(i32::MAX) && began(i32::MAX).is_none());
     }
 }

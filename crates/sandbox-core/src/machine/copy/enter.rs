@@ -18,17 +18,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::CopyError;
 use crate::{
     host::root::{Links, Root},
-    machine::Leader,
+    machine::{Leader, processes},
 };
-
-/// Tells when a leader began, so that another process with its number is not taken for it.
-///
-/// **Source**: proc_pid_stat(5), field 22.
-#[must_use]
-pub fn leader_began(leader: &Leader) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", leader.pid)).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
-}
 
 /// Makes this process one of a machine's: its root's powers and no more, its mounts, its root. It stays outside the
 /// machine's process namespace, so that nobody in the machine can see or touch it.
@@ -42,7 +33,7 @@ pub fn enter(leader: &Leader, began: u64) -> Result<Root, CopyError> {
     let gone = "opening the machine's first process";
     let pid = Pid::from_raw(leader.pid).ok_or_else(|| failed(gone)(io::ErrorKind::NotFound.into()))?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(gone)(errno.into()))?;
-    if leader_began(leader) != Some(began) {
+    if processes::began(leader.pid) != Some(began) {
         return Err(failed(gone)(io::ErrorKind::NotFound.into()));
     }
     let root = File::open(format!("/proc/{}/root", leader.pid)).map_err(failed("opening its root"))?;

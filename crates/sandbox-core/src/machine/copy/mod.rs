@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use enter::{enter, leader_began};
+pub use enter::enter;
 pub use side::{Answer, Side, into, into_from, make_folder, out, out_to};
 
 use crate::{

@@ -8,8 +8,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{Carried, CopyError, Errand, Trust, host, leader_began, run, tree};
-use crate::machine::{Definition, Leader};
+use super::{Carried, CopyError, Errand, Trust, host, run, tree};
+use crate::machine::{Definition, Leader, processes};
 
 /// How a machine is reached.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ fn process(
     input: Stdio,
     output: Stdio,
 ) -> Result<Child, CopyError> {
-    let began = leader_began(leader)
+    let began = processes::began(leader.pid)
         .ok_or_else(|| enter("opening the machine's first process")(io::ErrorKind::NotFound.into()))?;
     let errand = serde_json::to_string(errand).map_err(|error| enter("wording the errand")(error.into()))?;
     std::process::Command::new(program)

@@ -168,8 +168,13 @@ impl Direct {
 
     fn begin(&self, definition: &Definition, deadline: Duration) -> Result<(), DirectError> {
         let folder = self.folder(&definition.name);
-        if run::supervisor_lives(&folder)? {
-            return Err(DirectError::Supervised);
+        let begun = Instant::now();
+        // one whose machine has just ended tidies up
+        while run::supervisor_lives(&folder)? {
+            if begun.elapsed() >= deadline || run::leader(&folder)?.is_some() {
+                return Err(DirectError::Supervised);
+            }
+            thread::sleep(PAUSE);
         }
         supervise::clean(definition, &folder)?;
         let log = folder.join("supervisor.log");

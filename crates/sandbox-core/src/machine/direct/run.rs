@@ -10,7 +10,10 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::{DirectError, io as failed};
-use crate::{host::tail, machine::Leader};
+use crate::{
+    host::tail,
+    machine::{Leader, processes::began},
+};
 
 /// A run of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -29,12 +32,6 @@ pub struct Run {
 pub fn boot() -> Result<String, DirectError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     Ok(fs::read_to_string(path).map_err(failed("reading the boot id", path))?.trim().to_owned())
-}
-
-/// Tells when a process began (proc(5), /proc/pid/stat, field 22).
-pub fn began(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Takes the supervisor's lock; none where another holds it.

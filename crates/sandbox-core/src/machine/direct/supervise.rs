@@ -42,6 +42,7 @@ use crate::{
         cgroup::MachineCgroup,
         limits, mounts, nesting,
         network::{self, Names},
+        processes,
         record::Records,
         seccomp::{Dumps, Filter},
     },
@@ -203,7 +204,7 @@ fn once(
         return Err(error);
     }
     record.leader = Some(leader);
-    record.began = run::began(leader);
+    record.began = processes::began(leader);
     write(folder, &record)?;
     let status = wait(&mut nspawn, asked, console).map_err(io("waiting for nspawn", folder));
     drop(forwarder);

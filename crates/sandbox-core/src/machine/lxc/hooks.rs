@@ -17,7 +17,7 @@ use crate::{
         },
         mounts as shared,
         network::{self, Names},
-        nspawn,
+        nspawn, processes,
     },
     name::MachineName,
     report::Reporter,
@@ -103,7 +103,7 @@ fn after(definition: &Definition, folder: &Path, leader: i32) -> Result<(), LxcE
         boot: run::boot().map_err(LxcError::Link)?,
         supervisor: 0,
         leader: Some(leader),
-        began: run::began(leader),
+        began: processes::began(leader),
     };
     let text = serde_json::to_vec(&record).unwrap_or_default();
     run::write(folder, "run.json", &text).map_err(LxcError::Link)

@@ -12,7 +12,7 @@
 use std::{fs, path::Path};
 
 use super::error::{LxcError, io};
-use crate::{machine::direct::run, name::MachineName};
+use crate::{machine::processes, name::MachineName};
 
 const STOPPING: &str = "stopping";
 const AGAIN: &str = "again";
@@ -28,7 +28,7 @@ impl<'a> Stopping<'a> {
     pub(super) fn note(folder: &'a Path) -> Result<Self, LxcError> {
         let path = folder.join(STOPPING);
         let pid = std::process::id();
-        let began = i32::try_from(pid).ok().and_then(run::began).unwrap_or_default();
+        let began = i32::try_from(pid).ok().and_then(processes::began).unwrap_or_default();
         fs::write(&path, format!("{pid} {began}")).map_err(io("writing the file", path))?;
         Ok(Self(folder))
     }
@@ -47,7 +47,7 @@ fn is_stopping(folder: &Path) -> bool {
     let text = fs::read_to_string(folder.join(STOPPING)).unwrap_or_default();
     let stopper =
         text.split_once(' ').and_then(|(pid, began)| Some((pid.parse().ok()?, began.parse().ok()?)));
-    stopper.is_some_and(|(pid, began)| run::began(pid) == Some(began))
+    stopper.is_some_and(|(pid, began)| processes::began(pid) == Some(began))
 }
 
 fn folder(state: &Path, name: &MachineName) -> std::path::PathBuf {

@@ -18,8 +18,8 @@ use crate::{
     host::lock,
     machine::{
         HostFolder, Leader,
-        copy::leader_began,
         life::LifeError,
+        processes,
         record::{Record, Records},
     },
     name::MachineName,
@@ -74,7 +74,7 @@ impl<'a> Mounts<'a> {
             return Ok(());
         }
         mounts.push(mount.clone());
-        let began = leader_began(leader).ok_or_else(|| LifeError::Stopped { name: name.clone() })?;
+        let began = processes::began(leader.pid).ok_or_else(|| LifeError::Stopped { name: name.clone() })?;
         self.write(name, &Transient { leader: leader.pid, began, mounts })
     }
 
@@ -96,7 +96,7 @@ impl<'a> Mounts<'a> {
     fn read(&self, name: &MachineName) -> Option<Transient> {
         let bytes = fs::read(self.path(name)).ok()?;
         let found: Transient = serde_json::from_slice(&bytes).ok()?;
-        (leader_began(&Leader::new(found.leader)) == Some(found.began)).then_some(found)
+        (processes::began(found.leader) == Some(found.began)).then_some(found)
     }
 
     fn path(&self, name: &MachineName) -> PathBuf {

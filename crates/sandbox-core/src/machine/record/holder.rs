@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::machine::direct::run::began;
+use crate::machine::processes::began;
 
 /// The note beside the lock.
 pub(super) const HOLDER: &str = "holder";
