@@ -126,13 +126,20 @@ pub fn tailscale_serves_the_table(place: &Place) {
     apply("# two\n443 = \"127.0.0.1:8448\"\n8443 = \"localhost:6080\" # the desktop\n").ok();
     let both = "443 http://127.0.0.1:8448\n8443 http://localhost:6080";
     assert_eq!(served(), both);
-    for wrong in ["443 = \"10.0.0.1:80\"\n", "443 = \"127.0.0.1:80;id\"\n", "x = \"127.0.0.1:80\"\n"] {
+    for wrong in [
+        "443 = \"10.0.0.1:80\"\n",
+        "443 = \"127.0.0.1:80;id\"\n",
+        "x = \"127.0.0.1:80\"\n",
+        "5 = { tcp = \"10.0.0.1:5\" }\n",
+    ] {
         let refused = apply(wrong);
         assert_ne!(refused.code, 0, "{wrong} is served");
         assert_eq!(served(), both, "{wrong} changed what is served");
     }
     let log = sh(&host, name, "journalctl -q -u tailscale-serve --no-pager");
     assert!(log.ok().contains("is no line like"), "{log:?}");
+    apply("5432 = { tcp = \"127.0.0.1:5432\" }\n").ok();
+    assert_eq!(served(), "5432 tcp://127.0.0.1:5432");
     apply("443 = \"127.0.0.1:8448\"\n").ok();
     assert_eq!(served(), "443 http://127.0.0.1:8448");
 }

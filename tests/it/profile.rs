@@ -338,7 +338,16 @@ fn costs_are_accepted_before_anything_is_made() {
     let output =
         user.command(&create(&["--profile", "dear"])).env("SANDBOX_ACCEPT_COSTS", "1").output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("costs  accepted: dear (1)"), "{}", said(&output));
+    // a name is asked for first
+    user.ends(&create(&["--profile", "dear"]), 1, "mine");
     assert!(user.sandbox(&["remove", "mine", "--yes"]).status.success());
+    // what was accepted is remembered by its words
+    let output = user.sandbox(&create(&["--profile", "dear"]));
+    assert!(output.status.success() && !said(&output).contains("everything is open"), "{}", said(&output));
+    assert!(said(&output).contains("next:\n  sandbox start mine"), "{}", said(&output));
+    assert!(user.sandbox(&["remove", "mine", "--yes"]).status.success());
+    std::fs::remove_file(user.path("state/costs.json")).unwrap();
 
     // a lock was made with the costs on show: what it was made with is accepted, what changed since is not
     let lock = ["lock", "kit", "--profile", "base,dear", "--variant", "essential", "--keyring", "key"];

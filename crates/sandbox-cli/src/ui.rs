@@ -66,6 +66,36 @@ pub fn notice(text: &str) {
     let _ = write!(io::stderr(), "{}", printable(text));
 }
 
+/// Gives the width of the terminal that stderr is, in columns; 80 where it is none.
+pub fn width() -> usize {
+    rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| match size.ws_col {
+        0 => 80,
+        columns => usize::from(columns),
+    })
+}
+
+/// Wraps a text between words, its first line behind a label and the others below its start. A word that is longer
+/// than a line stays whole.
+pub fn wrapped(label: &str, text: &str, width: usize) -> String {
+    let indent = " ".repeat(label.chars().count());
+    let mut lines = String::new();
+    let mut current = label.to_owned();
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        if !is_empty && current.chars().count() + 1 + word.chars().count() > width {
+            lines += &format!("{current}\n");
+            current.clone_from(&indent);
+            is_empty = true;
+        }
+        if !is_empty {
+            current.push(' ');
+        }
+        current += word;
+        is_empty = false;
+    }
+    lines + &current + "\n"
+}
+
 /// Prints what came of a thing on stderr, the lines of its text below each other, so that none of them passes for
 /// another message.
 pub fn remark(label: &str, text: &str) {
@@ -140,6 +170,19 @@ mod tests {
         assert!(!shown.chars().any(|letter| letter.is_control() || letter == '\u{202e}'), "{shown}");
         assert_eq!(printable("a\tb\nc \u{e4}\u{65e5}"), "a\tb\nc \u{e4}\u{65e5}");
         assert_eq!(word("a\nb\tc"), "a\\nb c");
+    }
+
+    #[test]
+    fn text_is_wrapped_between_words() {
+        for (label, text, width, lines) in [
+            ("- ", "one two three", 80, "- one two three\n"),
+            ("- ", "one two three", 9, "- one two\n  three\n"),
+            ("- ", "one two three", 8, "- one\n  two\n  three\n"),
+            ("- ", "incomprehensible it is", 8, "- incomprehensible\n  it is\n"),
+            ("- ", "", 8, "- \n"),
+        ] {
+            assert_eq!(wrapped(label, text, width), lines, "{text:?} in {width}");
+        }
     }
 
     #[test]

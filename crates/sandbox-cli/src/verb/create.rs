@@ -21,7 +21,7 @@ use sandbox_core::{
 
 use super::{
     build, costs, health, internal, locked,
-    machine::{Host, holder, name, say_state},
+    machine::{Host, holder, name, say_next, say_state},
     proxmox,
 };
 use crate::{args, exit::Exit, failure::Failure, settings::Settings};
@@ -56,6 +56,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     let kind = backend(args.backend, &host);
     let reporter = host.reporter();
     build::hidden(&order, reporter, settings);
+    machines.check_free(&name)?;
     order.spec.ports().during("stack", "the profiles")?;
     costs::accept(&args.costs, &order, settings)?;
     let definition = definition(args, &name, kind, &order, &host, settings)?;
@@ -119,6 +120,7 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     if args.wait_healthy {
         health::wait(&name, settings)?;
     }
+    say_next(&name, &plan.declared, !args.no_start, settings);
     Ok(Exit::OK)
 }
 

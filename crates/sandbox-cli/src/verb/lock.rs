@@ -97,7 +97,7 @@ fn is_replaceable(path: &Path) -> Result<(), Failure> {
 }
 
 /// Writes a file as a whole: a reader, or a crash, sees the old one or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A link stays one: what it points to is replaced.
     let path = match fs::canonicalize(path) {
         Ok(path) => path,

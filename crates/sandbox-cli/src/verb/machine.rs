@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sandbox_core::{
-    error::Context as _,
+    error::{Context as _, shell_word},
     layer::kept::Layers,
     machine::{
-        Backend,
+        Backend, Declared,
         direct::Direct,
         guest::GuestState,
         life::Machines,
@@ -25,7 +25,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     progress::Progress,
-    settings::Settings,
+    settings::{Display, Settings},
     ui,
 };
 
@@ -144,6 +144,34 @@ pub fn say_state(name: &MachineName, state: &GuestState, settings: &Settings) {
     }
 }
 
+/// Says what a user does next with a machine that was just made: starts it or opens a shell, and logs in to agents.
+pub fn say_next(name: &MachineName, declared: &Declared, started: bool, settings: &Settings) {
+    if !matches!(settings.display, Display::Bars | Display::Lines) {
+        return;
+    }
+    let rows = next(name, declared, started);
+    let width = rows.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+    let lines = rows.iter().map(|(command, what)| format!("  {command:<width$}  {what}\n"));
+    ui::notice(&format!("next:\n{}", lines.collect::<String>()));
+}
+
+fn next(name: &MachineName, declared: &Declared, started: bool) -> Vec<(String, String)> {
+    let mut rows = Vec::new();
+    if !started {
+        rows.push((format!("sandbox start {name}"), "start it".to_owned()));
+    }
+    rows.push((format!("sandbox shell {name}"), "open a shell in it".to_owned()));
+    for login in &declared.logins {
+        let argv: Vec<_> = login.argv.iter().map(|word| shell_word(word)).collect();
+        let command = format!("sandbox exec -t --user agent {name} -- {}", argv.join(" "));
+        rows.push((command, format!("log in to {}", login.agent)));
+    }
+    if !declared.ports.is_empty() {
+        rows.push((format!("sandbox status {name}"), "see its ports and addresses".to_owned()));
+    }
+    rows
+}
+
 /// `sandbox start`.
 ///
 /// # Errors
@@ -190,4 +218,29 @@ pub fn restart(args: &Stop, settings: &Settings) -> Result<Exit, Failure> {
     let state = machines.start(&name, BOOT, &holder("restart"))?;
     say_state(&name, &state, settings);
     Ok(Exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use sandbox_core::machine::Login;
+
+    use super::*;
+
+    #[test]
+    fn what_comes_next_can_be_typed() {
+        let argv = ["a b", "auth", "login"].map(str::to_owned).to_vec();
+        let declared =
+            Declared { logins: vec![Login { agent: "a".to_owned(), argv }], ..Declared::default() };
+        let commands = |declared: &Declared, started| -> Vec<String> {
+            next(&MachineName::new("m").unwrap(), declared, started)
+                .into_iter()
+                .map(|(command, _)| command)
+                .collect()
+        };
+        assert_eq!(commands(&Declared::default(), true), ["sandbox shell m"]);
+        assert_eq!(
+            commands(&declared, false),
+            ["sandbox start m", "sandbox shell m", "sandbox exec -t --user agent m -- 'a b' auth login"]
+        );
+    }
 }

@@ -9,6 +9,18 @@ pub struct Declared {
     pub ports: Vec<ServedPort>,
     /// Commands that tell whether profiles work.
     pub health: Vec<HealthCheck>,
+    /// Commands that log in to agents.
+    #[serde(default)]
+    pub logins: Vec<Login>,
+}
+
+/// How an agent is logged in to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Login {
+    /// The agent's name.
+    pub agent: String,
+    /// The command, for the user `agent` at a terminal.
+    pub argv: Vec<String>,
 }
 
 /// A port and who serves it.
@@ -40,6 +52,9 @@ impl Declared {
             all.ports.extend(ports.map(|port| ServedPort { profile: profile(), port }));
             let checks = file.layer.health.iter().cloned();
             all.health.extend(checks.map(|check| HealthCheck { profile: profile(), check }));
+            let agents = file.layer.agent.iter().filter(|agent| !agent.login.is_empty());
+            let logins = agents.map(|agent| Login { agent: agent.name.clone(), argv: agent.login.clone() });
+            all.logins.extend(logins);
         }
         all
     }

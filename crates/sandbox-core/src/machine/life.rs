@@ -110,6 +110,20 @@ impl Machines<'_> {
         found.copied().ok_or(LifeError::Backend { kind })
     }
 
+    /// Checks that no machine has a name, before its maker is asked anything. [`Machines::create`] checks it again.
+    ///
+    /// # Errors
+    /// Where the name is taken.
+    pub fn check_free(&self, name: &MachineName) -> Result<()> {
+        match self.records.read(name) {
+            Ok(_) => {
+                Err(record::Error::Taken { name: name.clone() }).during("create", format!("machine `{name}`"))
+            }
+            // one that cannot be read is reported where it is claimed
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Makes a machine: its tree by `build`, its configuration, its first boot. It is there whole, or not
     /// at all: an error undoes all, and what a killed maker left the next command undoes.
     ///

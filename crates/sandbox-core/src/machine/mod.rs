@@ -40,7 +40,7 @@ pub mod volume;
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 pub use chosen::{Autostart, Chosen, HostFolder, Limits, Restart};
-pub use declared::{Declared, HealthCheck, ServedPort};
+pub use declared::{Declared, HealthCheck, Login, ServedPort};
 pub use needs::{Needs, Nesting};
 
 use self::cgroup::MachineCgroup;

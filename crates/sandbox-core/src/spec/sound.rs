@@ -182,6 +182,9 @@ fn commands(layer: &Layer, found: &mut Found) {
         if let Some(skills) = &agent.skills {
             found.path(format!("agent[{at}].skills"), skills);
         }
+        if !agent.login.is_empty() {
+            found.argv(format!("agent[{at}].login"), &agent.login);
+        }
     }
     for (at, skills) in layer.skills.iter().enumerate() {
         found.path(format!("skills[{at}].path"), &skills.path);

@@ -199,6 +199,9 @@ pub struct Agent {
     pub mcp: Option<McpFile>,
     /// The folder that skills are linked into, where it knows them.
     pub skills: Option<PathBuf>,
+    /// The command that logs in to it, run by the user `agent` at a terminal: `["claude", "auth", "login"]`.
+    #[serde(default)]
+    pub login: Vec<String>,
 }
 
 /// A file in which an agent looks for servers of the Model Context Protocol.
