@@ -47,7 +47,7 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
                 machine.name.to_string(),
                 word(machine.state).to_owned(),
                 life::word(machine.backend).to_owned(),
-                machine.image.clone(),
+                if machine.image.is_empty() { "-".to_owned() } else { machine.image.clone() },
                 machine.profiles.join(","),
                 machine.addresses.first().map_or_else(|| "-".to_owned(), ToString::to_string),
             ]
@@ -70,7 +70,17 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
     for text in machines.iter().filter_map(breach) {
         host.reporter().report(Event::Warning { text });
     }
+    for text in machines.iter().filter_map(holder) {
+        host.reporter().report(Event::Notice { text });
+    }
     Ok(worst)
+}
+
+/// Returns which process makes or removes a machine.
+fn holder(machine: &Status) -> Option<String> {
+    let done = if machine.state == State::Removing { "removed" } else { "made" };
+    let by = machine.holder.as_ref()?;
+    Some(format!("machine `{}` is being {done} by {by}", machine.name))
 }
 
 /// Says what is wrong with a machine's wall.
@@ -172,3 +182,5 @@ pub const fn word(state: State) -> &'static str {
         State::Unreachable => "unreachable",
     }
 }
+        State::Creating => "creating",
+        State::Removing => "removing",

@@ -148,6 +148,10 @@ pub enum State {
     /// It is elsewhere, and cannot be asked.
     Unreachable,
 }
+    /// A process is making it.
+    Creating,
+    /// A process is removing it.
+    Removing,
 
 /// A machine's first process, in the host's numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]

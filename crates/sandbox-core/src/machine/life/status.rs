@@ -12,7 +12,7 @@ use crate::{
         guest::{self, GuestState},
         network::{self, Wall},
         proxmox::{place::Place, resident::Resident},
-        record::Record,
+        record::{Doing, Error as RecordError, Record, UnderWay},
         volume,
     },
     name::MachineName,
@@ -60,14 +60,25 @@ pub struct Status {
     pub place: Option<Place>,
 }
 
+    /// The process that makes or removes it: `process 12 (sandbox create)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
 impl Machines<'_> {
     /// Shows one machine.
     ///
     /// # Errors
     /// Where it is not there or cannot be asked.
     pub fn status(&self, name: &MachineName) -> Result<Status> {
-        let record = self.records.read(name).during("show", format!("machine `{name}`"))?;
-        self.look(record)
+        match self.records.read(name) {
+            Err(RecordError::Busy { doing: Doing::Making | Doing::Removing, .. }) => {
+                if let Some(found) = self.records.under_way(name) {
+                    return Ok(under_way(found));
+                }
+            }
+            read => return self.look(read.during("show", format!("machine `{name}`"))?),
+        }
+        // it is whole by now, or gone, or has not been begun
+        self.look(self.records.read(name).during("show", format!("machine `{name}`"))?)
     }
 
     /// Reads the records of all machines. One that cannot be read is warned of and left out: it is no reason to do
@@ -137,6 +148,9 @@ impl Machines<'_> {
         });
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((all, worst))
+        let known: Vec<_> = all.iter().map(|status| status.name.clone()).collect();
+        let found = self.records.all_under_way().during("list", "the machines")?;
+        all.extend(found.into_iter().filter(|it| !known.contains(&it.definition.name)).map(under_way));
     }
 
     fn look(&self, record: Record) -> Result<Status> {
@@ -198,6 +212,24 @@ fn seen_elsewhere(record: Record) -> Status {
 
 /// Shows what its record says of a machine, beside what was seen of it.
 fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
+/// Shows a machine that a process is making or removing, of which there is no record.
+fn under_way(found: UnderWay) -> Status {
+    let UnderWay { definition, removing, holder } = found;
+    let state = if removing { State::Removing } else { State::Creating };
+    let record = Record {
+        version: 1,
+        definition,
+        image: String::new(),
+        profiles: Vec::new(),
+        packages: 0,
+        layers: Vec::new(),
+        declared: Declared::default(),
+        created: 0,
+        schedule: None,
+    };
+    Status { holder: Some(holder), ..recorded(record, state, Vec::new()) }
+}
+
     let definition = record.definition;
     Status {
         addresses,
@@ -219,3 +251,4 @@ fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
         place: definition.place,
     }
 }
+        holder: None,
