@@ -168,7 +168,9 @@ fn installed(order: &Order, lock: Lock, tree: &Path, doors: &Doors<'_>) -> Resul
 /// # Errors
 /// Of the stage that failed.
 pub fn resolve(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
-    choose(order, None, doors)
+    let (lock, old) = choose(order, None, doors)?;
+    locking::report_old(&old, doors);
+    Ok(lock)
 }
 
 /// Chooses the packages of an order; gives in words which lists are of the cache because no mirror could be asked.
@@ -187,7 +189,8 @@ fn choose(
     };
     let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
         .during("open", subject())?;
-    resolve_packages(order, archive, doors)
+    let old = archive.old();
+    Ok((resolve_packages(order, archive, doors)?, old.into_iter().collect()))
 }
 
 /// Makes a tree of a lock and what profiles have beside packages.
