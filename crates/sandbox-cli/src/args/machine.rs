@@ -299,6 +299,9 @@ pub struct Mount {
     /// The machine's user that is the directory's owner [default: agent, else root]
     #[arg(long, value_name = "USER")]
     pub owner: Option<String>,
+    /// Let the machine write to its .git too: git on the host runs hooks and settings from there
+    #[arg(long, conflicts_with = "read_only")]
+    pub writable_git: bool,
     /// Use the same user and group numbers on both sides
     #[arg(long, conflicts_with = "owner")]
     pub same_ids: bool,

@@ -108,7 +108,11 @@ fn rows(chosen: &Chosen) -> Vec<(&'static str, String)> {
 
 /// Words a mount.
 pub fn shown(mount: &HostFolder) -> String {
-    let only = if mount.read_only { ", read-only" } else { "" };
+    let only = match (mount.read_only, mount.writable_git) {
+        (true, _) => ", read-only",
+        (_, true) => ", git writable",
+        _ => "",
+    };
     let owners = match &mount.owners {
         Some(Owners::User(user)) => format!("owner `{}`", user.name),
         Some(Owners::Same) => "same ids".to_owned(),

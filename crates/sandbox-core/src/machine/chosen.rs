@@ -87,6 +87,9 @@ pub struct HostFolder {
     /// Whose its files are in the machine; records of earlier versions have none, and the next start adds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owners: Option<Owners>,
+    /// The guest can write to the git directory of a writable tree.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub writable_git: bool,
 }
 
 /// A text that is no limit.
