@@ -7,7 +7,7 @@ use sandbox_core::{
 
 use super::{
     machine::{Host, name},
-    set::shown,
+    set::{limits, shown},
 };
 use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
 
@@ -141,6 +141,10 @@ fn rows(machine: &Status) -> Vec<(&'static str, String)> {
             None => ("tree", machine.tree.display().to_string()),
         },
     ];
+    rows.extend(limits(&machine.limits).map(|words| ("limits", words)));
+    if let Some(by) = &machine.holder {
+        rows.push(("held by", by.clone()));
+    }
     if let Some(leader) = machine.leader {
         rows.push(("leader", leader.to_string()));
         rows.push(("addresses", addresses.join(", ")));
@@ -180,7 +184,7 @@ pub const fn word(state: State) -> &'static str {
         State::Stopping => "stopping",
         State::Frozen => "frozen",
         State::Unreachable => "unreachable",
-    }
-}
         State::Creating => "creating",
         State::Removing => "removing",
+    }
+}

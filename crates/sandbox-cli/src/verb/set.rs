@@ -1,12 +1,9 @@
 //! `sandbox set`: what a user chooses for a machine.
 
-use sandbox_core::{
-    machine::{
-        Autostart, Chosen, HostFolder, chosen,
-        chosen::{Cpus, Size},
-        mounts::owners::Owners,
-    },
-    spec,
+use sandbox_core::machine::{
+    Autostart, Chosen, HostFolder, Limits, chosen,
+    chosen::{Cpus, Size},
+    mounts::owners::Owners,
 };
 
 use super::machine::{Host, holder, name};
@@ -96,6 +93,8 @@ fn rows(chosen: &Chosen) -> Vec<(&'static str, String)> {
             "autostart",
             chosen.autostart.map_or_else(
                 || "no".to_owned(),
+        ("cpu weight", limits.cpu_weight.map_or_else(none, |weight| weight.to_string())),
+        ("core dumps", if limits.no_core_dumps { "no" } else { "yes" }.to_owned()),
                 |start| format!("yes, order {}, after {} s", start.order, start.delay),
             ),
         ),
@@ -111,6 +110,20 @@ pub fn shown(mount: &HostFolder) -> String {
     let only = match (mount.read_only, mount.writable_git) {
         (true, _) => ", read-only",
         (_, true) => ", git writable",
+/// Words the limits of a machine in one line; none where it has none.
+pub fn limits(limits: &Limits) -> Option<String> {
+    let all = [
+        limits.cpus.map(|cpus| format!("{} processors", Cpus(cpus))),
+        limits.memory.map(|memory| format!("memory {}", Size(memory))),
+        limits.tasks.map(|tasks| format!("{tasks} tasks")),
+        limits.disk.map(|disk| format!("disk {}", Size(disk))),
+        limits.cpu_weight.map(|weight| format!("cpu weight {weight}")),
+        limits.no_core_dumps.then(|| "no core dumps".to_owned()),
+    ];
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
         _ => "",
     };
     let owners = match &mount.owners {

@@ -271,7 +271,7 @@ fn spawn(
     let (input, output, error) = (terminal()?, terminal()?, terminal()?);
     let cgroup = cgroup(folder, &definition.name);
     let limits = definition.chosen.limits;
-    let filter = Filter::new(&definition.needs.system_calls, Dumps::of_host());
+    let filter = Filter::new(&definition.needs.system_calls, Dumps::of(&limits));
     let mut nspawn = std::process::Command::new(&program);
     nspawn
         .args(command::arguments(definition, network_file))

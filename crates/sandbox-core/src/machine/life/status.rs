@@ -8,7 +8,7 @@ use crate::{
     error::{Cause as _, Class, Context as _, sentence},
     host::parallel::parallel,
     machine::{
-        Backend, HostFolder, Kind, Leader, Network, ServedPort, State, frozen,
+        Backend, Declared, HostFolder, Kind, Leader, Limits, Network, ServedPort, State, frozen,
         guest::{self, GuestState},
         network::{self, Wall},
         proxmox::{place::Place, resident::Resident},
@@ -51,6 +51,8 @@ pub struct Status {
     pub volumes: Vec<volume::Mounted>,
     /// Directories of the host that are mounted at each start.
     pub mounts: Vec<HostFolder>,
+    /// What it may use at most.
+    pub limits: Limits,
     /// The ports that its profiles serve.
     pub ports: Vec<ServedPort>,
     /// When it was made, in seconds since 1970.
@@ -58,11 +60,11 @@ pub struct Status {
     /// Which container it is, for one of Proxmox VE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
-}
-
     /// The process that makes or removes it: `process 12 (sandbox create)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+}
+
 impl Machines<'_> {
     /// Shows one machine.
     ///
@@ -146,11 +148,11 @@ impl Machines<'_> {
             }
             all
         });
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((all, worst))
         let known: Vec<_> = all.iter().map(|status| status.name.clone()).collect();
         let found = self.records.all_under_way().during("list", "the machines")?;
         all.extend(found.into_iter().filter(|it| !known.contains(&it.definition.name)).map(under_way));
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((all, worst))
     }
 
     fn look(&self, record: Record) -> Result<Status> {
@@ -210,8 +212,6 @@ fn seen_elsewhere(record: Record) -> Status {
     recorded(record, state, addresses)
 }
 
-/// Shows what its record says of a machine, beside what was seen of it.
-fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
 /// Shows a machine that a process is making or removing, of which there is no record.
 fn under_way(found: UnderWay) -> Status {
     let UnderWay { definition, removing, holder } = found;
@@ -230,6 +230,8 @@ fn under_way(found: UnderWay) -> Status {
     Status { holder: Some(holder), ..recorded(record, state, Vec::new()) }
 }
 
+/// Shows what its record says of a machine, beside what was seen of it.
+fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
     let definition = record.definition;
     Status {
         addresses,
@@ -246,9 +248,10 @@ fn under_way(found: UnderWay) -> Status {
         packages: record.packages,
         volumes: definition.volumes,
         mounts: definition.chosen.mounts,
+        limits: definition.chosen.limits,
         ports: record.declared.ports,
         created: record.created,
         place: definition.place,
+        holder: None,
     }
 }
-        holder: None,

@@ -176,7 +176,8 @@ fn devices(lines: &mut Lines, devices: &[PathBuf]) {
 /// Writes the limits; liblxc starts nothing where the kernel does not have one, so that those are a remark only.
 fn limit(lines: &mut Lines, facts: &Facts<'_>) {
     for (controller, file, value) in limits::files(&facts.definition.chosen.limits) {
-        if value.split(' ').next() == Some("max") {
+        let is_none = value.split(' ').next() == Some("max") || (file, &*value) == ("cpu.weight", "100");
+        if is_none {
             continue;
         }
         if facts.controllers.iter().any(|known| known == controller) {

@@ -119,6 +119,9 @@ fn chosen(chosen: &Chosen) -> String {
     }
     text
 }
+    if let Some(weight) = chosen.limits.cpu_weight {
+        let _ = writeln!(text, "CPUWeight={weight}");
+    }
 
 /// The tasks that the unit's own template allows, for a limit that is taken back.
 pub(super) const TASKS: u64 = 16_384;
@@ -246,11 +249,20 @@ mod tests {
     fn limits_and_restarts_are_the_units() {
         let mut definition = definition("agents");
         assert!(!drop_in(&definition, Path::new("/s")).contains("Restart="));
-        definition.chosen.limits =
-            crate::machine::Limits { cpus: Some(1255), memory: Some(1 << 30), tasks: Some(99), disk: None };
+        definition.chosen.limits = crate::machine::Limits {
+            cpus: Some(1255),
+            memory: Some(1 << 30),
+            tasks: Some(99),
+            cpu_weight: Some(50),
+            no_core_dumps: true,
+            ..Default::default()
+        };
         definition.chosen.restart = Restart::OnFailure;
         let text = drop_in(&definition, Path::new("/s"));
-        for line in ["CPUQuota=125.5%", "MemoryMax=1073741824", "TasksMax=99", "Restart=on-failure"] {
+        assert!(text.contains(" internal confined --no-core-dumps -- systemd-nspawn "), "{text}");
+        for line in
+            ["CPUQuota=125.5%", "MemoryMax=1073741824", "TasksMax=99", "CPUWeight=50", "Restart=on-failure"]
+        {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
     }
