@@ -34,6 +34,7 @@ mod remove;
 mod rename;
 mod repair;
 mod resolve;
+mod secret;
 mod set;
 mod snapshot;
 mod top;
@@ -56,6 +57,7 @@ fn changed(verb: &Verb) -> Option<&str> {
         Verb::Set(args) => Some(&args.name),
         Verb::Enable(args) | Verb::Disable(args) => Some(&args.name),
         Verb::Mount(args) => Some(&args.name),
+        Verb::Secret { verb } => Some(secret::machine_of(verb)),
         Verb::Unmount(args) => Some(&args.name),
         Verb::Copy(args) => copy::machine_of(&args.to),
         Verb::Remove(args) => Some(&args.name),
@@ -113,6 +115,7 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Wait(args) => wait::run(&args, settings),
         Verb::Set(args) => set::run(&args, settings),
         Verb::Enable(args) => autostart::enable(&args, settings),
+        Verb::Secret { verb } => secret::run(&verb, settings),
         Verb::Disable(args) => autostart::disable(&args, settings),
         Verb::Mount(args) => mount::mount(&args, settings),
         Verb::Unmount(args) => mount::unmount(&args, settings),

@@ -45,6 +45,7 @@ use crate::{
         processes,
         record::Records,
         seccomp::{Dumps, Filter},
+        secret,
     },
     name::MachineName,
     report::{Event, Reporter},
@@ -274,7 +275,7 @@ fn spawn(
     let filter = Filter::new(&definition.needs.system_calls, Dumps::of(&limits));
     let mut nspawn = std::process::Command::new(&program);
     nspawn
-        .args(command::arguments(definition, network_file))
+        .args(command::arguments(definition, network_file, secret::options(folder)))
         .env_clear()
         .envs(command::environment(definition))
         .stdin(input)
