@@ -38,6 +38,7 @@ mod secret;
 mod set;
 mod snapshot;
 mod top;
+mod variable;
 mod wait;
 mod within;
 
@@ -56,8 +57,8 @@ fn changed(verb: &Verb) -> Option<&str> {
         Verb::Kill(args) => Some(&args.name),
         Verb::Set(args) => Some(&args.name),
         Verb::Enable(args) | Verb::Disable(args) => Some(&args.name),
-        Verb::Mount(args) => Some(&args.name),
         Verb::Secret { verb } => Some(secret::machine_of(verb)),
+        Verb::Mount(args) => Some(&args.name),
         Verb::Unmount(args) => Some(&args.name),
         Verb::Copy(args) => copy::machine_of(&args.to),
         Verb::Remove(args) => Some(&args.name),
@@ -114,8 +115,8 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Kill(args) => kill::run(&args, settings),
         Verb::Wait(args) => wait::run(&args, settings),
         Verb::Set(args) => set::run(&args, settings),
-        Verb::Enable(args) => autostart::enable(&args, settings),
         Verb::Secret { verb } => secret::run(&verb, settings),
+        Verb::Enable(args) => autostart::enable(&args, settings),
         Verb::Disable(args) => autostart::disable(&args, settings),
         Verb::Mount(args) => mount::mount(&args, settings),
         Verb::Unmount(args) => mount::unmount(&args, settings),

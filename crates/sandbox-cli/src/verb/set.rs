@@ -6,7 +6,10 @@ use sandbox_core::machine::{
     mounts::owners::Owners,
 };
 
-use super::machine::{Host, holder, name};
+use super::{
+    machine::{Host, holder, name},
+    variable,
+};
 use crate::{args, exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// Changes what is asked for, and shows what is so now.
@@ -16,9 +19,14 @@ use crate::{args, exit::Exit, failure::Failure, settings::Settings, ui};
 pub fn run(args: &args::Set, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
     settings.need_root("set")?;
-    let variables = args.env.iter().map(|pair| variable(pair)).collect::<Result<Vec<_>, _>>()?;
+    let variables = args
+        .env
+        .iter()
+        .map(|pair| variable::read_line(pair, name.as_str()))
+        .collect::<Result<Vec<_>, _>>()?;
     let host = Host::new(settings);
     let machines = host.machines()?;
+    variable::check(&machines, &name, &variables, settings)?;
     let chosen = machines.choose(&name, &holder("set"), args.unenforced, |chosen| {
         edit(chosen, args, variables);
     })?;
@@ -32,15 +40,6 @@ pub fn run(args: &args::Set, settings: &Settings) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-fn variable(pair: &str) -> Result<(String, String), Failure> {
-    match pair.split_once('=') {
-        Some((key, value)) if spec::is_variable(key) && !value.contains(['\n', '\0']) => {
-            Ok((key.to_owned(), value.to_owned()))
-        }
-        _ => Err(Failure::said(Exit::USAGE, format!("`--env {pair}` is not KEY=VALUE in one line"))),
-    }
-}
-
 fn edit(chosen: &mut Chosen, args: &args::Set, variables: Vec<(String, String)>) {
     let limits = &mut chosen.limits;
     if let Some(cpus) = args.cpus {
@@ -51,6 +50,12 @@ fn edit(chosen: &mut Chosen, args: &args::Set, variables: Vec<(String, String)>)
     }
     if let Some(tasks) = args.tasks {
         limits.tasks = tasks.0;
+    }
+    if let Some(weight) = args.cpu_weight {
+        limits.cpu_weight = weight.0.map(|weight| weight.0);
+    }
+    if let Some(dumps) = args.core_dumps {
+        limits.no_core_dumps = dumps == args::YesNo::No;
     }
     if let Some(disk) = args.disk {
         limits.disk = disk.0.map(|disk| disk.0);
@@ -88,13 +93,13 @@ fn rows(chosen: &Chosen) -> Vec<(&'static str, String)> {
         ("cpus", limits.cpus.map_or_else(none, |cpus| Cpus(cpus).to_string())),
         ("memory", size(limits.memory)),
         ("tasks", limits.tasks.map_or_else(none, |tasks| tasks.to_string())),
+        ("cpu weight", limits.cpu_weight.map_or_else(none, |weight| weight.to_string())),
+        ("core dumps", if limits.no_core_dumps { "no" } else { "yes" }.to_owned()),
         ("disk", size(limits.disk)),
         (
             "autostart",
             chosen.autostart.map_or_else(
                 || "no".to_owned(),
-        ("cpu weight", limits.cpu_weight.map_or_else(none, |weight| weight.to_string())),
-        ("core dumps", if limits.no_core_dumps { "no" } else { "yes" }.to_owned()),
                 |start| format!("yes, order {}, after {} s", start.order, start.delay),
             ),
         ),
@@ -105,11 +110,6 @@ fn rows(chosen: &Chosen) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Words a mount.
-pub fn shown(mount: &HostFolder) -> String {
-    let only = match (mount.read_only, mount.writable_git) {
-        (true, _) => ", read-only",
-        (_, true) => ", git writable",
 /// Words the limits of a machine in one line; none where it has none.
 pub fn limits(limits: &Limits) -> Option<String> {
     let all = [
@@ -124,6 +124,11 @@ pub fn limits(limits: &Limits) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
+/// Words a mount.
+pub fn shown(mount: &HostFolder) -> String {
+    let only = match (mount.read_only, mount.writable_git) {
+        (true, _) => ", read-only",
+        (_, true) => ", git writable",
         _ => "",
     };
     let owners = match &mount.owners {
