@@ -163,6 +163,7 @@ fn a_person_waits_for_a_person_and_not_for_the_schedule() {
     let second = case.user.sandbox(&["snapshot", "run", "--due"]);
     assert!(second.status.success(), "{}", said(&second));
     assert!(said(&second).contains("machine `two` is left to the next run"), "{}", said(&second));
+    assert!(case.does(&["snapshot", "schedule"]).contains("skipped: machine `two` is being changed by"));
     let mut rename = begin(&case, &["--no-wait", "rename", "two", "one"]);
     until_said(&mut rename, "interrupted the snapshot ");
     signal(pid, Signal::SIGCONT);
@@ -170,6 +171,7 @@ fn a_person_waits_for_a_person_and_not_for_the_schedule() {
     assert!(renamed.success(), "{told}");
     let (ran, told) = end(run);
     assert!(ran.success() && told.contains("it was interrupted"), "{told}");
+    assert_eq!(case.does(&["snapshot", "schedule"]).matches("skipped: ").count(), 1);
     assert_eq!(snapshots(&case, "one").len(), 1);
     has_no_copy(&case, "one");
 }

@@ -3,8 +3,10 @@
 
 use std::{
     fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
 };
 
 use serde_json::Value;
@@ -346,6 +348,39 @@ fn a_machine_that_is_changed_is_listed_and_its_holder_is_named() {
     }
     drop(lock);
     case.does(&["clone", "one", "two"]);
+}
+
+#[test]
+fn a_secret_is_beside_the_machine_alone_and_a_variable_that_looks_like_one_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let case = Case::new();
+    let set = |value: &[u8]| {
+        let mut command = case.user.command(&["secret", "set", "one", "GH_TOKEN"]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(value).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    assert!(set(b"planted-secret-11\n").status.success());
+    let file = case.user.path("state/machines/one/secrets/GH_TOKEN");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "planted-secret-11");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(case.json(&["secret", "list", "one"]), serde_json::json!(["GH_TOKEN"]));
+    case.does(&["snapshot", "create", "one", "s"]);
+    case.does(&["clone", "one", "two"]);
+    assert_eq!(case.json(&["secret", "list", "two"]), serde_json::json!([]));
+    assert_eq!(case.with_text("planted-secret-11"), ["machines/one/secrets/GH_TOKEN"]);
+    case.does(&["rename", "one", "three"]);
+    case.user.ends(&["secret", "remove", "three", "OTHER"], 1, "has no secret `OTHER`");
+    case.does(&["secret", "remove", "three", "GH_TOKEN"]);
+    assert_eq!(case.with_text("planted-secret-11"), Vec::<String>::new());
+    case.user.ends(&["set", "two", "--env", "GH_TOKEN=planted"], 2, "sandbox secret set two GH_TOKEN");
+    let status = case.does(&["status", "two"]);
+    assert!(status.contains("no core dumps"), "{status}");
+    case.does(&["set", "two", "--core-dumps", "yes"]);
+    assert!(!case.does(&["status", "two"]).contains("no core dumps"));
+    case.user.ends(&["set", "two", "--cpu-weight", "0"], 2, "is no weight");
 }
 
 #[test]

@@ -193,6 +193,49 @@ fn layers_are_built_once_and_a_machine_of_them_is_as_one_built_anew() {
 }
 
 #[test]
+fn profiles_in_any_order_and_packages_beside_them_share_every_layer_below() {
+    let case = Case::new();
+    case.made("one", "a,b", &[]);
+    let told = case.made("two", "b,a", &[]);
+    assert!(told.contains("4 layers laid out") && !told.contains("kept as"), "{told}");
+    assert_eq!(case.facts("one"), case.facts("two"));
+    let told = case.made("three", "c", &["--include", "shapes"]);
+    assert!(told.contains("2 layers laid out") && told.contains("packages `--include` kept as"), "{told}");
+    assert_eq!(case.names(), ["--include", "a", "b", "base", "c", "kit"]);
+    case.does(&["remove", "three", "--yes"]);
+    // without a network, where every layer is kept
+    case.server.close();
+    let told = case.made("three", "c", &["--include", "shapes"]);
+    assert!(told.contains("4 layers laid out") && told.contains("what could not be asked for"), "{told}");
+}
+
+#[test]
+fn a_machine_that_is_being_made_is_listed_and_what_to_do_about_it_is_said() {
+    let case = Case::new();
+    case.server.fault("shapes_", Fault::Stall(10, 4000), 1);
+    let making = case.begun("one", "a");
+    let listed = || -> Vec<Value> { serde_json::from_str(&case.does(&["--json", "list"])).unwrap() };
+    crate::kit::process::until("a machine", std::time::Duration::from_secs(60), || {
+        (!listed().is_empty()).then_some(())
+    });
+    let holder = format!("process {} (sandbox create)", making.id());
+    let one = &listed()[0];
+    assert_eq!(
+        (&one["name"], &one["state"], &one["holder"]),
+        (&"one".into(), &"creating".into(), &(&*holder).into())
+    );
+    assert!(case.does(&["status", "one"]).contains("creating"));
+    for words in [&["stop", "one"][..], &["kill", "one"], &["remove", "one", "--yes"]] {
+        case.user.ends(words, 1, &format!("machine `one` is being made by {holder}"));
+        case.user.ends(words, 1, &format!("kill {}", making.id()));
+    }
+    case.user.ends(&["wait", "one", "--timeout", "0"], 1, "machine `one` is being made");
+    let made = making.wait_with_output().unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    assert_eq!(listed()[0]["state"], "stopped");
+}
+
+#[test]
 fn what_a_machine_or_a_lock_needs_is_not_removed() {
     let case = Case::new();
     case.made("one", "a", &[]);

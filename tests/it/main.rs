@@ -34,6 +34,7 @@ mod malformed;
 mod mirror;
 mod names;
 mod npm_tree;
+mod offline;
 mod outputs;
 mod profile;
 mod proxmox;

@@ -377,7 +377,7 @@ fn what_the_host_lacks_and_what_clashes_is_said_before_anything_is_made() {
         "profiles/also.toml",
         &plain("also", "[[ports]]\nport = 8080\naddress = \"0.0.0.0\"\nwhat = \"b\""),
     );
-    user.ends(&create(&["--profile", "asks,also"]), 3, "port 8080 is served by ./profiles/asks.toml and by");
+    user.ends(&create(&["--profile", "asks,also"]), 3, "port 8080 is served by ./profiles/also.toml and by");
     assert!(server.log().is_empty());
     assert!(!user.path("state").exists());
 }

@@ -37,6 +37,12 @@ impl Stack {
         Self { user, vendor: Vendor::new(), server, _archive: archive }
     }
 
+    /// Takes the network away: neither the archive nor the vendor can be connected to.
+    pub fn cut_off(&self) {
+        self.server.close();
+        self.vendor.server().close();
+    }
+
     /// Writes the profile.
     pub fn profile(&self, text: &str) {
         fs::write(self.user.path("p.toml"), format!("schema = 1\nname = \"p\"\n{text}")).unwrap();

@@ -134,6 +134,17 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Ends it: its port is closed when this returns.
+    pub fn close(&self) {
+        self.end.store(true, Ordering::Relaxed);
+        // wakes the listener, which is closed then
+        while TcpStream::connect(self.url.trim_start_matches("http://")).is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);

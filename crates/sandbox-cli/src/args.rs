@@ -10,6 +10,7 @@ mod machine;
 mod moving;
 mod node;
 mod profile;
+mod secret;
 mod session;
 
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub use self::{
     moving::{Compression, Devices, Export, Format, Import, To},
     node::{LeaveOut, Node},
     profile::{Costs, New, ProfileVerb, Show},
+    secret::Secret,
     session::{Console, Exec, Shell},
 };
 
@@ -129,6 +131,11 @@ pub enum Verb {
     Wait(Wait),
     /// Show or change limits, variables, restarts and the start with the host
     Set(Set),
+    /// Set, list and remove the secrets of a machine, which its services get as systemd credentials
+    Secret {
+        #[command(subcommand)]
+        verb: Secret,
+    },
     /// Start a machine with the host
     Enable(Named),
     /// Start a machine with the host no longer

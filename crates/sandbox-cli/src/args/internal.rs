@@ -40,6 +40,9 @@ pub enum Internal {
         /// A system call that a profile allows by name.
         #[arg(long)]
         allow: Vec<String>,
+        /// Its processes leave no core dumps.
+        #[arg(long)]
+        no_core_dumps: bool,
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },

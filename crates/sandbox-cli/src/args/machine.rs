@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
 use sandbox_core::machine::{
-    chosen::{Cpus, Size},
+    chosen::{Cpus, Size, Weight},
     signal::Signal,
 };
 
@@ -222,6 +222,12 @@ pub struct Set {
     /// Processes and threads it may have, or none
     #[arg(long, value_name = "NUMBER")]
     pub tasks: Option<OrNone<u64>>,
+    /// Its share of the processors where others want them too: 1 to 10000, or none for the usual 100
+    #[arg(long, value_name = "NUMBER")]
+    pub cpu_weight: Option<OrNone<Weight>>,
+    /// Whether a process that crashes leaves a copy of its memory; counts from the next start on
+    #[arg(long, value_enum, value_name = "yes|no")]
+    pub core_dumps: Option<YesNo>,
     /// Bytes that its tree may take, on a subvolume of btrfs, or none
     #[arg(long, value_name = "SIZE")]
     pub disk: Option<OrNone<Size>>,
@@ -293,6 +299,9 @@ pub struct Mount {
     /// The machine can only read it
     #[arg(long, visible_alias = "ro")]
     pub read_only: bool,
+    /// Let the machine write to its .git too: git on the host runs hooks and settings from there
+    #[arg(long, conflicts_with = "read_only")]
+    pub writable_git: bool,
     /// Mount it again at each start
     #[arg(long)]
     pub permanent: bool,

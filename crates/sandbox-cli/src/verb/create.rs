@@ -11,7 +11,7 @@ use sandbox_core::{
     host::runner::Processes,
     layer::{self, Doors, Keeping, Order, kept::Layers},
     machine::{
-        Chosen, Declared, Definition, Exception, Kind, Network, life,
+        Chosen, Declared, Definition, Exception, Kind, Limits, Network, life,
         life::{Built, Plan},
         network, volume,
     },
@@ -179,9 +179,16 @@ fn definition(
         },
         privileged: args.privileged,
         program: settings.program.clone(),
-        chosen: Chosen::default(),
+        chosen: chosen(kind),
         place: None,
     })
+}
+
+/// What counts for a new machine where its user chooses nothing.
+pub fn chosen(kind: Kind) -> Chosen {
+    // a node's memory is another's, and its containers have limits of their own
+    let limits = if kind == Kind::Proxmox { Limits::default() } else { Limits::of_host() };
+    Chosen { limits, ..Chosen::default() }
 }
 
 /// Private addresses of mirrors and resolvers, which the wall must let through.

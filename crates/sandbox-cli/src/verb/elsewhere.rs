@@ -79,6 +79,7 @@ fn refused(verb: &Verb) -> Option<ProxmoxError> {
             "folders of a node are root@pam's to give, and not while it runs",
             note("on the node, with the container stopped:  pct set ID -mp0 /FOLDER,mp=/PATH"),
         ),
+        Verb::Secret { .. } => not("secret", "it gives a container no credentials", None),
         Verb::Move(_) => not("move", "its tree is in a storage of the cluster", note(BACKUP)),
         Verb::Export(_) => not("export", "its tree is in a storage of the cluster", note(BACKUP)),
         Verb::Rename(_) => not(
@@ -187,8 +188,10 @@ impl Machine<'_> {
     }
 
     fn may_set(&self, args: &args::Set) -> Result<(), Failure> {
-        let refused: [(bool, &str, &'static str); 4] = [
+        let refused: [(bool, &str, &'static str); 6] = [
             (args.tasks.is_some(), "set --tasks", "a container of it has no such limit"),
+            (args.cpu_weight.is_some(), "set --cpu-weight", "a container of it has another scale"),
+            (args.core_dumps.is_some(), "set --core-dumps", "a container of it has no such limit"),
             (args.disk.is_some(), "set --disk", "its disks grow by `pct resize`, and do not shrink"),
             (
                 !args.env.is_empty() || !args.unset_env.is_empty(),

@@ -2,7 +2,10 @@
 
 use sandbox_core::{error::Context as _, machine::Leader, name::MachineName, session};
 
-use super::machine::{Host, name};
+use super::{
+    machine::{Host, name},
+    variable,
+};
 use crate::{args, exit::Exit, failure::Failure, settings::Settings};
 
 /// Runs a command in a machine and ends as it ended.
@@ -12,7 +15,8 @@ use crate::{args, exit::Exit, failure::Failure, settings::Settings};
 pub fn exec(args: args::Exec, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
     settings.need_root("exec")?;
-    let env = args.env.iter().map(|pair| variable(pair)).collect::<Result<Vec<_>, _>>()?;
+    let env =
+        args.env.iter().map(|pair| variable::read(pair, name.as_str())).collect::<Result<Vec<_>, _>>()?;
     let subject = || format!("machine `{name}`");
     let carrier = session::carrier().during("run a command in", subject())?;
     let leader = leader(&name, settings)?;
@@ -49,11 +53,4 @@ pub fn shell(args: args::Shell, settings: &Settings) -> Result<Exit, Failure> {
 /// Where it does not run.
 pub fn leader(name: &MachineName, settings: &Settings) -> Result<Leader, Failure> {
     Ok(Host::new(settings).as_they_are().leader(name, "enter")?)
-}
-
-fn variable(pair: &str) -> Result<(String, String), Failure> {
-    match pair.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Failure::said(Exit::USAGE, format!("`--env {pair}` is not KEY=VALUE"))),
-    }
 }

@@ -5,7 +5,7 @@ use std::{io, path::Path, time::Duration};
 use sandbox_core::{
     error::Context as _,
     machine::{
-        Chosen, Declared, Definition, Kind, Network,
+        Declared, Definition, Kind, Network,
         export::Carried,
         import::{self, Left, Limits, Source},
         life::{self, Built, Plan},
@@ -139,7 +139,7 @@ fn plan(
         },
         privileged: false,
         program: settings.program.clone(),
-        chosen: carried.map_or_else(Chosen::default, |carried| carried.chosen.clone()),
+        chosen: carried.map_or_else(|| create::chosen(kind), |carried| carried.chosen.clone()),
         place: None,
     };
     Ok(Plan {

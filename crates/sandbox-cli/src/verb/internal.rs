@@ -98,7 +98,10 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             frozen::watch_over(&cgroup).during("let go on", cgroup.display().to_string())?;
             Ok(Exit::OK)
         }
-        Internal::Confined { allow, command } => Err(confined(&allow, &command)),
+        Internal::Confined { allow, no_core_dumps, command } => {
+            let dumps = if no_core_dumps { Dumps::Refused } else { Dumps::of_host() };
+            Err(confined(&allow, dumps, &command))
+        }
         Internal::Journal { follow, arguments } => logs::read(follow, &arguments),
         Internal::Recover { paths } => recover(&paths, settings),
         Internal::Spare { layer } => spare(&layer, settings),
@@ -198,11 +201,11 @@ fn wall_up(text: &str, settings: &Settings) -> Result<Exit, Failure> {
 
 /// Becomes a command below the filter, or reports why not.
 #[expect(clippy::disallowed_methods, reason = "this process is replaced; there is no output to wait for")]
-fn confined(allow: &[String], command: &[OsString]) -> Failure {
+fn confined(allow: &[String], dumps: Dumps, command: &[OsString]) -> Failure {
     let Some((program, arguments)) = command.split_first() else {
         return Failure::said(Exit::USAGE, "there is no command");
     };
-    if let Err(error) = Filter::new(allow, Dumps::of_host()).install() {
+    if let Err(error) = Filter::new(allow, dumps).install() {
         return Failure::said(Exit::HOST, format!("the filter on system calls cannot be installed: {error}"));
     }
     let error = std::process::Command::new(program).args(arguments).exec();

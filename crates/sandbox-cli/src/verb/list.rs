@@ -7,7 +7,7 @@ use sandbox_core::{
 
 use super::{
     machine::{Host, name},
-    set::shown,
+    set::{limits, shown},
 };
 use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
 
@@ -47,7 +47,7 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
                 machine.name.to_string(),
                 word(machine.state).to_owned(),
                 life::word(machine.backend).to_owned(),
-                machine.image.clone(),
+                if machine.image.is_empty() { "-".to_owned() } else { machine.image.clone() },
                 machine.profiles.join(","),
                 machine.addresses.first().map_or_else(|| "-".to_owned(), ToString::to_string),
             ]
@@ -70,7 +70,17 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
     for text in machines.iter().filter_map(breach) {
         host.reporter().report(Event::Warning { text });
     }
+    for text in machines.iter().filter_map(holder) {
+        host.reporter().report(Event::Notice { text });
+    }
     Ok(worst)
+}
+
+/// Returns which process makes or removes a machine.
+fn holder(machine: &Status) -> Option<String> {
+    let done = if machine.state == State::Removing { "removed" } else { "made" };
+    let by = machine.holder.as_ref()?;
+    Some(format!("machine `{}` is being {done} by {by}", machine.name))
 }
 
 /// Says what is wrong with a machine's wall.
@@ -131,6 +141,10 @@ fn rows(machine: &Status) -> Vec<(&'static str, String)> {
             None => ("tree", machine.tree.display().to_string()),
         },
     ];
+    rows.extend(limits(&machine.limits).map(|words| ("limits", words)));
+    if let Some(by) = &machine.holder {
+        rows.push(("held by", by.clone()));
+    }
     if let Some(leader) = machine.leader {
         rows.push(("leader", leader.to_string()));
         rows.push(("addresses", addresses.join(", ")));
@@ -170,5 +184,7 @@ pub const fn word(state: State) -> &'static str {
         State::Stopping => "stopping",
         State::Frozen => "frozen",
         State::Unreachable => "unreachable",
+        State::Creating => "creating",
+        State::Removing => "removing",
     }
 }

@@ -34,9 +34,11 @@ mod remove;
 mod rename;
 mod repair;
 mod resolve;
+mod secret;
 mod set;
 mod snapshot;
 mod top;
+mod variable;
 mod wait;
 mod within;
 
@@ -55,6 +57,7 @@ fn changed(verb: &Verb) -> Option<&str> {
         Verb::Kill(args) => Some(&args.name),
         Verb::Set(args) => Some(&args.name),
         Verb::Enable(args) | Verb::Disable(args) => Some(&args.name),
+        Verb::Secret { verb } => Some(secret::machine_of(verb)),
         Verb::Mount(args) => Some(&args.name),
         Verb::Unmount(args) => Some(&args.name),
         Verb::Copy(args) => copy::machine_of(&args.to),
@@ -112,6 +115,7 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Kill(args) => kill::run(&args, settings),
         Verb::Wait(args) => wait::run(&args, settings),
         Verb::Set(args) => set::run(&args, settings),
+        Verb::Secret { verb } => secret::run(&verb, settings),
         Verb::Enable(args) => autostart::enable(&args, settings),
         Verb::Disable(args) => autostart::disable(&args, settings),
         Verb::Mount(args) => mount::mount(&args, settings),

@@ -42,6 +42,7 @@ pub fn mount(args: &Mount, settings: &Settings) -> Result<Exit, Failure> {
         source,
         path: in_machine(&args.path)?,
         read_only: args.read_only,
+        writable_git: args.writable_git,
         permanent: args.permanent,
         owners,
     };

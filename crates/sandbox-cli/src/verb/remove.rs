@@ -1,9 +1,10 @@
 //! `sandbox remove`.
 
 use sandbox_core::{
+    error::Context as _,
     machine::{
         life::{Machines, Volumes},
-        record,
+        record::{self, Doing},
     },
     name::MachineName,
     report::Event,
@@ -21,8 +22,15 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
     settings.need_root("remove")?;
     let host = Host::new(settings);
     let machines = host.machines()?;
-    if let Err(record::Error::Half { .. }) = machines.records.read(&name) {
-        return rest(args, &name, &machines, settings);
+    match machines.records.read(&name) {
+        Err(record::Error::Half { .. }) => return rest(args.yes, &name, &machines, settings),
+        Err(record::Error::Busy { doing: Doing::Removing, .. }) => {
+            return rest(true, &name, &machines, settings);
+        }
+        Err(busy @ record::Error::Busy { doing: Doing::Making, .. }) => {
+            return Ok(Err(busy).during("remove", format!("machine `{name}`"))?);
+        }
+        _ => {}
     }
     let status = machines.status(&name)?;
     let paths: Vec<_> = status.volumes.iter().map(|volume| volume.path.display().to_string()).collect();
@@ -61,12 +69,12 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
 
 /// Removes what is left of a half-removed or half-made machine.
 fn rest(
-    args: &Remove,
+    yes: bool,
     name: &MachineName,
     machines: &Machines<'_>,
     settings: &Settings,
 ) -> Result<Exit, Failure> {
-    if !args.yes {
+    if !yes {
         let question = format!("Machine `{name}` is half removed or half made. Remove what is left of it?");
         if !ui::confirm(&question, settings.interactive, &format!("sandbox remove {name} --yes"))? {
             return Ok(Exit::UNAVAILABLE);

@@ -1,15 +1,15 @@
 //! `sandbox set`: what a user chooses for a machine.
 
-use sandbox_core::{
-    machine::{
-        Autostart, Chosen, HostFolder, chosen,
-        chosen::{Cpus, Size},
-        mounts::owners::Owners,
-    },
-    spec,
+use sandbox_core::machine::{
+    Autostart, Chosen, HostFolder, Limits, chosen,
+    chosen::{Cpus, Size},
+    mounts::owners::Owners,
 };
 
-use super::machine::{Host, holder, name};
+use super::{
+    machine::{Host, holder, name},
+    variable,
+};
 use crate::{args, exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// Changes what is asked for, and shows what is so now.
@@ -19,9 +19,14 @@ use crate::{args, exit::Exit, failure::Failure, settings::Settings, ui};
 pub fn run(args: &args::Set, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
     settings.need_root("set")?;
-    let variables = args.env.iter().map(|pair| variable(pair)).collect::<Result<Vec<_>, _>>()?;
+    let variables = args
+        .env
+        .iter()
+        .map(|pair| variable::read_line(pair, name.as_str()))
+        .collect::<Result<Vec<_>, _>>()?;
     let host = Host::new(settings);
     let machines = host.machines()?;
+    variable::check(&machines, &name, &variables, settings)?;
     let chosen = machines.choose(&name, &holder("set"), args.unenforced, |chosen| {
         edit(chosen, args, variables);
     })?;
@@ -35,15 +40,6 @@ pub fn run(args: &args::Set, settings: &Settings) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-fn variable(pair: &str) -> Result<(String, String), Failure> {
-    match pair.split_once('=') {
-        Some((key, value)) if spec::is_variable(key) && !value.contains(['\n', '\0']) => {
-            Ok((key.to_owned(), value.to_owned()))
-        }
-        _ => Err(Failure::said(Exit::USAGE, format!("`--env {pair}` is not KEY=VALUE in one line"))),
-    }
-}
-
 fn edit(chosen: &mut Chosen, args: &args::Set, variables: Vec<(String, String)>) {
     let limits = &mut chosen.limits;
     if let Some(cpus) = args.cpus {
@@ -54,6 +50,12 @@ fn edit(chosen: &mut Chosen, args: &args::Set, variables: Vec<(String, String)>)
     }
     if let Some(tasks) = args.tasks {
         limits.tasks = tasks.0;
+    }
+    if let Some(weight) = args.cpu_weight {
+        limits.cpu_weight = weight.0.map(|weight| weight.0);
+    }
+    if let Some(dumps) = args.core_dumps {
+        limits.no_core_dumps = dumps == args::YesNo::No;
     }
     if let Some(disk) = args.disk {
         limits.disk = disk.0.map(|disk| disk.0);
@@ -91,6 +93,8 @@ fn rows(chosen: &Chosen) -> Vec<(&'static str, String)> {
         ("cpus", limits.cpus.map_or_else(none, |cpus| Cpus(cpus).to_string())),
         ("memory", size(limits.memory)),
         ("tasks", limits.tasks.map_or_else(none, |tasks| tasks.to_string())),
+        ("cpu weight", limits.cpu_weight.map_or_else(none, |weight| weight.to_string())),
+        ("core dumps", if limits.no_core_dumps { "no" } else { "yes" }.to_owned()),
         ("disk", size(limits.disk)),
         (
             "autostart",
@@ -106,9 +110,27 @@ fn rows(chosen: &Chosen) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// Words the limits of a machine in one line; none where it has none.
+pub fn limits(limits: &Limits) -> Option<String> {
+    let all = [
+        limits.cpus.map(|cpus| format!("{} processors", Cpus(cpus))),
+        limits.memory.map(|memory| format!("memory {}", Size(memory))),
+        limits.tasks.map(|tasks| format!("{tasks} tasks")),
+        limits.disk.map(|disk| format!("disk {}", Size(disk))),
+        limits.cpu_weight.map(|weight| format!("cpu weight {weight}")),
+        limits.no_core_dumps.then(|| "no core dumps".to_owned()),
+    ];
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
 /// Words a mount.
 pub fn shown(mount: &HostFolder) -> String {
-    let only = if mount.read_only { ", read-only" } else { "" };
+    let only = match (mount.read_only, mount.writable_git) {
+        (true, _) => ", read-only",
+        (_, true) => ", git writable",
+        _ => "",
+    };
     let owners = match &mount.owners {
         Some(Owners::User(user)) => format!("owner `{}`", user.name),
         Some(Owners::Same) => "same ids".to_owned(),

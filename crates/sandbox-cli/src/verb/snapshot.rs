@@ -9,7 +9,7 @@ use sandbox_core::{
         snapshot::{
             Snapshot, Wanted, What,
             retention::Keep,
-            schedule::{self, Ran, Schedule, interval},
+            schedule::{self, LastRun, Ran, Schedule, interval},
             timer,
         },
     },
@@ -253,15 +253,26 @@ fn set_schedule(host: &Host, args: &args::Schedule, settings: &Settings) -> Resu
         let value = |(name, schedule): &(_, Schedule)| {
             serde_json::json!({
                 "machine": name, "every": schedule.every, "keep": schedule.keep.to_string(),
+                "last_run": machines.last_run(name),
             })
         };
         ui::json(&all.iter().map(value).collect::<Vec<_>>());
         return Ok(worst);
     }
     let row = |(name, schedule): &(MachineName, Schedule)| {
-        vec![name.to_string(), schedule::interval_text(schedule.every), schedule.keep.to_string()]
+        let last = machines.last_run(name);
+        vec![
+            name.to_string(),
+            schedule::interval_text(schedule.every),
+            schedule.keep.to_string(),
+            last.as_ref().map_or_else(|| "-".to_owned(), |last| moment(last.at)),
+            last.map_or_else(|| "-".to_owned(), |last| last.words()),
+        ]
     };
-    ui::table(&["MACHINE", "EVERY", "KEEP"], &all.iter().map(row).collect::<Vec<_>>());
+    ui::table(
+        &["MACHINE", "EVERY", "KEEP", "LAST RUN (UTC)", "OUTCOME"],
+        &all.iter().map(row).collect::<Vec<_>>(),
+    );
     Ok(worst)
 }
 
@@ -297,6 +308,7 @@ fn run_due(host: &Host, settings: &Settings) -> Result<Exit, Failure> {
         ui::json(&ran);
     }
     for one in &ran {
+        machines.note_run(&LastRun { at: settings.now, ran: one.clone() });
         tell(one, host, settings);
     }
     Ok(worst)

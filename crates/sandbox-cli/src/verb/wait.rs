@@ -67,6 +67,9 @@ fn look(
     until: Until,
     left: Option<Duration>,
 ) -> Result<Option<String>, Failure> {
+    if let Some(found) = machines.records.under_way(name) {
+        return Ok(Some(if found.removing { "being removed" } else { "being made" }.to_owned()));
+    }
     let (_, leader) = machines.look_at(name)?;
     let Some(leader) = leader else {
         return Ok((until != Until::Stopped).then(|| "stopped".to_owned()));

@@ -195,6 +195,13 @@ pub enum ArchiveError {
     },
 }
 
+impl ArchiveError {
+    /// Tells whether no mirror could be connected to.
+    pub(super) fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. } if source.is_cut_off())
+    }
+}
+
 impl Cause for ArchiveError {
     fn class(&self) -> Class {
         match self {
@@ -229,11 +236,16 @@ impl Cause for ArchiveError {
                 };
                 let is_missing = matches!(source, TransportError::Missing { .. });
                 let hints = if is_missing { missing() } else { source.hints() };
-                hints.into_iter().chain(of_pocket(id)).collect()
+                let locked = source.is_cut_off().then(|| Hint::Note(LOCKED.to_owned()));
+                locked.into_iter().chain(hints).chain(of_pocket(id)).collect()
             }
             Self::Foreign { name, source } => of_foreign(name, source),
             Self::NotKept { .. } => note("run it once with the network"),
             Self::Signature { source, .. } => source.hints(),
+            Self::Expired { url, .. } if url.starts_with("cache:") => note(
+                "no mirror can be reached, and what the cache keeps is too old to be trusted: connect the network; \
+                 --locked builds from a lock without lists",
+            ),
             Self::Expired { .. } => note(
                 "the mirror is stale or replays an old state: try another --mirror; \
                  --ignore-valid-until takes it all the same, for snapshots",
@@ -259,6 +271,10 @@ impl Cause for ArchiveError {
         }
     }
 }
+
+/// What helps without a network.
+const LOCKED: &str =
+    "without a network, build from a lock whose packages are in the cache:  --locked sandbox.lock";
 
 /// Says what to do about an archive that the user named: no option of this program's gives another mirror of it.
 fn of_foreign(name: &str, problem: &ArchiveError) -> Vec<Hint> {

@@ -10,11 +10,13 @@ mod error;
 mod index;
 mod kept;
 mod nearby;
+mod offline;
 mod release;
 mod snapshot;
 mod source;
 
 use std::{
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -69,7 +71,8 @@ pub struct Release {
     pub snapshot: Option<String>,
 }
 
-/// Opens sources, all at once.
+/// Opens sources, all at once. Where no mirror of any of them can be reached, the newest lists of the cache are read,
+/// with the same checks of signature and dates: see [`Archive::old`].
 ///
 /// **Units**: `now` in seconds since 1970.
 ///
@@ -85,11 +88,11 @@ pub fn open(
 ) -> Result<Archive, ArchiveError> {
     let started = Instant::now();
     reporter.report(Event::Started { phase: Phase::Archive, unit: Unit::Bytes, total: 0 });
-    let opening = Opening { options, store, transport, now, reporter };
-    let opened: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = sources.iter().map(|source| scope.spawn(|| opening.one(source))).collect();
-        threads.into_iter().map(joined).collect()
-    });
+    let answered = AtomicBool::new(false);
+    let opening = Opening { options, store, transport, now, reporter, answered: &answered };
+    let opened = opening.all(sources);
+    let cut_off = !answered.load(Ordering::Relaxed) && offline::is_cut_off(&opened);
+    let opened = if cut_off { opening.all_kept(sources, opened) } else { opened };
     let mut archive = Archive { releases: Vec::new(), indexes: Vec::new() };
     for (source, one) in sources.iter().zip(opened) {
         let (release, indexes) = one.map_err(|problem| of_source(source, problem))?;
@@ -113,6 +116,9 @@ fn of_source(source: &Source, problem: ArchiveError) -> ArchiveError {
     ArchiveError::Foreign { name, source: Box::new(problem) }
 }
 
+/// What came of one source.
+type Opened = Result<(Release, Vec<Index>), ArchiveError>;
+
 /// What all sources have in common while they are opened.
 struct Opening<'a> {
     options: &'a Options<'a>,
@@ -120,10 +126,20 @@ struct Opening<'a> {
     transport: &'a dyn Transport,
     now: i64,
     reporter: &'a dyn Reporter,
+    /// Whether anything that was asked for a Release file has answered, whatever it said.
+    answered: &'a AtomicBool,
 }
 
 impl Opening<'_> {
-    fn one(&self, source: &Source) -> Result<(Release, Vec<Index>), ArchiveError> {
+    /// Opens sources, all at once.
+    fn all(&self, sources: &[Source]) -> Vec<Opened> {
+        thread::scope(|scope| {
+            let threads: Vec<_> = sources.iter().map(|source| scope.spawn(|| self.one(source))).collect();
+            threads.into_iter().map(joined).collect()
+        })
+    }
+
+    fn one(&self, source: &Source) -> Opened {
         let subject = format!("{} {}", source.id, source.suite);
         self.reporter.report(Event::At { phase: Phase::Archive, subject });
         let (verified, indexes) = self.consistent(source)?;
@@ -175,14 +191,21 @@ impl Opening<'_> {
     fn read(&self, url: &str, tries: u32) -> Result<Vec<u8>, TransportError> {
         const LIMIT: u64 = 32 << 20;
         let mut pause = Duration::from_millis(250);
+        let read = || {
+            let read = transport::read(self.transport, url, LIMIT);
+            if !read.as_ref().is_err_and(TransportError::is_cut_off) {
+                self.answered.store(true, Ordering::Relaxed);
+            }
+            read
+        };
         for _ in 1..tries {
-            match transport::read(self.transport, url, LIMIT) {
+            match read() {
                 Err(problem) if problem.is_transient() => thread::sleep(pause),
                 other => return other,
             }
             pause *= 2;
         }
-        transport::read(self.transport, url, LIMIT)
+        read()
     }
 
     fn advanced(&self, delta: u64) {

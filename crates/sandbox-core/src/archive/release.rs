@@ -56,7 +56,9 @@ impl Opening<'_> {
             return self.recalled(source);
         }
         let newest = self.newest_seen(source)?;
-        if let Some(guessed) = self.guessed(source, newest.as_ref()) {
+        let (guessed, silent) = self.guessed(source, newest.as_ref());
+        if let Some(guessed) = guessed {
+            self.report_silent(silent);
             return Ok(guessed);
         }
         let mut told = None;
@@ -67,6 +69,7 @@ impl Opening<'_> {
                 .and_then(|(verified, raw, url)| self.keep(source, newest.as_ref(), verified, &raw, &url))
             {
                 Ok(mut verified) => {
+                    self.report_silent(silent);
                     verified.mirrors.clone_from(&source.mirrors);
                     verified.mirrors[..=at].rotate_right(1);
                     return Ok(verified);
@@ -83,14 +86,21 @@ impl Opening<'_> {
         Err(told.unwrap_or_else(|| ArchiveError::NoMirror { id: source.id.clone() }))
     }
 
+    /// Reports the guesses that cannot be reached: they may well be mirrors. Where nothing can be, that says it all.
+    fn report_silent(&self, silent: Vec<String>) {
+        for text in silent {
+            self.reporter.report(Event::Notice { text });
+        }
+    }
+
     /// Asks all guesses, and returns the Release file of the first that is believed, with all that are believed as
-    /// the mirrors; none where none is. One that cannot be reached is reported: it may well be a mirror.
-    fn guessed(&self, source: &Source, newest: Option<&Verified>) -> Option<Verified> {
+    /// the mirrors; none where none is. Those that cannot be reached are given in words.
+    fn guessed(&self, source: &Source, newest: Option<&Verified>) -> (Option<Verified>, Vec<String>) {
         let asked = parallel(&source.guesses, GUESSES, |mirror| {
             let (verified, raw, url) = self.ask(source, mirror, 1)?;
             self.keep(source, newest, verified, &raw, &url)
         });
-        let mut first: Option<Verified> = None;
+        let (mut first, mut silent): (Option<Verified>, _) = (None, Vec::new());
         for (mirror, answer) in source.guesses.iter().zip(asked) {
             match answer {
                 Ok(verified) => {
@@ -101,13 +111,12 @@ impl Opening<'_> {
                     source: problem @ TransportError::Unreachable { .. },
                     ..
                 }) => {
-                    let text = format!("{mirror} may be a mirror and is not used: {problem}");
-                    self.reporter.report(Event::Notice { text });
+                    silent.push(format!("{mirror} may be a mirror and is not used: {problem}"));
                 }
                 Err(_) => {}
             }
         }
-        first
+        (first, silent)
     }
 
     /// Asks one mirror, at most `tries` times.

@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -67,12 +67,14 @@ impl<'a> Snapshots<'a> {
     fn search(&self, source: &Source, template: &str, locked: &LockedSource) -> Result<String, ArchiveError> {
         // Waived here alone: an old state is past its date by its nature, and the lock says which one is meant.
         let options = Options { ignore_valid_until: true, allow_older_release: true, ..Options::default() };
+        let answered = AtomicBool::new(false);
         let opening = Opening {
             options: &options,
             store: self.store,
             transport: &self.transport,
             now: self.now,
             reporter: self.reporter,
+            answered: &answered,
         };
         let mut told = None;
         for at in moments(locked.date, self.now) {

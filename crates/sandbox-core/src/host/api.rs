@@ -25,6 +25,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
+use super::transport::innermost;
 use crate::{
     digest::Sha256,
     error::{Cause, Class, Hint},
@@ -158,13 +159,12 @@ pub enum ApiError {
         source: rustls::Error,
     },
     /// No answer.
-    #[error("{url} cannot be reached")]
+    #[error("{url} cannot be reached: {}", innermost(client))]
     Unreachable {
         /// The address.
         url: String,
         /// What the client says.
-        #[source]
-        source: reqwest::Error,
+        client: reqwest::Error,
     },
     /// The answer broke off, or is too long.
     #[error("the answer of {url} broke off")]
@@ -292,7 +292,7 @@ impl Api {
         let url = || self.base.as_str().trim_end_matches('/').to_owned();
         let answer = sent.map_err(|source| match of_tls(&source) {
             Some(source) => ApiError::Untrusted { url: url(), source },
-            None => ApiError::Unreachable { url: url(), source: source.without_url() },
+            None => ApiError::Unreachable { url: url(), client: source.without_url() },
         })?;
         let status = answer.status().as_u16();
         let mut body = Vec::new();

@@ -149,13 +149,12 @@ pub enum TransportError {
         limit: u64,
     },
     /// No answer: name, connection, TLS, time-out, redirects.
-    #[error("{url} cannot be reached")]
+    #[error("{url} cannot be reached: {}", innermost(client))]
     Unreachable {
         /// The address.
         url: String,
-        /// What the client says.
-        #[source]
-        source: reqwest::Error,
+        /// What the client says: a chain of six errors, of which the last one alone says something.
+        client: reqwest::Error,
     },
     /// Certificates are none.
     #[error("the certificates to be trusted cannot be read")]
@@ -210,11 +209,28 @@ impl TransportError {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             // A loop of redirects is there a moment later too.
-            Self::Unreachable { source, .. } => !source.is_redirect(),
+            Self::Unreachable { client, .. } => !client.is_redirect(),
             Self::Broken { .. } => true,
             _ => false,
         }
     }
+}
+
+impl TransportError {
+    /// Tells whether there was no connection at all.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Unreachable { client, .. } if client.is_connect())
+    }
+}
+
+/// Returns what the last of a chain of errors says: `Connection refused (os error 111)`.
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
 }
 
 impl Cause for TransportError {
@@ -313,7 +329,7 @@ impl Http {
         PROVIDER.call_once(|| {
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
-        let failed = |source| TransportError::Unreachable { url: "the network".to_owned(), source };
+        let failed = |client| TransportError::Unreachable { url: "the network".to_owned(), client };
         let no_proxy = |address: &str, source: reqwest::Error| TransportError::Proxy {
             address: address::without_user(address).0,
             source: source.without_url(),
@@ -365,11 +381,11 @@ impl Http {
             Some((_, value)) => sent.header(AUTHORIZATION, value),
             None => sent,
         };
-        let source = match sent.send() {
+        let client = match sent.send() {
             Ok(answer) => return Ok(answer),
-            Err(source) => source.without_url(),
+            Err(client) => client.without_url(),
         };
-        Err(TransportError::Unreachable { url: url.to_owned(), source })
+        Err(TransportError::Unreachable { url: url.to_owned(), client })
     }
 
     fn fetch(&self, url: Url, request: &Get<'_>) -> Result<Got, TransportError> {

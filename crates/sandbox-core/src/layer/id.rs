@@ -46,7 +46,7 @@ pub struct Named {
 /// Names the layers of an order: the image's, then each profile's.
 #[must_use]
 pub fn ids(order: &Order, lock: &Lock) -> Vec<Named> {
-    let files = &order.spec.files;
+    let files = order.stack();
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let groups = crate::lock::grouped(lock, &names);
     let mut named: Vec<Named> = Vec::new();

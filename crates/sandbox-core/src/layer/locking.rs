@@ -7,6 +7,7 @@ use crate::{
     error::Context as _,
     keyring::shipped,
     lock::{Input, Lock, SourceWish, Unmet, Unsatisfied, Wish, Wishes},
+    report::Event,
     resolve::Variant,
     store::StoreError,
 };
@@ -25,9 +26,21 @@ pub(super) fn locked_by(
     early: Option<&dyn archive::Early>,
     doors: &Doors<'_>,
 ) -> Result<Lock> {
-    let mut lock = choose(order, early, doors)?;
-    lock.parts = fetched::lock(order, &lock, doors)?;
+    let (mut lock, mut old) = choose(order, early, doors)?;
+    lock.parts = fetched::lock(order, &lock, &mut old, doors)?;
+    report_old(&old, doors);
     Ok(lock)
+}
+
+/// Warns in one line of what is as it was found before, because nothing that could be asked answered.
+pub(super) fn report_old(old: &[String], doors: &Doors<'_>) {
+    if !old.is_empty() {
+        let text = format!(
+            "what could not be asked for is as the cache has it: {}; newer versions and security updates may be missing",
+            old.join(", ")
+        );
+        doors.reporter.report(Event::Warning { text });
+    }
 }
 
 /// Gives the order's lock, seen to do for it.

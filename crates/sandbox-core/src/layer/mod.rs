@@ -6,6 +6,7 @@ mod by_sha512;
 mod id;
 pub mod kept;
 mod locking;
+mod order;
 mod pack;
 pub(crate) mod parts;
 mod prefetch;
@@ -23,6 +24,8 @@ use std::{
 
 pub use id::{Named, ids};
 pub use locking::{changed, lock, unmet};
+use order::INCLUDE;
+pub use order::OrderError;
 pub use pack::{PackError, Packing, image, pack, stream};
 pub use parts::{
     PartError, download::DownloadError, git, git::GitError, npm::NpmError, npm_tree, npm_tree::TreeError,
@@ -34,13 +37,8 @@ pub use stacked::{Keeping, Layered, build_of_layers, locked};
 use crate::{
     Result, archive, configure,
     deb::packages::{Catalog, Origin},
-    error::{Cause, Class, Context as _, Hint},
-    host::{
-        foreign,
-        runner::{Runner, RunnerError},
-        transport::Transport,
-    },
-    keyring::KeyringError,
+    error::Context as _,
+    host::{foreign, runner::Runner, transport::Transport},
     lock::{self as locks, Asked, Lock, LockedSource},
     output,
     report::{Event, Phase, Reporter, Timed, Unit},
@@ -121,95 +119,6 @@ pub struct Image {
     pub mirrors: Vec<String>,
 }
 
-/// What is wrong with an order.
-#[derive(Debug, thiserror::Error)]
-pub enum OrderError {
-    /// The image is not for this architecture.
-    #[error("image `{image}` is for {}, not for {architecture}", known.join(" and "))]
-    Architecture {
-        /// The image.
-        image: String,
-        /// What was asked for.
-        architecture: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// The image has no such pocket.
-    #[error("image `{image}` has no pocket `{pocket}`; it has {}", known.join(", "))]
-    Pocket {
-        /// The image.
-        image: String,
-        /// What was asked for.
-        pocket: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// The program ships no such keyring.
-    #[error("there is no keyring `{name}` in this program")]
-    Keyring {
-        /// The name in the image file.
-        name: String,
-    },
-    /// A keyring cannot be read.
-    #[error("a keyring cannot be used")]
-    Certificates {
-        /// Why.
-        #[source]
-        source: KeyringError,
-    },
-    /// This host does not run programs of the architecture.
-    #[error("this host does not run programs of {architecture}, which maintainer scripts are to be run with")]
-    Foreign {
-        /// What was asked for.
-        architecture: String,
-        /// What running one met with.
-        #[source]
-        source: RunnerError,
-    },
-    /// The key of somebody else's archive cannot be read.
-    #[error("the key of source `{name}` ({path}) cannot be used")]
-    Key {
-        /// The source.
-        name: String,
-        /// The file that it is from, or the file that has it in its text.
-        path: String,
-        /// Why.
-        #[source]
-        source: KeyringError,
-    },
-    /// A signer is not a fingerprint.
-    #[error("pocket `{pocket}`: `{signer}` is not a fingerprint")]
-    Signer {
-        /// The pocket.
-        pocket: String,
-        /// What the image file says.
-        signer: String,
-    },
-}
-
-impl Cause for OrderError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Architecture { .. } => Class::Unavailable,
-            Self::Pocket { .. } => Class::Usage,
-            Self::Foreign { .. } => Class::Host,
-            _ => Class::File,
-        }
-    }
-
-    fn hints(&self) -> Vec<Hint> {
-        match self {
-            Self::Key { path, source, .. } => source.conversion(path),
-            Self::Certificates { source } => source.hints(),
-            Self::Foreign { .. } => vec![Hint::run(
-                "install the emulator, here or on the host of this container",
-                "apt install qemu-user-static binfmt-support",
-            )],
-            _ => Vec::new(),
-        }
-    }
-}
-
 /// Builds a tree in an empty folder.
 ///
 /// # Errors
@@ -259,10 +168,17 @@ fn installed(order: &Order, lock: Lock, tree: &Path, doors: &Doors<'_>) -> Resul
 /// # Errors
 /// Of the stage that failed.
 pub fn resolve(order: &Order, doors: &Doors<'_>) -> Result<Lock> {
-    choose(order, None, doors)
+    let (lock, old) = choose(order, None, doors)?;
+    locking::report_old(&old, doors);
+    Ok(lock)
 }
 
-fn choose(order: &Order, early: Option<&dyn archive::Early>, doors: &Doors<'_>) -> Result<Lock> {
+/// Chooses the packages of an order; gives in words which lists are of the cache because no mirror could be asked.
+fn choose(
+    order: &Order,
+    early: Option<&dyn archive::Early>,
+    doors: &Doors<'_>,
+) -> Result<(Lock, Vec<String>)> {
     let subject = || format!("suite `{}`", order.spec.image);
     let sources = sources::sources(order).during("open", subject())?;
     let options = archive::Options {
@@ -273,7 +189,8 @@ fn choose(order: &Order, early: Option<&dyn archive::Early>, doors: &Doors<'_>) 
     };
     let archive = archive::open(&sources, &options, doors.store, doors.transport, doors.now, doors.reporter)
         .during("open", subject())?;
-    resolve_packages(order, archive, doors)
+    let old = archive.old();
+    Ok((resolve_packages(order, archive, doors)?, old.into_iter().collect()))
 }
 
 /// Makes a tree of a lock and what profiles have beside packages.
@@ -310,7 +227,7 @@ pub fn build_from(
     called: &mut assemble::Between<'_>,
     doors: &Doors<'_>,
 ) -> Result<configure::Rootfs> {
-    let files = &order.spec.files;
+    let files = order.stack();
     let names: Vec<&str> = files.iter().map(|file| &*file.name).collect();
     let groups = locks::grouped(lock, &names);
     let subject = || format!("suite `{}`", order.spec.image);
@@ -367,7 +284,7 @@ fn customize(
     lock: &Lock,
     doors: &Doors<'_>,
 ) -> Result<()> {
-    let layer = &order.spec.files[at].layer;
+    let layer = &order.stack()[at].layer;
     let asked = layer.packages.install.iter().chain(&layer.packages.if_available).map(String::as_str);
     unpack::asked_for(rootfs.root(), &asked.collect(), lock.epoch)
         .during("note the packages of", format!("`{}`", layer.name))?;
@@ -415,12 +332,12 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
             .install
             .iter()
             .map(|package| listed(package, "a profile"))
-            .chain(order.include.iter().map(|package| wanted(package, "--include", 0)))
+            .chain(order.include.iter().map(|package| wanted(package, INCLUDE, spec.files.len())))
             .collect(),
         optional: packages.if_available.iter().map(|package| listed(package, "a profile")).collect(),
         exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
         recommends: order.recommends,
-        layers: spec.files.iter().map(|file| file.name.clone()).collect(),
+        layers: order.stack().into_iter().map(|file| file.name).collect(),
     };
     let origins: BTreeMap<String, Origin> = archive
         .releases

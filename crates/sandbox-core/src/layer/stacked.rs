@@ -146,7 +146,7 @@ fn begin(order: &Order, named: &[Named], keeping: Keeping<'_>, doors: &Doors<'_>
     loop {
         let (count, held) = layers.hold_longest(&ids).during("open", subject())?;
         let mut claims = Vec::new();
-        for (id, file) in ids.iter().zip(&order.spec.files).skip(count) {
+        for (id, file) in ids.iter().zip(order.stack()).skip(count) {
             let mut waited = false;
             let claim = layers
                 .claim(*id, holder, &mut |by| {
@@ -225,7 +225,8 @@ impl Building<'_> {
     /// Looks through what a file has added to the tree, and keeps it as a layer.
     fn keep(&mut self, at: usize, rootfs: &Rootfs) -> Result<()> {
         let begun = Instant::now();
-        let (file, named) = (&self.order.spec.files[at], &self.named[at]);
+        let (files, named) = (self.order.stack(), &self.named[at]);
+        let file = &files[at];
         let subject = || format!("{} `{}`", file.kind.word(), file.name);
         let layers = self.keeping.layers;
         let parent = self.begun.held.last().map(|below| below.made.id);
@@ -236,7 +237,7 @@ impl Building<'_> {
         {
             let _timed = Timed::begin(self.doors.reporter, Phase::Layers, "look for logins");
             // a later profile may touch what an earlier one fetched
-            let below = self.order.spec.files[..=at].iter();
+            let below = files[..=at].iter();
             let public: Vec<_> = below
                 .flat_map(|file| parts::fetched::places(self.lock, &file.layer, &self.order.architecture))
                 .collect();

@@ -10,6 +10,7 @@
 
 #![allow(unsafe_code, reason = "mount_setattr(2) has no safe form")]
 
+pub mod git;
 mod locked;
 
 use std::{
@@ -264,12 +265,23 @@ fn prepared(
     });
     let mut opened = opened.collect::<Result<Vec<_>, AttachError>>()?;
     let mut nested = Vec::new();
-    for (at, (folder, mount, _)) in opened.iter().enumerate().skip(1) {
-        make_point(&opened[..at], &folder.path)?;
-        let relative = folder.path.strip_prefix(&group[0].path).unwrap_or(&folder.path);
-        let name = CString::new(relative.as_os_str().as_bytes());
-        let name = name.map_err(|_| refused("name the mount point", &folder.path)(Errno::INVAL))?;
-        nested.push(Nested { path: name, mount: mount.as_raw_fd() });
+    let mut guarded = Vec::new();
+    for (at, (folder, mount, source)) in opened.iter().enumerate() {
+        if at > 0 {
+            make_point(&opened[..at], &folder.path)?;
+            nested.push(nested_in(&group[0], &folder.path, mount, false)?);
+        }
+        for git in git::guarded(&source.fd, folder) {
+            let path = folder.path.join(&git.path);
+            let only =
+                HostFolder { read_only: true, source: folder.source.join(&git.path), ..(*folder).clone() };
+            let fd = git::again(&git.fd).map_err(refused("open", &only.source))?;
+            // its files are of the same users as those beside it
+            let own = Source { fd, identity: source.identity.clone(), ..*source };
+            let mount = detached(doors, leader, &only, &own)?;
+            nested.push(nested_in(&group[0], &path, &mount, git.is_file)?);
+            guarded.push(mount);
+        }
     }
     volumes.iter().try_for_each(|path| make_point(&opened, path))?;
     if doors.users.is_none() && nested.is_empty() {
@@ -277,6 +289,14 @@ fn prepared(
         return Ok(opened.swap_remove(0).1);
     }
     locked(&opened[0].1, &nested).map_err(refused("lock the flags of the mount of", &group[0].source))
+}
+
+/// Names a mount that is part of an outer one by its path from there.
+fn nested_in(outer: &HostFolder, path: &Path, mount: &OwnedFd, is_file: bool) -> Result<Nested, AttachError> {
+    let relative = path.strip_prefix(&outer.path).unwrap_or(path);
+    let name = CString::new(relative.as_os_str().as_bytes());
+    let name = name.map_err(|_| refused("name the mount point", path)(Errno::INVAL))?;
+    Ok(Nested { path: name, mount: mount.as_raw_fd(), is_file })
 }
 
 /// Makes a mount of a source that is attached nowhere, with the machine's owners.

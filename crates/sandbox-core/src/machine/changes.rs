@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -76,6 +77,8 @@ pub struct WantedMount {
     pub path: PathBuf,
     /// The guest can only read it.
     pub read_only: bool,
+    /// The guest can write to the git directory of a writable tree.
+    pub writable_git: bool,
     /// It is mounted again at each start.
     pub permanent: bool,
     /// Whose its files are in the machine.
@@ -412,13 +415,37 @@ impl Machines<'_> {
             );
             self.reporter.report(Event::Warning { text });
         }
-        Ok(HostFolder {
+        let folder = HostFolder {
             source: wanted.source.clone(),
             path: wanted.path.clone(),
             read_only: wanted.read_only,
+            writable_git: wanted.writable_git,
             identity: Some(found.identity),
             owners: Some(owners),
-        })
+        };
+        self.report_git(&folder, &found.fd);
+        Ok(folder)
+    }
+
+    /// Reports what becomes of a git directory in a mount, and which is not guarded.
+    fn report_git(&self, folder: &HostFolder, top: &OwnedFd) {
+        let source = folder.source.display();
+        let guarded = attach::git::guarded(top, folder);
+        if !guarded.is_empty() {
+            let all: Vec<_> = guarded.iter().map(|git| format!("`{}`", git.path.display())).collect();
+            let text = format!(
+                "read-only in the machine: {} of {source}, as git on the host runs what hooks and configuration name; \
+                 --writable-git makes it writable",
+                all.join(" and ")
+            );
+            self.reporter.report(Event::Notice { text });
+        } else if !folder.read_only && !folder.writable_git && attach::git::is_bare(top) {
+            let text = format!(
+                "{source} is a bare git repository: git on the host runs what the machine writes into its hooks and \
+                 configuration; mount it with --read-only"
+            );
+            self.reporter.report(Event::Warning { text });
+        }
     }
 
     /// Takes a directory of the host out of a machine, now and for later starts; one below another, with which it came

@@ -33,6 +33,12 @@ pub struct Limits {
     pub tasks: Option<u64>,
     /// Bytes of its tree.
     pub disk: Option<u64>,
+    /// Its share of the processors where others want them too: from 1 to 10000, 100 for what has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_weight: Option<u32>,
+    /// A process that crashes leaves no copy of its memory.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_core_dumps: bool,
 }
 
 /// When a machine starts with the host.
@@ -81,6 +87,9 @@ pub struct HostFolder {
     pub path: PathBuf,
     /// The guest can only read it.
     pub read_only: bool,
+    /// The guest can write to the git directory of a writable tree.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub writable_git: bool,
     /// Which directory it is; records of earlier versions have none, and the next start adds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
@@ -95,6 +104,9 @@ pub enum NoLimit {
     /// Not a size.
     #[error("`{0}` is no size: a whole number of bytes, or of K, M, G, T (powers of 1024)")]
     Size(String),
+    /// Not a weight.
+    #[error("`{0}` is no weight: a whole number from 1 to 10000")]
+    Weight(String),
     /// Not a number of processors.
     #[error("`{0}` is no number of processors: from 0.01, with at most three decimals")]
     Cpus(String),
@@ -140,6 +152,19 @@ impl fmt::Display for Size {
             }
         }
         write!(f, "{}", self.0)
+    }
+}
+
+/// A share of the processors as users type it: from 1 to 10000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight(pub u32);
+
+impl FromStr for Weight {
+    type Err = NoLimit;
+
+    fn from_str(text: &str) -> Result<Self, NoLimit> {
+        let number = text.parse().ok().filter(|number| (1..=10_000).contains(number));
+        number.map(Self).ok_or_else(|| NoLimit::Weight(text.to_owned()))
     }
 }
 
@@ -197,6 +222,14 @@ mod tests {
         }
         for text in ["", "0", "0.001", "1.2345", "-1", "1e3", ".5", "999999", "1,5"] {
             assert!(text.parse::<Cpus>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn weights_are_those_of_the_kernel() {
+        assert_eq!(("1".parse(), "10000".parse()), (Ok(Weight(1)), Ok(Weight(10_000))));
+        for text in ["", "0", "10001", "-1", "1.5", "high"] {
+            assert!(text.parse::<Weight>().is_err(), "{text}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use super::{
     journal::Intent,
     life::Machines,
-    record::{Claim, Error, Hold, Holder, Record},
+    record::{Claim, Doing, Error, Hold, Holder, Record},
     settle::Unsettled,
 };
 use crate::{Result, error::Context as _, name::MachineName, report::Event};
@@ -27,7 +27,7 @@ const SOON: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A wait for a machine that another process holds.
-struct Wait<'a> {
+pub(super) struct Wait<'a> {
     machines: &'a Machines<'a>,
     name: &'a MachineName,
     verb: &'static str,
@@ -72,10 +72,38 @@ impl Machines<'_> {
         self.acquire(Wait { takes: true, ..Wait::new(self, name, verb) }, holder, Hold::Exclusive)
     }
 
+    /// Claims the name of a new machine; what a dead maker left of one is undone, and the removal of one is waited for.
+    ///
+    /// # Errors
+    /// As [`Records::claim_new`](super::record::Records::claim_new).
+    pub(super) fn claim_name(
+        &self,
+        name: &MachineName,
+        holder: &str,
+        undo: impl Fn(Claim) -> Result<(), Unsettled>,
+    ) -> Result<Claim, Unsettled> {
+        let mut wait = Wait::new(self, name, "create");
+        loop {
+            match self.records.claim_new(name, holder, &undo) {
+                Err(Unsettled::Record(busy @ Error::Busy { doing: Doing::Removing, .. }))
+                    if !wait.is_over() =>
+                {
+                    wait.note(&busy);
+                }
+                claimed => return claimed,
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
     fn acquire(&self, mut wait: Wait<'_>, holder: &str, hold: Hold) -> Result<(Claim, Record)> {
         let (name, verb) = (wait.name, wait.verb);
         loop {
             match self.records.claim_as(name, holder, hold) {
+                // what makes it goes on until it is whole: the caller is told how to end that
+                Err(busy @ Error::Busy { doing: Doing::Making, .. }) if wait.takes => {
+                    return Err(busy).during(verb, subject(name));
+                }
                 Err(busy @ Error::Busy { .. }) => {
                     // a snapshot of the schedule is no reason to fail what a person wants, only what waits as it does
                     let takes = wait.takes || (hold != Hold::Background && wait.is_for_background());
@@ -104,19 +132,24 @@ impl Machines<'_> {
 }
 
 impl<'a> Wait<'a> {
-    fn new(machines: &'a Machines<'a>, name: &'a MachineName, verb: &'static str) -> Self {
+    pub(super) fn new(machines: &'a Machines<'a>, name: &'a MachineName, verb: &'static str) -> Self {
         let begun = Instant::now();
         Self { machines, name, verb, takes: false, begun, noted: false, asked: None, heir: None }
     }
 
     /// Notes what is waited for, once.
-    fn note(&mut self, busy: &Error) {
+    pub(super) fn note(&mut self, busy: &Error) {
         if self.noted || self.asked.is_some() || self.begun.elapsed() < NOTE {
             return;
         }
         self.noted = true;
-        if let Error::Busy { name, holder } = busy {
-            let text = format!("waiting for {holder}, which holds machine `{name}`");
+        if let Error::Busy { name, holder, doing } = busy {
+            let does = match doing {
+                Doing::Making => "makes",
+                Doing::Changing => "holds",
+                Doing::Removing => "removes",
+            };
+            let text = format!("waiting for {holder}, which {does} machine `{name}`");
             self.machines.reporter.report(Event::Notice { text });
         }
     }
@@ -129,7 +162,7 @@ impl<'a> Wait<'a> {
     }
 
     /// Tells whether the time is over: that of the records, and that of a process that was asked to end.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let ends = match (&self.asked, &self.heir) {
             (Some((_, since)), _) => since.elapsed() > GRACE + 2 * SOON,
             (None, Some((_, since))) => since.elapsed() > 2 * SOON,

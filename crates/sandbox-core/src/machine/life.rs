@@ -14,12 +14,13 @@ use std::{
 use super::{
     Backend, Declared, Definition, Kind, Leader,
     guest::{self, GuestState},
+    holding::Wait,
     journal::{Intent, Partial},
     limits,
     managers::Manager,
     mounts, network, processes,
     proxmox::{Delivery, Goods, place::Place},
-    record::{self, Claim, Record, Records},
+    record::{self, Claim, Doing, Record, Records},
     settle::Unsettled,
     volume,
 };
@@ -142,11 +143,10 @@ impl Machines<'_> {
         let goods = plan.delivery.as_ref().map(|delivery| delivery.admit(&plan.definition)).transpose();
         let goods = goods.during("create", subject())?;
         let claim = self
-            .records
-            .claim_new(name, &plan.holder, |claim| {
+            .claim_name(name, &plan.holder, |claim| {
                 self.settle(claim).map(drop).map_err(|error| left(name, error))
             })
-            .map_err(|error: Unsettled| error.during("create", subject()))?;
+            .map_err(|error| error.during("create", subject()))?;
         let made = self.make(plan, (backend, goods), &claim, build);
         if made.is_err() {
             // the first error is the one to show; what cannot be undone now is undone by the next command
@@ -379,7 +379,7 @@ impl Machines<'_> {
     /// Where something is left, or the process that makes or removes it lives.
     pub fn remove_rest(&self, name: &MachineName) -> Result<()> {
         let subject = || format!("machine `{name}`");
-        let begun = Instant::now();
+        let mut wait = Wait::new(self, name, "remove");
         loop {
             if let Some(claim) = self.records.claim_unfinished(name).during("remove", subject())? {
                 return self.settle(claim).map(drop).map_err(|error| error.during("remove", subject()));
@@ -387,12 +387,16 @@ impl Machines<'_> {
             match self.records.read(name) {
                 Err(record::Error::Missing { .. }) => return Ok(()),
                 // another process has it: it may be a whole one by then
-                Err(busy @ record::Error::Busy { .. }) if begun.elapsed() >= self.records.wait() => {
-                    return Err(busy).during("remove", subject());
+                Err(busy @ record::Error::Busy { doing, .. }) => {
+                    if doing == Doing::Making || wait.is_over() {
+                        return Err(busy).during("remove", subject());
+                    }
+                    wait.note(&busy);
                 }
                 Ok(_) => return Err(record::Error::Taken { name: name.clone() }).during("remove", subject()),
-                Err(_) => thread::sleep(Duration::from_millis(20)),
+                Err(_) => {}
             }
+            thread::sleep(Duration::from_millis(20));
         }
     }
 

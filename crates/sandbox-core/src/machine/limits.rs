@@ -19,6 +19,49 @@ const TOP: &str = "/sys/fs/cgroup";
 /// The period of a share of processors, in microseconds; the kernel's own default.
 const PERIOD: u64 = 100_000;
 
+/// The kernel's own weight of a cgroup.
+const UNWEIGHTED: u32 = 100;
+
+/// The weight of a new machine: what the host itself runs has 100.
+const WEIGHT: u32 = 50;
+
+/// The tasks of a new machine.
+const TASKS: u64 = 4096;
+
+impl Limits {
+    /// Returns those of a new machine: three quarters of the host's memory, [`TASKS`], less weight than what the host
+    /// runs itself, no core dumps. What the host has no controller for is not limited.
+    #[must_use]
+    pub fn of_host() -> Self {
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        Self::new_on(&controllers(), &meminfo)
+    }
+
+    fn new_on(controllers: &[String], meminfo: &str) -> Self {
+        let has = |name: &str| controllers.iter().any(|known| known == name);
+        Self {
+            memory: total(meminfo).filter(|_| has("memory")).map(three_quarters),
+            tasks: has("pids").then_some(TASKS),
+            cpu_weight: has("cpu").then_some(WEIGHT),
+            no_core_dumps: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// Reads the host's memory in bytes.
+///
+/// **Source**: proc_meminfo(5).
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Takes three quarters, in whole MiB.
+const fn three_quarters(bytes: u64) -> u64 {
+    (bytes / 4 * 3) & !((1 << 20) - 1)
+}
+
 /// Why a limit is not set.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitError {
@@ -88,6 +131,7 @@ pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Resu
         (wanted.cpus.is_some() && wanted.cpus != before.cpus, "processors", "cpu"),
         (wanted.memory.is_some() && wanted.memory != before.memory, "memory", "memory"),
         (wanted.tasks.is_some() && wanted.tasks != before.tasks, "tasks", "pids"),
+        (wanted.cpu_weight.is_some() && wanted.cpu_weight != before.cpu_weight, "processors", "cpu"),
     ];
     for (asked, what, controller) in asked {
         if asked && !unenforced && lacks(controller) {
@@ -122,15 +166,16 @@ pub fn disk(definition: &Definition) -> Result<(), LimitError> {
         .map_err(|source| LimitError::Refused { path: tree.clone(), source })
 }
 
-/// Gives a cgroup's files and what they are to have; `max` is no limit.
+/// Gives a cgroup's files and what they are to have; `max` is no limit, nor is a weight of 100.
 #[must_use]
-pub fn files(limits: &Limits) -> [(&'static str, &'static str, String); 3] {
+pub fn files(limits: &Limits) -> [(&'static str, &'static str, String); 4] {
     let max = |value: Option<u64>| value.map_or_else(|| "max".to_owned(), |value| value.to_string());
     let quota = limits.cpus.map(|cpus| u64::from(cpus) * PERIOD / 1000);
     [
         ("cpu", "cpu.max", format!("{} {PERIOD}", max(quota))),
         ("memory", "memory.max", max(limits.memory)),
         ("pids", "pids.max", max(limits.tasks)),
+        ("cpu", "cpu.weight", limits.cpu_weight.unwrap_or(UNWEIGHTED).to_string()),
     ]
 }
 
@@ -160,9 +205,25 @@ mod tests {
 
     #[test]
     fn a_cgroup_is_told_in_its_own_words() {
-        let limits = Limits { cpus: Some(1500), memory: Some(1 << 30), tasks: None, disk: None };
+        let limits = Limits { cpus: Some(1500), memory: Some(1 << 30), ..Limits::default() };
         let files = files(&limits).map(|(_, file, text)| format!("{file}={text}"));
-        assert_eq!(files, ["cpu.max=150000 100000", "memory.max=1073741824", "pids.max=max"]);
+        assert_eq!(
+            files,
+            ["cpu.max=150000 100000", "memory.max=1073741824", "pids.max=max", "cpu.weight=100"]
+        );
+    }
+
+    #[test]
+    fn a_new_machine_is_limited_as_far_as_the_host_can() {
+        let meminfo = "MemTotal:        8000000 kB\nMemFree: 1 kB\n";
+        let all = ["cpu", "memory", "pids"].map(str::to_owned);
+        let limits = Limits::new_on(&all, meminfo);
+        assert_eq!(limits.memory, Some(5859 << 20), "three quarters, in whole MiB");
+        assert_eq!((limits.tasks, limits.cpu_weight, limits.cpus), (Some(4096), Some(50), None));
+        assert!(limits.no_core_dumps);
+        let none = Limits { no_core_dumps: true, ..Limits::default() };
+        assert_eq!(Limits::new_on(&[], meminfo), none);
+        assert_eq!(Limits::new_on(&all[1..2], "x"), none);
     }
 
     #[test]
@@ -171,7 +232,7 @@ mod tests {
         let own = top.path().join("m");
         fs::create_dir(&own).unwrap();
         fs::write(own.join("memory.max"), "max").unwrap();
-        let limits = Limits { cpus: Some(500), memory: Some(4096), tasks: Some(7), disk: None };
+        let limits = Limits { cpus: Some(500), memory: Some(4096), tasks: Some(7), ..Limits::default() };
         set(top.path(), &own, &limits).unwrap();
         assert_eq!(fs::read_to_string(own.join("memory.max")).unwrap(), "4096");
         assert!(!own.join("pids.max").exists(), "a file of no controller is not made");

@@ -31,6 +31,7 @@ pub mod proxmox;
 pub mod record;
 mod rename;
 pub mod seccomp;
+pub mod secret;
 pub mod settle;
 pub mod signal;
 pub mod snapshot;
@@ -147,6 +148,10 @@ pub enum State {
     Frozen,
     /// It is elsewhere, and cannot be asked.
     Unreachable,
+    /// A process is making it.
+    Creating,
+    /// A process is removing it.
+    Removing,
 }
 
 /// A machine's first process, in the host's numbers.

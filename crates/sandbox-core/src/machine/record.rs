@@ -15,6 +15,7 @@
 mod claim;
 mod error;
 mod holder;
+mod under_way;
 
 use std::{
     fs::{self, File},
@@ -36,6 +37,7 @@ pub use error::Error;
 use error::failed;
 use holder::{HOLDER, Note, flock};
 pub use holder::{Hold, Holder};
+pub use under_way::{Doing, UnderWay};
 
 /// What is known of a whole machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -220,7 +222,7 @@ impl Records {
             locked = take()?;
         }
         if !locked {
-            return Err(Error::Busy { name: name.clone(), holder: Note::read(&folder).named() });
+            return Err(self.busy(name));
         }
         let same = match (lock.metadata(), fs::metadata(&folder)) {
             (Ok(held), Ok(now)) => (held.dev(), held.ino()) == (now.dev(), now.ino()),
@@ -375,7 +377,7 @@ impl Records {
     fn missing(&self, name: &MachineName) -> Error {
         let folder = self.folder(name);
         if folder.exists() && !is_abandoned(&folder) {
-            return Error::Busy { name: name.clone(), holder: Note::read(&folder).named() };
+            return self.busy(name);
         }
         if folder.exists() {
             let intent = read_intent(&folder).ok().flatten();

@@ -27,6 +27,7 @@ mod stub;
 
 use std::fs;
 
+use super::Limits;
 pub(in crate::machine) use policy::policy;
 pub use program::Filter;
 pub(in crate::machine) use stub::stub;
@@ -50,14 +51,16 @@ const IO_URING_FIRST: u32 = 425;
 /// The call of 32-bit x86 that makes every other call about sockets.
 const SOCKETCALL: &str = "socketcall";
 
-/// Whether processes of machines may leave core dumps.
+/// Whether processes of machines may leave core dumps. A new machine's may not (`sandbox set --core-dumps`): they have
+/// the memory of agents, with its tokens, and fill the disk.
 ///
 /// A `core_pattern` that begins with `|` names a program of the host, which the kernel runs as the host's root for a
 /// crash in any machine, with the guest's memory as its input. The kernel passes over that program for a process whose
-/// limit is 1 byte, and for no other value, so that the limit is set and kept there.
+/// limit is 1 byte, and for no other value, so that the limit is set and kept there. A dump into a file is as small as
+/// that, and is not written.
 ///
 /// **Source**: core(5), "Piping core dumps to a program"; `fs/coredump.c` of Linux 6.12, `cprm.limit == 1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Dumps {
     /// They may: the kernel writes a file in the machine.
     Allowed,
@@ -71,6 +74,24 @@ impl Dumps {
     pub fn of_host() -> Self {
         let pattern = fs::read("/proc/sys/kernel/core_pattern").unwrap_or_default();
         if pattern.starts_with(b"|") { Self::Refused } else { Self::Allowed }
+    }
+
+    /// Returns what this host's `core_pattern` and a machine's limits call for.
+    #[must_use]
+    pub fn of(limits: &Limits) -> Self {
+        if limits.no_core_dumps { Self::Refused } else { Self::of_host() }
+    }
+
+    /// Returns what counts for a process that joins a machine: as its first process, or this host's `core_pattern`.
+    #[must_use]
+    pub fn of_machine(leader: i32) -> Self {
+        let limits = fs::read_to_string(format!("/proc/{leader}/limits")).unwrap_or_default();
+        let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+        // the hard limit, which is the second
+        match core.and_then(|core| core.split_whitespace().nth(1)) {
+            Some("1") => Self::Refused,
+            _ => Self::of_host(),
+        }
     }
 }
 

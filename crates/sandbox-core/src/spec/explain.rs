@@ -3,6 +3,7 @@
 use toml::Value;
 
 use super::{
+    canonical::is_called,
     check::{self, Error},
     load::{Catalogue, Kind, Source},
     merge,
@@ -87,10 +88,6 @@ pub fn stack(
         add(&mut lines, source, &layer.name, node);
     }
     Ok((members, lines))
-}
-
-fn is_called(required: &str, name: &str) -> bool {
-    required.rsplit('/').next().unwrap_or(required).trim_end_matches(".toml") == name
 }
 
 fn is_below(key: &str, path: &str) -> bool {

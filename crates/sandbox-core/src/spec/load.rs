@@ -20,6 +20,8 @@ pub enum Kind {
     Image,
     /// A layer on top.
     Profile,
+    /// The packages that are asked for beside those of image and profiles: no file, the last layer.
+    Include,
 }
 
 impl Kind {
@@ -29,13 +31,14 @@ impl Kind {
         match self {
             Self::Image => "image",
             Self::Profile => "profile",
+            Self::Include => "packages",
         }
     }
 
     const fn folder(self) -> &'static str {
         match self {
             Self::Image => "images",
-            Self::Profile => "profiles",
+            Self::Profile | Self::Include => "profiles",
         }
     }
 }

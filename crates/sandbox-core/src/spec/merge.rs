@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 use super::{
+    canonical,
     check::{self, Error},
     file::{Apt, Layer},
     lint,
@@ -165,7 +166,7 @@ pub fn files(
     profiles: &[String],
 ) -> Result<Vec<(Kind, Source, Layer)>, Error> {
     let (source, layer) = catalogue.layer(Kind::Image, image)?;
-    let ordered = order(catalogue, profiles)?.into_iter();
+    let ordered = canonical::ordered(order(catalogue, profiles)?).into_iter();
     let ordered = ordered.map(|(source, layer)| (Kind::Profile, source, layer));
     Ok(std::iter::once((Kind::Image, source, layer)).chain(ordered).collect())
 }

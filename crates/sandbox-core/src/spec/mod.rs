@@ -4,6 +4,7 @@
 //! stacked on it. Files are read by [`Catalogue::find`] only, everything else takes text or values.
 
 pub mod apt;
+mod canonical;
 mod check;
 pub mod explain;
 mod file;

@@ -63,6 +63,36 @@ pub const SHAPES: &[Shape] = &[
     shape("AGE-SECRET-KEY-1", "age key", 50, upper),
 ];
 
+/// How the names of variables end whose values are secrets, after `_` or as the whole name.
+const ENDS: [&str; 12] = [
+    "KEY",
+    "APIKEY",
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "PASS",
+    "PAT",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "AUTH",
+];
+
+/// Tells whether the value of a variable is likely a secret, by its name: `OPENAI_API_KEY`, `GH_TOKEN`.
+#[must_use]
+pub fn names_a_secret(variable: &str) -> bool {
+    let name = variable.to_ascii_uppercase();
+    let last = name.rsplit('_').next().unwrap_or(&name);
+    ENDS.contains(&last) && !name.ends_with("PUBLIC_KEY")
+}
+
+/// Tells whether a value begins with a token of a known maker.
+#[must_use]
+pub fn is_a_token(value: &str) -> bool {
+    SHAPES.iter().any(|shape| value.starts_with(shape.begin) && shape.token(value.as_bytes(), 0).is_some())
+}
+
 impl Shape {
     /// Gives the token whose beginning is at a place of a text, if there is one.
     #[must_use]
@@ -115,6 +145,22 @@ pub fn shape_of(text: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_of_secrets_are_told_by_their_names() {
+        for name in
+            ["OPENAI_API_KEY", "GH_TOKEN", "TOKEN", "aws_secret", "DB_PASSWORD", "X_APIKEY", "NPM_AUTH"]
+        {
+            assert!(names_a_secret(name), "{name}");
+        }
+        for name in
+            ["KEYBOARD", "PATH", "SSH_PUBLIC_KEY", "TOKENIZERS_PARALLELISM", "HTTP_PROXY", "MONKEY", "KEYS"]
+        {
+            assert!(!names_a_secret(name), "{name}");
+        }
+        let token = format!("{}{}", "ghp", "_aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5");
+        assert!(is_a_token(&token) && !is_a_token("ghp_xxxx") && !is_a_token("a value"));
+    }
 
     #[test]
     fn tokens_are_told_from_words() {

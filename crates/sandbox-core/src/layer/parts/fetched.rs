@@ -10,11 +10,11 @@ use std::{
     thread,
 };
 
-use super::{PartError, download, files::make_link, git, npm, npm_tree, python};
+use super::{PartError, download, files::make_link, git, known, npm, npm_tree, python};
 use crate::{
     Result,
     configure::Rootfs,
-    error::Context as _,
+    error::{Class, Context as _},
     layer::{Doors, Order},
     lock::{Lock, LockedPart, PartWish},
     report::{Phase, Timed},
@@ -69,9 +69,17 @@ fn find<'a>(lock: &'a Lock, kind: &str, name: &str) -> Option<&'a LockedPart> {
 
 /// Finds out what every part is, exactly. Of the lock, the packages are read.
 ///
+/// Where a vendor or a registry cannot be asked, a part is what it was found to be the last time: `old` is given the
+/// version of such a part, with the moment it was found, in words.
+///
 /// # Errors
 /// Of the first part that cannot be had.
-pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> Result<Vec<LockedPart>> {
+pub(in crate::layer) fn lock(
+    order: &Order,
+    lock: &Lock,
+    old: &mut Vec<String>,
+    doors: &Doors<'_>,
+) -> Result<Vec<LockedPart>> {
     let mut found: Vec<LockedPart> = Vec::new();
     let mut put = |part: LockedPart| match found.iter().find(|known| same(known, &part)) {
         Some(known) if *known == part => Ok(()),
@@ -93,7 +101,10 @@ pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> R
     let mut engines = Vec::new();
     for finders in [first, then] {
         let (places, finders): (Vec<usize>, Vec<Finder<'_>>) = finders.into_iter().unzip();
-        let parts = all_of(&finders, &engines).into_iter().collect::<Result<Vec<_>>>()?;
+        let mut parts = Vec::new();
+        for (part, finder) in all_of(&finders, &engines).into_iter().zip(&finders) {
+            parts.push(or_known(part, finder, old, doors)?);
+        }
         engines.extend(parts.iter().cloned());
         all.extend(places.into_iter().zip(parts));
     }
@@ -104,29 +115,61 @@ pub(in crate::layer) fn lock(order: &Order, lock: &Lock, doors: &Doors<'_>) -> R
     Ok(found)
 }
 
+/// Keeps what a part was found to be; where its vendor or registry cannot be asked, gives what it was the last time.
+fn or_known(
+    part: Result<LockedPart>,
+    finder: &Finder<'_>,
+    old: &mut Vec<String>,
+    doors: &Doors<'_>,
+) -> Result<LockedPart> {
+    match part {
+        Ok(part) => {
+            known::keep(doors.store, &finder.key, &part, doors.now);
+            Ok(part)
+        }
+        Err(problem) if problem.class() == Class::Unreachable => {
+            let Some(known) = known::recall(doors.store, &finder.key) else { return Err(problem) };
+            let day = jiff::Timestamp::from_second(known.found).unwrap_or_default().strftime("%Y-%m-%d");
+            old.push(format!("{} {} of {day}", known.part.name, known.part.version));
+            Ok(known.part)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
 type Find<'a> = Box<dyn Fn(&[LockedPart]) -> Result<LockedPart> + Send + Sync + 'a>;
 
 /// What finds out what one part is, exactly.
 struct Finder<'a> {
     /// Whether others are chosen by what it finds.
     first: bool,
+    /// All that what it finds depends on, but for the time.
+    key: String,
     /// Of the parts that were found before, those that it may depend on are read.
     find: Find<'a>,
 }
 
 impl<'a> Finder<'a> {
-    fn new(first: bool, find: impl Fn(&[LockedPart]) -> Result<LockedPart> + Send + Sync + 'a) -> Self {
-        Self { first, find: Box::new(find) }
+    fn new(
+        key: String,
+        first: bool,
+        find: impl Fn(&[LockedPart]) -> Result<LockedPart> + Send + Sync + 'a,
+    ) -> Self {
+        Self { first, key, find: Box::new(find) }
     }
 }
 
 fn finders<'a>(order: &'a Order, lock: &'a Lock, doors: &'a Doors<'_>) -> Vec<Finder<'a>> {
     let layer = &order.spec.layer;
+    let key = |kind: &str, part: serde_json::Value, from: &str| {
+        format!("{kind} {part}\nfor {} {}\nfrom {from}", order.spec.image, order.architecture)
+    };
     let mut finders: Vec<Finder<'a>> = Vec::new();
     for part in &layer.npm {
         let is_tree = part.platform.is_empty();
         let first = !is_tree && npm_tree::brings_engine(part.bin.keys());
-        finders.push(Finder::new(first, move |parts| {
+        let key = key("npm", serde_json::json!(part), &order.npm_registry);
+        finders.push(Finder::new(key, first, move |parts| {
             let subject = || format!("`{}`", part.package);
             if is_tree {
                 npm_tree::lock(part, order, lock, parts, doors).during("find", subject())
@@ -136,18 +179,20 @@ fn finders<'a>(order: &'a Order, lock: &'a Lock, doors: &'a Doors<'_>) -> Vec<Fi
         }));
     }
     for part in &layer.python {
-        finders.push(Finder::new(false, move |_| {
+        let on = serde_json::json!([part, python::facts(part, lock)]);
+        finders.push(Finder::new(key("python", on, &order.python_index), false, move |_| {
             python::lock(part, order, lock, doors).during("find", format!("`{}`", part.package))
         }));
     }
     for part in layer.download.iter().filter(|part| download::is_wanted(part, lock)) {
         let first = npm_tree::brings_engine(part.bin.keys());
-        finders.push(Finder::new(first, move |_| {
+        let key = key("download", serde_json::json!(part), "");
+        finders.push(Finder::new(key, first, move |_| {
             download::lock(part, order, doors).during("find", format!("`{}`", part.name))
         }));
     }
     for part in &layer.git {
-        finders.push(Finder::new(false, move |_| {
+        finders.push(Finder::new(key("git", serde_json::json!(part), ""), false, move |_| {
             git::lock(part, doors).during("find", format!("`{}`", part.url))
         }));
     }

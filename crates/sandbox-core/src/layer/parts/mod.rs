@@ -4,6 +4,7 @@ pub mod download;
 pub(in crate::layer) mod fetched;
 pub(super) mod files;
 pub mod git;
+mod known;
 pub mod npm;
 pub mod npm_tree;
 mod people;

@@ -15,10 +15,12 @@ use crate::machine::guest;
 
 /// A mount that is part of another one.
 pub(super) struct Nested {
-    /// The directory that it is on, from the outer mount's root.
+    /// The directory or file that it is on, from the outer mount's root.
     pub path: CString,
     /// The mount, attached nowhere.
     pub mount: RawFd,
+    /// It is of a file; otherwise of a directory.
+    pub is_file: bool,
 }
 
 /// Returns a copy of a mount, with the nested ones in it, that a guest's root cannot make more permissive.
@@ -105,10 +107,11 @@ unsafe fn assemble(nested: &[Nested]) -> bool {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let top = libc::open(PLACE.as_ptr(), flags);
         let mut how: libc::open_how = std::mem::zeroed();
-        how.flags = flags as u64;
         how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
         top >= 0
-            && nested.iter().all(|Nested { path, mount }| {
+            && nested.iter().all(|Nested { path, mount, is_file }| {
+                let flags = if *is_file { libc::O_PATH | libc::O_CLOEXEC } else { flags };
+                how.flags = flags as u64;
                 let size = size_of::<libc::open_how>();
                 let target = libc::syscall(libc::SYS_openat2, top, path.as_ptr(), &raw const how, size);
                 let Ok(target) = libc::c_int::try_from(target) else { return false };

@@ -20,10 +20,14 @@ pub fn nspawn() -> Result<PathBuf, DirectError> {
         .ok_or(DirectError::NoNspawn)
 }
 
-/// Writes nspawn's arguments for a machine.
+/// Writes nspawn's arguments for a machine; those that give it its secrets are known.
 ///
 /// **Source**: systemd-nspawn(1).
-pub fn arguments(definition: &Definition, network_file: Option<&Path>) -> Vec<OsString> {
+pub fn arguments(
+    definition: &Definition,
+    network_file: Option<&Path>,
+    secrets: Vec<OsString>,
+) -> Vec<OsString> {
     let mut all: Vec<OsString> = [
         "--quiet",
         "--boot",
@@ -79,6 +83,7 @@ pub fn arguments(definition: &Definition, network_file: Option<&Path>) -> Vec<Os
         argument.push(format!(":/{}", super::link::IN_TREE));
         all.push(argument);
     }
+    all.extend(secrets);
     all
 }
 
@@ -124,7 +129,7 @@ mod tests {
     }
 
     fn words(definition: &Definition) -> Vec<String> {
-        arguments(definition, None).into_iter().map(|word| word.into_string().unwrap()).collect()
+        arguments(definition, None, Vec::new()).into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
     #[test]

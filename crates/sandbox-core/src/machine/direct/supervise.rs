@@ -45,6 +45,7 @@ use crate::{
         processes,
         record::Records,
         seccomp::{Dumps, Filter},
+        secret,
     },
     name::MachineName,
     report::{Event, Reporter},
@@ -271,10 +272,10 @@ fn spawn(
     let (input, output, error) = (terminal()?, terminal()?, terminal()?);
     let cgroup = cgroup(folder, &definition.name);
     let limits = definition.chosen.limits;
-    let filter = Filter::new(&definition.needs.system_calls, Dumps::of_host());
+    let filter = Filter::new(&definition.needs.system_calls, Dumps::of(&limits));
     let mut nspawn = std::process::Command::new(&program);
     nspawn
-        .args(command::arguments(definition, network_file))
+        .args(command::arguments(definition, network_file, secret::options(folder)))
         .env_clear()
         .envs(command::environment(definition))
         .stdin(input)

@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     error::{Cause, Class},
-    machine::{Leader, cgroup::MachineCgroup, frozen},
+    machine::{Leader, cgroup::MachineCgroup, frozen, seccomp::Dumps},
 };
 
 /// How long a guest may keep a payload from being executed.
@@ -230,6 +230,7 @@ impl Entry {
             bounding: bounding(pid),
             label: label.as_ref().map(|label| (label.file.to_owned(), label.text.clone())),
             system_calls: self.leader.system_calls.clone(),
+            dumps: Dumps::of_machine(pid),
             size: match terminal {
                 Terminal::Files(_) => None,
                 Terminal::New { size } => Some(size),

@@ -8,11 +8,11 @@ use crate::{
     error::{Cause as _, Class, Context as _, sentence},
     host::parallel::parallel,
     machine::{
-        Backend, HostFolder, Kind, Leader, Network, ServedPort, State, frozen,
+        Backend, Declared, HostFolder, Kind, Leader, Limits, Network, ServedPort, State, frozen,
         guest::{self, GuestState},
         network::{self, Wall},
         proxmox::{place::Place, resident::Resident},
-        record::Record,
+        record::{Doing, Error as RecordError, Record, UnderWay},
         volume,
     },
     name::MachineName,
@@ -51,6 +51,8 @@ pub struct Status {
     pub volumes: Vec<volume::Mounted>,
     /// Directories of the host that are mounted at each start.
     pub mounts: Vec<HostFolder>,
+    /// What it may use at most.
+    pub limits: Limits,
     /// The ports that its profiles serve.
     pub ports: Vec<ServedPort>,
     /// When it was made, in seconds since 1970.
@@ -58,6 +60,9 @@ pub struct Status {
     /// Which container it is, for one of Proxmox VE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// The process that makes or removes it: `process 12 (sandbox create)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
 }
 
 impl Machines<'_> {
@@ -66,8 +71,16 @@ impl Machines<'_> {
     /// # Errors
     /// Where it is not there or cannot be asked.
     pub fn status(&self, name: &MachineName) -> Result<Status> {
-        let record = self.records.read(name).during("show", format!("machine `{name}`"))?;
-        self.look(record)
+        match self.records.read(name) {
+            Err(RecordError::Busy { doing: Doing::Making | Doing::Removing, .. }) => {
+                if let Some(found) = self.records.under_way(name) {
+                    return Ok(under_way(found));
+                }
+            }
+            read => return self.look(read.during("show", format!("machine `{name}`"))?),
+        }
+        // it is whole by now, or gone, or has not been begun
+        self.look(self.records.read(name).during("show", format!("machine `{name}`"))?)
     }
 
     /// Reads the records of all machines. One that cannot be read is warned of and left out: it is no reason to do
@@ -135,6 +148,9 @@ impl Machines<'_> {
             }
             all
         });
+        let known: Vec<_> = all.iter().map(|status| status.name.clone()).collect();
+        let found = self.records.all_under_way().during("list", "the machines")?;
+        all.extend(found.into_iter().filter(|it| !known.contains(&it.definition.name)).map(under_way));
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((all, worst))
     }
@@ -196,6 +212,24 @@ fn seen_elsewhere(record: Record) -> Status {
     recorded(record, state, addresses)
 }
 
+/// Shows a machine that a process is making or removing, of which there is no record.
+fn under_way(found: UnderWay) -> Status {
+    let UnderWay { definition, removing, holder } = found;
+    let state = if removing { State::Removing } else { State::Creating };
+    let record = Record {
+        version: 1,
+        definition,
+        image: String::new(),
+        profiles: Vec::new(),
+        packages: 0,
+        layers: Vec::new(),
+        declared: Declared::default(),
+        created: 0,
+        schedule: None,
+    };
+    Status { holder: Some(holder), ..recorded(record, state, Vec::new()) }
+}
+
 /// Shows what its record says of a machine, beside what was seen of it.
 fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
     let definition = record.definition;
@@ -214,8 +248,10 @@ fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
         packages: record.packages,
         volumes: definition.volumes,
         mounts: definition.chosen.mounts,
+        limits: definition.chosen.limits,
         ports: record.declared.ports,
         created: record.created,
         place: definition.place,
+        holder: None,
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::idmap;
-use crate::machine::{Definition, Network, direct::LOG_SIZE, limits, network, seccomp::Dumps};
+use crate::machine::{Definition, Network, direct::LOG_SIZE, limits, network, seccomp::Dumps, secret};
 
 /// Where liblxc keeps what distributions ship.
 const SHIPPED: &str = "/usr/share/lxc/config";
@@ -28,6 +28,14 @@ pub(super) const POLICY: &str = "seccomp.policy";
 /// of it.
 pub(super) const STUB: &str = "init";
 pub(super) const INIT: &str = "/dev/.sandbox-init";
+/// Where a guest's systemd finds its credentials: /run is mounted again by it, and /dev is not.
+pub(super) const SECRETS: &str = "/dev/.sandbox-credentials";
+
+/// Tells whether a machine has secrets; `folder` is its own.
+pub(super) fn has_secrets(folder: &Path) -> bool {
+    !secret::of(folder).is_empty()
+}
+
 pub(super) const HAS_STUB: bool = cfg!(target_arch = "x86_64");
 
 /// What a configuration is written from.
@@ -80,6 +88,7 @@ pub fn config(facts: &Facts<'_>) -> String {
         lines.add("prlimit.core", 1);
     }
     init(&mut lines, definition);
+    secrets(&mut lines, facts);
     confinement(&mut lines, facts);
     net(&mut lines, definition);
     hooks(&mut lines, facts);
@@ -140,6 +149,18 @@ fn init(lines: &mut Lines, definition: &Definition) {
     }
 }
 
+/// Names the guest's credentials. The hook `start-host` mounts them over what liblxc mounts here.
+///
+/// **Source**: <https://systemd.io/CONTAINER_INTERFACE>, `$CREDENTIALS_DIRECTORY`.
+fn secrets(lines: &mut Lines, facts: &Facts<'_>) {
+    if !has_secrets(&folder(facts)) {
+        return;
+    }
+    let target = SECRETS.trim_start_matches('/');
+    lines.add("mount.entry", format_args!("tmpfs {target} tmpfs nosuid,nodev,noexec,size=4k,create=dir 0 0"));
+    lines.add("environment", format_args!("CREDENTIALS_DIRECTORY={SECRETS}"));
+}
+
 fn net(lines: &mut Lines, definition: &Definition) {
     if !network::has_link(definition.network) {
         lines.add("net.0.type", "empty");
@@ -176,7 +197,8 @@ fn devices(lines: &mut Lines, devices: &[PathBuf]) {
 /// Writes the limits; liblxc starts nothing where the kernel does not have one, so that those are a remark only.
 fn limit(lines: &mut Lines, facts: &Facts<'_>) {
     for (controller, file, value) in limits::files(&facts.definition.chosen.limits) {
-        if value.split(' ').next() == Some("max") {
+        let is_none = value.split(' ').next() == Some("max") || (file, &*value) == ("cpu.weight", "100");
+        if is_none {
             continue;
         }
         if facts.controllers.iter().any(|known| known == controller) {

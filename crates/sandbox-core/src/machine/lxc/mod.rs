@@ -127,7 +127,7 @@ impl Lxc {
             state: &self.state,
             base,
             apparmor: tool::apparmor(),
-            dumps: Dumps::of_host(),
+            dumps: Dumps::of(&definition.chosen.limits),
             controllers: &limits::controllers(),
         };
         let policy = seccomp::policy(&definition.needs.system_calls, facts.dumps);

@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{config, error::LxcError};
-use crate::machine::{Definition, attach, direct::link, network};
+use crate::machine::{Definition, attach, direct::link, network, secret};
 
 /// A folder or file of the host and where the guest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,9 @@ pub(super) fn of(definition: &Definition, folder: &Path) -> Vec<Mount> {
         .then(|| mount(&folder.join("host0.network"), Path::new(link::IN_TREE), true));
     let volumes = definition.volumes.iter().map(|volume| mount(&volume.source, &volume.path, false));
     let init = config::HAS_STUB.then(|| mount(&folder.join(config::STUB), Path::new(config::INIT), true));
-    told.into_iter().chain(init).chain(volumes).collect()
+    let secrets = config::has_secrets(folder)
+        .then(|| mount(&folder.join(secret::FOLDER), Path::new(config::SECRETS), true));
+    told.into_iter().chain(init).chain(secrets).chain(volumes).collect()
 }
 
 /// Makes the mounts in the namespaces of a container's first process.
@@ -122,6 +124,13 @@ mod tests {
         let wanted: Vec<_> = [link::IN_TREE].into_iter().chain(init).chain(["srv/b"]).collect();
         assert_eq!(targets, wanted);
         assert!(all[0].read_only && !all[all.len() - 1].read_only);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(secret::FOLDER)).unwrap();
+        std::fs::write(folder.path().join(secret::FOLDER).join("KEY"), "x").unwrap();
+        let secrets = Path::new("dev/.sandbox-credentials");
+        assert!(
+            of(&definition, folder.path()).iter().any(|mount| mount.target == secrets && mount.read_only)
+        );
         definition.network = Network::None;
         assert_eq!(
             of(&definition, Path::new("/m")).len(),

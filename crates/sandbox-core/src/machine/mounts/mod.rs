@@ -214,6 +214,9 @@ pub fn commands(name: &MachineName, folder: &HostFolder) -> Commands {
 #[must_use]
 pub fn options(folder: &HostFolder) -> String {
     let mut text = if folder.read_only { " --read-only".to_owned() } else { String::new() };
+    if folder.writable_git {
+        text.push_str(" --writable-git");
+    }
     match &folder.owners {
         Some(Owners::Same) => text.push_str(" --same-ids"),
         Some(Owners::User(user)) => text.push_str(&format!(" --owner {}", word(Path::new(&user.name)))),
@@ -336,6 +339,7 @@ mod tests {
             source: source.into(),
             path: path.into(),
             read_only: false,
+            writable_git: false,
             identity: None,
             owners: None,
         }

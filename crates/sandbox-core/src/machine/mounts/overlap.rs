@@ -167,7 +167,14 @@ mod tests {
     use crate::machine::example;
 
     fn folder(source: &str, read_only: bool) -> HostFolder {
-        HostFolder { source: source.into(), path: "/mnt".into(), read_only, identity: None, owners: None }
+        HostFolder {
+            source: source.into(),
+            path: "/mnt".into(),
+            read_only,
+            writable_git: false,
+            identity: None,
+            owners: None,
+        }
     }
 
     fn record(source: &str, read_only: bool) -> Record {

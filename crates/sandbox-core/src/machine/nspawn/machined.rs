@@ -225,6 +225,7 @@ impl Host {
         let properties = [
             ("CPUQuotaPerSecUSec", Variant::from(quota)),
             ("MemoryMax", Variant::from(limits.memory.unwrap_or(NONE))),
+            ("CPUWeight", Variant::from(limits.cpu_weight.map_or(NONE, u64::from))),
             ("TasksMax", Variant::from(limits.tasks.unwrap_or(super::unit::TASKS))),
         ];
         let set = self.systemd.set_unit_properties(unit, true, &properties).await;

@@ -8,7 +8,7 @@ use std::{fmt::Write, path::Path};
 
 use crate::{
     digest::Sha256,
-    machine::{Autostart, Chosen, Definition, Restart, network, seccomp},
+    machine::{Autostart, Chosen, Definition, Restart, network, seccomp, secret},
     name::MachineName,
 };
 
@@ -30,7 +30,7 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
          After=nftables.service firewalld.service systemd-networkd.service\n\n[Service]\n",
     );
     let program = quote(&definition.program.to_string_lossy());
-    let state = quote(&state.to_string_lossy());
+    let (folder, state) = (state, quote(&state.to_string_lossy()));
     let name = &definition.name;
     let link = network::has_link(definition.network);
     let mounts = !definition.chosen.mounts.is_empty();
@@ -42,7 +42,8 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
         let _ =
             writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name} $MAINPID");
     }
-    text.push_str(&command(definition, &program));
+    let folder = folder.join("machines").join(name);
+    text.push_str(&command(definition, &program, &folder));
     text.push_str(&devices(definition));
     text.push_str(LOG_LIMIT);
     if definition.privileged {
@@ -59,15 +60,19 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
 /// The unit's main process stays the same one, so that `Type=notify` and `$MAINPID` mean nspawn.
 ///
 /// **Source**: systemd-nspawn@.service(5) and `units/systemd-nspawn@.service.in` of those versions.
-fn command(definition: &Definition, program: &str) -> String {
-    let mut allow = String::new();
+fn command(definition: &Definition, program: &str, folder: &Path) -> String {
+    let dumps = if definition.chosen.limits.no_core_dumps { "--no-core-dumps " } else { "" };
+    let mut allow = dumps.to_owned();
     for call in seccomp::allowed(&definition.needs.system_calls) {
         let _ = write!(allow, "--allow {call} ");
     }
+    let secrets = secret::options(folder);
+    let secrets = secrets.iter().map(|option| format!(" {}", quote(&option.to_string_lossy())));
+    let secrets: String = secrets.collect();
     let name = &definition.name;
     format!(
         "ExecStart=\nExecStart={program} internal confined {allow}-- systemd-nspawn --quiet --keep-unit --boot \
-         --link-journal=try-guest --network-veth -U --settings=override --machine={name}\n\
+         --link-journal=try-guest --network-veth -U --settings=override --machine={name}{secrets}\n\
          SyslogIdentifier=systemd-nspawn\n"
     )
 }
@@ -113,6 +118,9 @@ fn chosen(chosen: &Chosen) -> String {
     }
     if let Some(tasks) = chosen.limits.tasks {
         let _ = writeln!(text, "TasksMax={tasks}");
+    }
+    if let Some(weight) = chosen.limits.cpu_weight {
+        let _ = writeln!(text, "CPUWeight={weight}");
     }
     if chosen.restart != Restart::No {
         let _ = writeln!(text, "Restart={}", chosen.restart.word());
@@ -246,11 +254,20 @@ mod tests {
     fn limits_and_restarts_are_the_units() {
         let mut definition = definition("agents");
         assert!(!drop_in(&definition, Path::new("/s")).contains("Restart="));
-        definition.chosen.limits =
-            crate::machine::Limits { cpus: Some(1255), memory: Some(1 << 30), tasks: Some(99), disk: None };
+        definition.chosen.limits = crate::machine::Limits {
+            cpus: Some(1255),
+            memory: Some(1 << 30),
+            tasks: Some(99),
+            cpu_weight: Some(50),
+            no_core_dumps: true,
+            ..Default::default()
+        };
         definition.chosen.restart = Restart::OnFailure;
         let text = drop_in(&definition, Path::new("/s"));
-        for line in ["CPUQuota=125.5%", "MemoryMax=1073741824", "TasksMax=99", "Restart=on-failure"] {
+        assert!(text.contains(" internal confined --no-core-dumps -- systemd-nspawn "), "{text}");
+        for line in
+            ["CPUQuota=125.5%", "MemoryMax=1073741824", "TasksMax=99", "CPUWeight=50", "Restart=on-failure"]
+        {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
     }

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::Doing;
 use crate::{
     error::{Cause, Class, Hint},
     name::MachineName,
@@ -43,13 +44,15 @@ pub enum Error {
         /// The verb.
         verb: String,
     },
-    /// Somebody else is changing it.
-    #[error("machine `{name}` is being changed by {holder}")]
+    /// Another process makes, changes or removes it.
+    #[error("machine `{name}` is being {} by {holder}", doing.word())]
     Busy {
         /// The name.
         name: MachineName,
-        /// Who, as they wrote it down.
+        /// The process, as it noted itself: `process 12 (sandbox create)`.
         holder: String,
+        /// What it does.
+        doing: Doing,
     },
     /// An earlier verb died in the middle, and what it left cannot be ended.
     #[error("an earlier `{verb}` of it is not ended")]
@@ -103,9 +106,30 @@ impl Cause for Error {
             Self::Unfinished { name, .. } => {
                 vec![Hint::run("see why", format!("sandbox repair {name}"))]
             }
+            Self::Busy { name, holder, doing: Doing::Making } => {
+                let mut hints = vec![Hint::run("wait until it is there", format!("sandbox wait {name}"))];
+                if let Some(pid) = pid(holder) {
+                    hints
+                        .push(Hint::run("or end what makes it, which is then undone", format!("kill {pid}")));
+                }
+                hints
+            }
+            Self::Busy { name, doing: Doing::Removing, .. } => {
+                vec![Hint::run("see whether it is gone", format!("sandbox status {name}"))]
+            }
+            Self::Busy { .. } => {
+                vec![Hint::Note(
+                    "a verb waits for it without --no-wait, as long as --lock-timeout says".into(),
+                )]
+            }
             _ => Vec::new(),
         }
     }
+}
+
+/// Reads the number in a holder's words: 12 of `process 12 (sandbox create)`.
+fn pid(holder: &str) -> Option<u32> {
+    holder.strip_prefix("process ")?.split(' ').next()?.parse().ok()
 }
 
 pub(super) fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {

@@ -34,7 +34,7 @@ fn of_two_makers_one_wins_and_the_other_learns_who() {
     let own = format!("process {} (create)", std::process::id());
     let claim = records.claim_new(&name, &own, no_undo).unwrap();
     let error = records.claim_new(&name, "process 2", no_undo).unwrap_err();
-    assert_eq!(error.to_string(), format!("machine `a` is being changed by {own}"));
+    assert_eq!(error.to_string(), format!("machine `a` is being made by {own}"));
     assert!(records.list().unwrap().is_empty(), "a half-made machine is listed");
     claim.commit(&record(&name)).unwrap();
     drop(claim);

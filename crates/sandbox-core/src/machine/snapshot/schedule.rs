@@ -1,5 +1,7 @@
 //! Snapshots that are taken by themselves, and thinned out.
 
+use std::{fs, io};
+
 use super::{SnapshotError, retention::Keep, take::Wanted};
 use crate::{
     Error, Result,
@@ -49,6 +51,31 @@ impl Ran {
     #[must_use]
     pub const fn is_nothing(&self) -> bool {
         self.taken.is_none() && self.removed.is_empty() && self.skipped.is_none() && self.problem.is_none()
+    }
+}
+
+/// The last run of a machine's schedule that did something, failed, or was skipped.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LastRun {
+    /// When, in seconds since 1970.
+    pub at: i64,
+    /// What became of it.
+    pub ran: Ran,
+}
+
+impl LastRun {
+    /// The file of it in a machine's directory.
+    const FILE: &str = "schedule.json";
+
+    /// Returns the outcome in words: `took auto-1`, `skipped: machine …`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Ran { taken, removed, skipped, problem, .. } = &self.ran;
+        let done = taken.as_ref().map(|name| format!("took {name}"));
+        let done = done.or_else(|| (!removed.is_empty()).then(|| format!("removed {}", removed.join(", "))));
+        let skipped = skipped.as_ref().map(|why| format!("skipped: {why}"));
+        let problem = problem.as_ref().map(|why| format!("failed: {why}"));
+        problem.or(skipped).or(done).unwrap_or_else(|| "nothing was due".to_owned())
     }
 }
 
@@ -111,6 +138,23 @@ impl Machines<'_> {
         Ok((records.into_iter().filter_map(scheduled).collect(), worst))
     }
 
+    /// Records what a run did for a machine. The lock is not needed for that: the run may have been skipped for it.
+    pub fn note_run(&self, last: &LastRun) {
+        let folder = self.records.folder(&last.ran.name);
+        let new = folder.join(format!("{}.{}", LastRun::FILE, std::process::id()));
+        let written =
+            serde_json::to_vec(last).map_err(io::Error::from).and_then(|text| fs::write(&new, text));
+        // a run that is not recorded has been one all the same
+        let _ = written.and_then(|()| fs::rename(&new, folder.join(LastRun::FILE)));
+    }
+
+    /// Reads what became of the last run of a machine's schedule.
+    #[must_use]
+    pub fn last_run(&self, name: &MachineName) -> Option<LastRun> {
+        let text = fs::read(self.records.folder(name).join(LastRun::FILE)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
     /// Takes a machine's snapshot where one is due, and removes those that are not to be kept. `ran` says at any time
     /// what has been done.
     ///
@@ -121,9 +165,16 @@ impl Machines<'_> {
     pub fn run_schedule(&self, ran: &mut Ran, now: i64, holder: &str) -> Result<()> {
         let name = ran.name.clone();
         let subject = || format!("machine `{name}`");
-        let Some(schedule) = self.records.read(&name).during("snapshot", subject())?.schedule else {
-            return Ok(());
+        let schedule = match self.records.read(&name) {
+            // it has been removed since the run began
+            Err(record::Error::Missing { .. }) => return Ok(()),
+            Err(busy @ record::Error::Busy { .. }) => {
+                ran.skipped = Some(busy.to_string());
+                return Ok(());
+            }
+            read => read.during("snapshot", subject())?.schedule,
         };
+        let Some(schedule) = schedule else { return Ok(()) };
         match self.run_due(ran, schedule, now, holder) {
             Err(error) if is_busy(&error) => {
                 let cause: &dyn std::error::Error = error.cause();

@@ -47,7 +47,7 @@ use crate::{
     host::live,
     machine::{
         guest::{environment, passwd, terminfo},
-        seccomp::{Dumps, Filter},
+        seccomp::Filter,
     },
 };
 
@@ -143,8 +143,7 @@ fn entered(socket: &OwnedFd) -> Result<Born, Refused> {
     let request: Request = serde_json::from_slice(&bytes).map_err(io::Error::from).at(REQUEST)?;
     drop(text);
     let proc = request.label.is_some().then(next).transpose()?;
-    // read while /proc is the host's
-    let filter = Filter::new(&request.system_calls, Dumps::of_host());
+    let filter = Filter::new(&request.system_calls, request.dumps);
 
     let flags = CloneFlags::from_bits_truncate(request.flags);
     let has_users = flags.contains(CloneFlags::CLONE_NEWUSER);

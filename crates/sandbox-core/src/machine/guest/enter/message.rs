@@ -15,6 +15,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::machine::seccomp::Dumps;
+
 /// What runs in the guest.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Payload {
@@ -67,6 +69,8 @@ pub(super) struct Request {
     pub(super) label: Option<(CString, CString)>,
     /// The system calls that the machine's profiles allow.
     pub(super) system_calls: Vec<String>,
+    /// Whether the payload may leave a core dump.
+    pub(super) dumps: Dumps,
     /// Rows and columns of a new terminal.
     pub(super) size: Option<(u16, u16)>,
 }
