@@ -299,7 +299,7 @@ mod tests {
         for (width, heads) in [
             (100, "NAME STATE BACKEND IMAGE PROFILES ADDRESS AGE DISK"),
             (80, "NAME STATE BACKEND IMAGE PROFILES ADDRESS AGE DISK"),
-            (60, "NAME STATE PROFILES ADDRESS AGE DISK"),
+            (60, "NAME STATE IMAGE PROFILES ADDRESS AGE DISK"),
             (40, "NAME STATE PROFILES DISK"),
         ] {
             assert_eq!(shown(width)[0].split_whitespace().collect::<Vec<_>>().join(" "), heads, "{width}");
