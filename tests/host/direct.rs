@@ -14,6 +14,7 @@ use crate::{
     lab::{Lab, SOON, names, own},
     life::starts_while_it_goes_down,
     process::{self, finish, until},
+    shell,
     terminal::Terminal,
 };
 
@@ -131,6 +132,7 @@ pub fn shell_on_a_terminal(lab: &Lab) {
     let (code, terminal) = terminal.end(SOON);
     assert_eq!(code, 3, "shown:\n{}", terminal.shown());
     assert!(terminal.is_cooked(), "restored");
+    shell::draws(&lab.argv(&["shell", plain]), &lab.argv(&shell::drawn(plain)));
     // ^] three times hangs up
     let mut terminal = Terminal::open(&lab.argv(&["shell", plain]), 80, 24);
     terminal.greet();

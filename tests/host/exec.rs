@@ -21,7 +21,14 @@ pub fn exit_codes_are_the_payloads(lab: &Lab) {
         (127, &["no-such-program"]),
         (126, &["/etc/passwd"]),
     ] {
-        host.exec(agents, argv).ends_with(code);
+        let ended = host.exec(agents, argv);
+        ended.ends_with(code);
+        let why = match code {
+            127 => format!("error: {}: not found in {agents}\n", argv[0]),
+            126 => format!("error: {}: not executable in {agents}\n", argv[0]),
+            _ => String::new(),
+        };
+        assert_eq!(ended.err, why, "{argv:?}");
     }
     // ours: no such machine, no such user
     host.exec("nobody-made-this", &["true"]).ends_with(125);
@@ -107,6 +114,33 @@ pub fn a_killed_client_leaves_no_payload(lab: &Lab) {
     host.run(&["pkill", "-TERM", "-o", "-x", "-f", "/usr/local/bin/sandbox exec agents -- sleep 98765"]).ok();
     until("the payload is gone", SOON, || counted("0"));
     finish(client, &argv, Duration::from_secs(60)).ends_with(143);
+}
+
+/// What follows or waits ends by a signal as that signal says, and without a word.
+pub fn signals_end_what_waits(lab: &Lab) {
+    let host = lab.host();
+    let agents = host.agents();
+    let verbs = [
+        format!("exec {agents} -- sleep 60"),
+        format!("exec {agents} -- bash -c 'sleep 60; true'"),
+        format!("exec {agents} -t -- sleep 60"),
+        format!("logs {agents} -f -n 0"),
+        format!("logs {agents} -f -n 0 --outside"),
+        format!("wait {agents} --for stopped"),
+    ];
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        // a shell has what it runs in the background ignore Ctrl-C
+        let one = |verb: &String| {
+            format!(
+                "(env --default-signal=INT timeout --preserve-status -s {signal} 3 sandbox {verb} </dev/null \
+                 2>&1 >/dev/null | sed 's/^/said: /'; echo ${{PIPESTATUS[0]}}) &"
+            )
+        };
+        let script: Vec<_> = verbs.iter().map(one).collect();
+        let ended = host.run(&["bash", "-c", &format!("{}\nwait", script.join("\n"))]);
+        let expected = vec![code.to_string(); verbs.len()];
+        assert_eq!(ended.ok().lines().collect::<Vec<_>>(), expected, "{signal}: {ended:?}");
+    }
 }
 
 /// A payload gets a file's bytes, not the open file.

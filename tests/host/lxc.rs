@@ -10,7 +10,7 @@ use crate::{
     life::starts_while_it_goes_down,
     network::{self, LISTEN, control, probe},
     process::until,
-    verbs,
+    shell, verbs,
 };
 
 /// The machine that is made with it.
@@ -41,6 +41,7 @@ pub fn a_machine_is_a_container(lab: &Lab) {
     let shown = status(&host, BOXED);
     assert_eq!((&shown["state"], &shown["backend"]), (&"running".into(), &"lxc".into()), "{shown}");
     host.exec(BOXED, &["sh", "-c", "exit 42"]).ends_with(42);
+    shell::draws(&host.on_terminal(&["shell", BOXED]), &host.on_terminal(&shell::drawn(BOXED)));
     assert_eq!(host.exec(BOXED, &["systemd-detect-virt"]).ok(), "lxc");
     assert!(host.sandbox(&["logs", BOXED]).ok().contains("Startup finished"));
     let shell = host.sandbox_on(&["shell", BOXED, "--user", "root"], "echo in-$(hostname)\nexit\n");

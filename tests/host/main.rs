@@ -72,6 +72,7 @@ const TESTS: &[Test<Lab>] = &[
     ("exec::bytes_pass_unchanged", exec::bytes_pass_unchanged),
     ("exec::environment_folder_and_user", exec::environment_folder_and_user),
     ("exec::a_killed_client_leaves_no_payload", exec::a_killed_client_leaves_no_payload),
+    ("exec::signals_end_what_waits", exec::signals_end_what_waits),
     ("exec::a_file_is_not_handed_over", exec::a_file_is_not_handed_over),
     ("exec::a_frozen_cgroup_of_the_guest_holds_nothing", exec::a_frozen_cgroup_of_the_guest_holds_nothing),
     ("exec::nothing_of_the_callers_comes_along", exec::nothing_of_the_callers_comes_along),

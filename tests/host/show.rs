@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::{
     lab::{Host, Lab, SOON, names},
     process::until,
+    terminal::Terminal,
 };
 
 /// `list` and `status` agree, in words and in JSON.
@@ -30,12 +31,48 @@ pub fn list_and_status(lab: &Lab) {
     }
     assert!(status["leader"].as_u64().is_some_and(|pid| pid > 1), "{status}");
     assert!(host.sandbox(&["status", agents]).ok().contains("running"));
+    is_chosen_and_fits(&host, agents);
     // its systemd is asked from outside: no program runs in it for that, nor is it bothered
     let trace = "strace -f -e trace=execve -o /tmp/trace sandbox list >/dev/null && grep -c execve /tmp/trace; rm /tmp/trace";
     assert_eq!(host.sh(trace).ok(), "1", "`list` is one program");
     let refused = host.exec(agents, &["journalctl", "-q", "-b", "--grep", "unprivileged client"]);
     assert_eq!(refused.out, "", "{refused:?}");
     host.sandbox(&["status", "nobody-made-this"]).ends_with(1);
+}
+
+/// Names, columns and machines that are asked for; a narrow terminal, with colours; `top` until `q`.
+fn is_chosen_and_fits(host: &Host<'_>, agents: &str) {
+    let running = ["list", "-q", "--filter", "state=running", "--filter", "profile=codex"];
+    assert_eq!(host.sandbox(&running).ok(), agents);
+    assert_eq!(host.sandbox(&["list", "-q", "--filter", "state=frozen"]).ok(), "");
+    let csv = host.sandbox(&[
+        "list",
+        "--format",
+        "csv",
+        "--columns",
+        "name,profiles,disk",
+        "--filter",
+        "name=agents",
+    ]);
+    let line = csv.ok().lines().nth(1).expect("a line").to_owned();
+    assert!(line.starts_with("agents,\"base,"), "{line}");
+    let bytes = line.rsplit_once("\",").and_then(|(_, bytes)| bytes.parse::<u64>().ok());
+    assert!(bytes.is_some_and(|bytes| bytes > 1 << 20), "{line}");
+    host.sandbox(&["list", "--columns", "size"]).ends_with(2);
+    let (code, shown) = Terminal::open(&host.on_terminal(&["list"]), 40, 24).end(SOON);
+    let shown = shown.shown();
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.contains("\u{1b}[32mrunning\u{1b}[0m"), "{shown}");
+    let parts = shown.split('\u{1b}').enumerate();
+    let parts = parts
+        .map(|(at, part)| if at == 0 { part } else { part.split_once('m').map_or("", |(_, rest)| rest) });
+    let plain: String = parts.collect();
+    assert!(plain.lines().all(|line| line.trim_end().chars().count() <= 40), "{plain}");
+    let mut top = Terminal::open(&host.on_terminal(&["top"]), 80, 24);
+    top.expect("MEMORY", SOON);
+    top.send("q");
+    let (code, top) = top.end(SOON);
+    assert_eq!(code, 0, "{}", top.shown());
 }
 
 /// A machine says how it is on its bus; where it has none, or one that says nothing, its boot is looked at.

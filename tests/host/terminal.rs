@@ -41,6 +41,7 @@ impl Terminal {
         let stdio = || slave.try_clone().expect("a descriptor");
         let child = command(&argv)
             .env("TERM", "xterm")
+            .env("COLORTERM", "truecolor")
             .stdin(stdio())
             .stdout(stdio())
             .stderr(stdio())

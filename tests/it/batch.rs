@@ -124,7 +124,7 @@ fn what_only_copies_a_machine_is_interrupted_by_what_ends_the_machine() {
     let (stopped, told) = end(stop);
     assert!(stopped.success(), "{told}");
     let (status, told) = end(taking);
-    assert_eq!(status.code(), Some(130), "{told}");
+    assert_eq!(status.code(), Some(143), "{told}");
     has_no_copy(&case, "one");
     // one that does nothing any more
     let taking = begin(&case, &["snapshot", "create", "one", "s2"]);

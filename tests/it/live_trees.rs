@@ -18,6 +18,7 @@ const READERS: &[&str] = &[
     "layer/kept/whole.rs",
     "layer/kept/whole/copier.rs",
     "machine/copy/pack.rs",
+    "machine/disk.rs",
     "machine/export/base.rs",
     "machine/export/pack.rs",
     "machine/export/walk.rs",

@@ -5,6 +5,7 @@ mod copies;
 mod create;
 mod internal;
 mod layer;
+mod list;
 mod lock;
 mod machine;
 mod moving;
@@ -23,6 +24,7 @@ pub use self::{
     create::{Backend, Create},
     internal::Internal,
     layer::Layer,
+    list::{List, ListColumn, ListFormat},
     lock::{Lock, LockVerb},
     machine::{
         Copy, Kill, Logs, Mount, Move, Named, Place, Remove, Restart, Set, Start, Stop, Top, Unmount, Until,
@@ -153,7 +155,7 @@ pub enum Verb {
     Remove(Remove),
     /// List the machines
     #[command(visible_alias = "ls")]
-    List,
+    List(List),
     /// Show a machine
     Status(Named),
     /// Give a stopped machine another backend: same tree, same name, same volumes

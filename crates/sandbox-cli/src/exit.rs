@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use sandbox_core::Class;
 
+/// Signals that ask a program to end: Ctrl-C, `kill`, a terminal that is closed.
+pub const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(pub u8);
@@ -29,8 +32,15 @@ impl Exit {
     pub const BUG: Self = Self(70);
     /// `exec` and `shell`: it is ours, not the payload's.
     pub const OURS: Self = Self(125);
-    /// Interrupted: 128 + SIGINT.
-    pub const INTERRUPTED: Self = Self(130);
+    /// Returns the code of a program that a signal ended, as a shell gives it.
+    pub fn of_signal(signal: i32) -> Self {
+        Self(u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)))
+    }
+
+    /// Reports whether the user or the system asked the program to end, by one of [`ENDING`].
+    pub fn is_interrupted(self) -> bool {
+        ENDING.iter().any(|signal| Self::of_signal(*signal) == self)
+    }
 
     /// Returns the worse of two: the higher one.
     #[must_use]

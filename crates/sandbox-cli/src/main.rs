@@ -5,9 +5,11 @@ mod catalogue;
 mod complete;
 mod exit;
 mod failure;
+mod keys;
 mod progress;
 mod registries;
 mod settings;
+mod table;
 mod timings;
 mod ui;
 mod verb;
@@ -50,14 +52,20 @@ fn main() -> ExitCode {
     };
     let payload = verb::runs_a_payload(&cli.verb);
     let json = cli.global.json;
-    let ended = Settings::read(&cli.global).and_then(|settings| verb::run(cli.verb, &settings));
+    let settings = Settings::read(&cli.global);
+    let timings = settings.as_ref().ok().and_then(|settings| settings.timings.clone());
+    let ended = settings.and_then(|settings| verb::run(cli.verb, &settings));
+    // whatever the end was
+    if let Some(timings) = timings {
+        ui::notice(&timings.table());
+    }
     match ended {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if json && !payload {
                 ui::line(&failure.json().to_string());
             }
-            ui::notice(&failure.text());
+            ui::failure(&failure.text());
             if payload { Exit::OURS.into() } else { failure.exit().into() }
         }
     }

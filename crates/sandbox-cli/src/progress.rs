@@ -16,7 +16,7 @@ pub struct Progress {
     display: Display,
     bars: MultiProgress,
     open: Mutex<BTreeMap<&'static str, ProgressBar>>,
-    timings: Option<Mutex<Timings>>,
+    timings: Option<Timings>,
 }
 
 impl Progress {
@@ -26,7 +26,7 @@ impl Progress {
             display: settings.display,
             bars: MultiProgress::new(),
             open: Mutex::new(BTreeMap::new()),
-            timings: settings.timings.then(|| Mutex::new(Timings::begin())),
+            timings: settings.timings.clone(),
         }
     }
 
@@ -79,7 +79,7 @@ impl Progress {
 impl Reporter for Progress {
     fn report(&self, event: Event) {
         if let Some(timings) = &self.timings {
-            timings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).note(&event);
+            timings.note(&event);
         }
         match self.display {
             Display::Bars => self.bar(&event),
@@ -94,16 +94,6 @@ impl Reporter for Progress {
                     ui::line(&line);
                 }
             }
-        }
-    }
-}
-
-/// Where the time went is told last, whatever the end was.
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(timings) = &self.timings {
-            let table = timings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).table();
-            ui::notice(&table);
         }
     }
 }

@@ -16,7 +16,7 @@ use sandbox_core::{
     spec::{Catalogue, apt},
 };
 
-use crate::{args::Global, catalogue::catalogue, exit::Exit, failure::Failure};
+use crate::{args::Global, catalogue::catalogue, exit::Exit, failure::Failure, timings::Timings};
 
 /// How events and results are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// How things are shown.
     pub display: Display,
-    /// Whether it is told at the end where the time went.
-    pub timings: bool,
+    /// What collects where the time goes, if that is asked for.
+    pub timings: Option<Timings>,
     /// Whether a machine that somebody else made becomes one of ours where it is to be changed.
     pub adopt: bool,
     /// How long a verb waits for another process that holds its machine.
@@ -97,7 +97,7 @@ impl Settings {
                 _ if std::io::stderr().is_terminal() => Display::Bars,
                 _ => Display::Lines,
             },
-            timings: *timings,
+            timings: timings.then(Timings::begin),
             adopt: *adopt,
             lock_wait: Duration::from_secs(if *no_wait { 0 } else { *lock_timeout }),
             home: variable("HOME").map(PathBuf::from),

@@ -5,9 +5,19 @@
 //! change its title or fill its clipboard, come out as `\u001b`. The test `ui_alone_prints` reads the sources for
 //! other ways. What a payload, a console or a copied file gives is passed on unchanged, and never through here.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use crate::{exit::Exit, failure::Failure, settings::Settings};
+use rustix::termios::tcgetwinsize;
+
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    settings::{Settings, variable},
+    table::{self, Cell, Room, Table, Tone},
+};
+
+/// How wide a terminal is that does not say so.
+const USUAL: usize = 80;
 
 /// Escapes what would change a terminal rather than be shown on it, but for the ends of lines and tabulators.
 ///
@@ -68,39 +78,46 @@ pub fn notice(text: &str) {
 
 /// Gives the width of the terminal that stderr is, in columns; 80 where it is none.
 pub fn width() -> usize {
-    rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| match size.ws_col {
-        0 => 80,
+    tcgetwinsize(io::stderr()).map_or(USUAL, |size| match size.ws_col {
+        0 => USUAL,
         columns => usize::from(columns),
     })
 }
 
-/// Wraps a text between words, its first line behind a label and the others below its start. A word that is longer
-/// than a line stays whole.
-pub fn wrapped(label: &str, text: &str, width: usize) -> String {
-    let indent = " ".repeat(label.chars().count());
-    let mut lines = String::new();
-    let mut current = label.to_owned();
-    let mut is_empty = true;
-    for word in text.split_whitespace() {
-        if !is_empty && current.chars().count() + 1 + word.chars().count() > width {
-            lines += &format!("{current}\n");
-            current.clone_from(&indent);
-            is_empty = true;
-        }
-        if !is_empty {
-            current.push(' ');
-        }
-        current += word;
-        is_empty = false;
+/// Wraps a text between words, its first line behind a label and the others below its start.
+pub fn labelled(label: &str, text: &str, width: usize) -> String {
+    let indent = label.chars().count();
+    let lines = table::wrapped(text, width.saturating_sub(indent)).into_iter().enumerate();
+    lines.map(|(at, line)| format!("{:indent$}{line}\n", if at == 0 { label } else { "" })).collect()
+}
+
+/// Prints an error with its causes and hints on stderr. Of its lines those of foreign words are indented.
+pub fn failure(text: &str) {
+    if !(io::stderr().is_terminal() && wants_colors()) {
+        return notice(text);
     }
-    lines + &current + "\n"
+    let line = |line: &str| {
+        let labels = [("error:", Tone::Bad), ("hint:", Tone::Hint)];
+        let found = labels.iter().find_map(|(label, tone)| Some((label, tone, line.strip_prefix(label)?)));
+        match found {
+            Some((label, tone, rest)) => format!("{}{}\n", tone.paint(label), printable(rest)),
+            None => format!("{}\n", printable(line)),
+        }
+    };
+    let painted: String = text.lines().map(line).collect();
+    let _ = io::stderr().write_all(painted.as_bytes());
 }
 
 /// Prints what came of a thing on stderr, the lines of its text below each other, so that none of them passes for
 /// another message.
 pub fn remark(label: &str, text: &str) {
+    let tone = if label == "warning" { Tone::Uneasy } else { Tone::Plain };
+    let colors = io::stderr().is_terminal() && wants_colors();
+    let padded = format!("{:>12}", printable(label));
+    let padded = if colors { tone.paint(&padded) } else { padded };
     let mut lines = text.lines();
-    notice(&format!("{label:>12}  {}\n", lines.next().unwrap_or_default()));
+    let first = printable(lines.next().unwrap_or_default());
+    let _ = writeln!(io::stderr(), "{padded}  {first}");
     lines.for_each(|line| notice(&format!("{:>12}  {line}\n", "")));
 }
 
@@ -123,22 +140,51 @@ pub fn done(settings: &Settings, value: &serde_json::Value) {
     }
 }
 
-/// Prints a table with a head, columns as wide as their widest cell.
-pub fn table(head: &[&str], rows: &[Vec<String>]) {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| word(cell)).collect()).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(head.get(column).map(|cell| cell.len())).max().unwrap_or(0)
-    };
-    let print = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<_> =
-            cells.enumerate().map(|(at, cell)| format!("{cell:<w$}", w = width(at))).collect();
-        line(padded.join("  ").trim_end());
-    };
-    print(&mut head.iter().copied());
-    for row in &rows {
-        print(&mut row.iter().map(String::as_str));
+/// Prints a table, as wide as the terminal that stdout is.
+pub fn table(table: &Table) {
+    for line in table.lines(room()) {
+        // its cells are escaped, and its colours are not to be
+        let _ = writeln!(io::stdout(), "{line}");
     }
+}
+
+/// Prints what is known of one thing, a line for each key; a value that is too long goes on below itself.
+pub fn fields(fields: &[(&str, Cell)]) {
+    for line in table::fields(fields, room()) {
+        let _ = writeln!(io::stdout(), "{line}");
+    }
+}
+
+/// Prints what was found of something, with a mark in front; what is too long goes on below itself.
+pub fn finding((mark, tone): (&str, Tone), of: &str, found: &str) {
+    let Room { width, colors } = room();
+    let indent = 24;
+    let width = width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(table::PROSE));
+    let padded = format!("{mark:>4}");
+    let padded = if colors { tone.paint(&padded) } else { padded };
+    let mut lines = printable(found).lines().flat_map(|line| table::wrapped(line, width)).collect::<Vec<_>>();
+    let first = if lines.is_empty() { String::new() } else { lines.remove(0) };
+    let _ = writeln!(io::stdout(), "{padded}  {:<17} {first}", word(of));
+    lines.iter().for_each(|line| {
+        let _ = writeln!(io::stdout(), "{:indent$}{line}", "");
+    });
+}
+
+/// Returns how much room stdout has.
+fn room() -> Room {
+    let stdout = io::stdout();
+    let terminal = stdout.is_terminal();
+    let width = terminal.then(|| tcgetwinsize(stdout).map_or(0, |size| size.ws_col));
+    // one that does not say how wide it is has a width that any has
+    let width = width.map(|width| if width == 0 { USUAL } else { usize::from(width) });
+    Room { width, colors: terminal && wants_colors() }
+}
+
+/// Reports whether colours are welcome on a terminal.
+///
+/// **Source**: no-color.org; terminfo(5), `dumb`.
+fn wants_colors() -> bool {
+    variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// Asks a question that only a typed `y` answers with yes.
@@ -173,15 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn text_is_wrapped_between_words() {
-        for (label, text, width, lines) in [
-            ("- ", "one two three", 80, "- one two three\n"),
-            ("- ", "one two three", 9, "- one two\n  three\n"),
-            ("- ", "one two three", 8, "- one\n  two\n  three\n"),
-            ("- ", "incomprehensible it is", 8, "- incomprehensible\n  it is\n"),
-            ("- ", "", 8, "- \n"),
+    fn a_label_stands_before_the_first_line_alone() {
+        for (text, width, lines) in [
+            ("one two three", 80, "- one two three\n"),
+            ("one two three", 9, "- one two\n  three\n"),
+            ("incomprehensible it is", 8, "- incomprehensible\n  it is\n"),
         ] {
-            assert_eq!(wrapped(label, text, width), lines, "{text:?} in {width}");
+            assert_eq!(labelled("- ", text, width), lines, "{text:?} in {width}");
         }
     }
 

@@ -55,5 +55,10 @@ pub enum Internal {
         arguments: Vec<OsString>,
     },
     /// Undo what dead makers left, and what is named.
-    Recover { paths: Vec<PathBuf> },
+    Recover {
+        /// The signal that ended the maker, whose exit code this is to have.
+        #[arg(long, default_value_t = libc::SIGINT)]
+        signal: i32,
+        paths: Vec<PathBuf>,
+    },
 }

@@ -325,7 +325,7 @@ pub struct Unmount {
 /// `sandbox top`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-On a terminal it goes on until Ctrl-C. Where the host's cgroups have no controller for memory or tasks, what its
+On a terminal it goes on until `q` or Ctrl-C. Where the host's cgroups have no controller for memory or tasks, what its
 processes have is summed up.")]
 pub struct Top {
     /// Machines [default: all that run]

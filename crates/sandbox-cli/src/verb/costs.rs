@@ -125,7 +125,7 @@ fn listed(costs: &[(&Stacked, &str)], width: usize) -> String {
             text += &format!("profile `{}` costs ({}):\n", file.name, file.origin);
             last = &file.name;
         }
-        text += &ui::wrapped("  - ", cost, width);
+        text += &ui::labelled("  - ", cost, width);
     }
     text
 }

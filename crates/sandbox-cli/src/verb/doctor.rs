@@ -9,7 +9,7 @@ use std::{borrow::Cow, fs, path::Path};
 
 use sandbox_core::{host::runner, machine::record::Records};
 
-use crate::{exit::Exit, failure::Failure, settings::Settings, ui};
+use crate::{exit::Exit, failure::Failure, settings::Settings, table::Tone, ui};
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -70,11 +70,11 @@ pub fn run(settings: &Settings) -> Result<Exit, Failure> {
     } else {
         for finding in &findings {
             let mark = match finding.verdict {
-                Verdict::Good => "ok",
-                Verdict::Lacking => "note",
-                Verdict::Bad => "FAIL",
+                Verdict::Good => ("ok", Tone::Good),
+                Verdict::Lacking => ("note", Tone::Uneasy),
+                Verdict::Bad => ("FAIL", Tone::Bad),
             };
-            ui::line(&format!("{mark:>4}  {:<17} {}", finding.check, finding.found));
+            ui::finding(mark, finding.check, &finding.found);
             if let Some(command) = &finding.command {
                 ui::line(&format!("      {:<17} try:  {command}", ""));
             }

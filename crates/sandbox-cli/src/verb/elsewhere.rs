@@ -27,6 +27,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     settings::Settings,
+    table::{Cell, Column, Table},
     ui,
 };
 
@@ -55,8 +56,8 @@ pub fn run(verb: &Verb, record: Record, settings: &Settings) -> Option<Result<Ex
         Verb::Disable(args) => machine.autostart(args, false),
         Verb::Status(_) => machine.status(),
         Verb::Snapshot { verb } => machine.snapshot(verb),
-        Verb::Exec(args) => machine.inside("exec").and_then(|node| within::exec(&node, args)),
-        Verb::Shell(args) => machine.inside("shell").and_then(|node| within::shell(&node, args)),
+        Verb::Exec(args) => machine.inside("exec").and_then(|node| within::exec(&node, args, settings)),
+        Verb::Shell(args) => machine.inside("shell").and_then(|node| within::shell(&node, args, settings)),
         Verb::Console(args) => machine.inside("console").and_then(|node| within::console(&node, args)),
         Verb::Logs(args) => machine.inside("logs").and_then(|node| within::logs(&node, args, settings)),
         Verb::Copy(args) => machine.inside("copy").and_then(|node| within::copy(&node, args)),
@@ -302,9 +303,11 @@ impl Machine<'_> {
             return Ok(Exit::OK);
         }
         let row = |(name, created): &(String, i64)| {
-            vec![self.name.to_string(), name.clone(), super::snapshot::moment(*created)]
+            vec![Cell::from(self.name.as_str()), name.into(), super::snapshot::moment(*created).into()]
         };
-        ui::table(&["MACHINE", "SNAPSHOT", "TAKEN (UTC)"], &all.iter().map(row).collect::<Vec<_>>());
+        let columns =
+            [Column::new("MACHINE").rank(1), Column::new("SNAPSHOT"), Column::new("TAKEN (UTC)").rank(2)];
+        ui::table(&Table::new(&columns, all.iter().map(row).collect()));
         Ok(Exit::OK)
     }
 

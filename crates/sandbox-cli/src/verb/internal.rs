@@ -1,12 +1,6 @@
 //! What units and supervisors call, and what Ctrl-C does.
 
-use std::{
-    ffi::OsString,
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf, thread, time::Duration};
 
 use sandbox_core::{
     error::Context as _,
@@ -25,7 +19,13 @@ use super::{
     machine::{BOOT, Host, holder, name},
     part,
 };
-use crate::{args::Internal, exit::Exit, failure::Failure, settings::Settings, ui};
+use crate::{
+    args::Internal,
+    exit::{ENDING, Exit},
+    failure::Failure,
+    settings::Settings,
+    ui,
+};
 
 /// How long a hook of a unit or of LXC may take: the host's service manager and LXC wait for it.
 const HOOK: Duration = Duration::from_secs(80);
@@ -103,7 +103,7 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             Err(confined(&allow, dumps, &command))
         }
         Internal::Journal { follow, arguments } => logs::read(follow, &arguments),
-        Internal::Recover { paths } => recover(&paths, settings),
+        Internal::Recover { signal, paths } => recover(&paths, settings).map(|()| Exit::of_signal(signal)),
         Internal::Spare { layer } => spare(&layer, settings),
         Internal::Supervise { name: text } => {
             let name = name(&text)?;
@@ -213,7 +213,7 @@ fn confined(allow: &[String], dumps: Dumps, command: &[OsString]) -> Failure {
 }
 
 /// Undoes what makers left that died, and removes what is named.
-fn recover(paths: &[PathBuf], settings: &Settings) -> Result<Exit, Failure> {
+fn recover(paths: &[PathBuf], settings: &Settings) -> Result<(), Failure> {
     for path in paths {
         // only places that we name ourselves
         if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".sandbox-partial")) {
@@ -222,8 +222,7 @@ fn recover(paths: &[PathBuf], settings: &Settings) -> Result<Exit, Failure> {
             })?;
         }
     }
-    Host::new(settings).recover(part::RECOVERY)?;
-    Ok(Exit::INTERRUPTED)
+    Host::new(settings).recover(part::RECOVERY)
 }
 
 /// Does the scheduled work on a machine, and prints as the last line what was done.
@@ -239,31 +238,30 @@ fn snapshot(text: &str, settings: &Settings) -> Result<Exit, Failure> {
     Ok(failed.map_or(Exit::OK, |failure| failure.exit()))
 }
 
-/// From here on SIGINT, SIGTERM and SIGHUP replace this process by one that undoes its work.
+/// From here on SIGINT, SIGTERM and SIGHUP replace this process by one that undoes its work, and exits with the code of
+/// that signal.
 ///
 /// What runs below it has asked to die with it, and its locks fall with its threads: the new program finds
 /// what any later command would find after a crash, and cleans it up at once.
 pub fn clean_on_interrupt(settings: &Settings, paths: &[PathBuf]) {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
-    let (program, state, cache) = (settings.program.clone(), settings.state.clone(), settings.cache.clone());
-    let paths = paths.to_vec();
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(ENDING) else { return };
+    let (settings, paths) = (settings.clone(), paths.to_vec());
     thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            become_recovery(&program, &state, &cache, &paths);
+        if let Some(signal) = signals.forever().next() {
+            become_recovery(signal, &paths, &settings);
         }
     });
 }
 
 #[expect(clippy::disallowed_methods, reason = "this process is replaced; there is no output to wait for")]
-fn become_recovery(program: &Path, state: &Path, cache: &Path, paths: &[PathBuf]) {
+fn become_recovery(signal: i32, paths: &[PathBuf], settings: &Settings) {
     ui::notice("\ninterrupted: cleaning up\n");
-    let error = std::process::Command::new(program)
+    let error = std::process::Command::new(&settings.program)
         .args(["--quiet", "--state-dir"])
-        .arg(state)
+        .arg(&settings.state)
         .arg("--cache-dir")
-        .arg(cache)
-        .args(["internal", "recover"])
+        .arg(&settings.cache)
+        .args(["internal", "recover", "--signal", &signal.to_string(), "--"])
         .args(paths)
         .exec();
     ui::notice(&format!("cannot clean up: {error}\n"));

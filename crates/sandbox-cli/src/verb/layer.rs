@@ -12,7 +12,14 @@ use sandbox_core::{
 };
 
 use super::{locked, machine::Host};
-use crate::{args::Layer, exit::Exit, failure::Failure, settings::Settings, ui};
+use crate::{
+    args::Layer,
+    exit::Exit,
+    failure::Failure,
+    settings::Settings,
+    table::{Cell, Column, Table},
+    ui,
+};
 
 /// Runs a verb of layers.
 ///
@@ -95,17 +102,26 @@ fn show(listed: &[Listed], settings: &Settings) {
         .map(|one| {
             let made = &one.made;
             vec![
-                made.id.short(),
-                made.kind.clone(),
-                made.name.clone(),
-                made.parent.map_or_else(|| "-".to_owned(), |parent| parent.short()),
-                size(made.bytes),
-                age(settings.now - made.created),
-                if one.used_by.is_empty() { "-".to_owned() } else { one.used_by.join(", ") },
+                Cell::from(made.id.short()),
+                (&made.kind).into(),
+                (&made.name).into(),
+                made.parent.map_or_else(|| "-".to_owned(), |parent| parent.short()).into(),
+                size(made.bytes).into(),
+                age(settings.now - made.created).into(),
+                if one.used_by.is_empty() { "-".into() } else { one.used_by.join(", ").into() },
             ]
         })
         .collect();
-    ui::table(&["ID", "KIND", "NAME", "ON", "ADDS", "AGE", "USED BY"], &rows);
+    let columns = [
+        Column::new("ID"),
+        Column::new("KIND").rank(4),
+        Column::new("NAME"),
+        Column::new("ON").rank(3),
+        Column::new("ADDS").rank(1),
+        Column::new("AGE").rank(2),
+        Column::new("USED BY").wrap(),
+    ];
+    ui::table(&Table::new(&columns, rows));
 }
 
 fn said(gone: &[Listed], dry: bool, settings: &Settings) {
@@ -132,7 +148,8 @@ fn said(gone: &[Listed], dry: bool, settings: &Settings) {
     ));
 }
 
-fn size(bytes: u64) -> String {
+/// Gives bytes in a unit.
+pub fn size(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
         1_000_000..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
@@ -140,7 +157,8 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn age(seconds: i64) -> String {
+/// Gives a length of time in its largest unit.
+pub fn age(seconds: i64) -> String {
     match seconds {
         ..60 => "now".to_owned(),
         60..3600 => format!("{} min", seconds / 60),

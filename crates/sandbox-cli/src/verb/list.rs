@@ -1,7 +1,7 @@
-//! `sandbox list` and `sandbox status`.
+//! `sandbox status`.
 
 use sandbox_core::{
-    machine::{Foreign, State, life, life::Status, network::Wall},
+    machine::{State, life, life::Status, network::Wall},
     report::Event,
 };
 
@@ -9,82 +9,24 @@ use super::{
     machine::{Host, name},
     set::{limits, shown},
 };
-use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
-
-/// Lists the machines.
-///
-/// # Errors
-/// What the user is to be told.
-pub fn list(settings: &Settings) -> Result<Exit, Failure> {
-    settings.need_root("list")?;
-    let host = Host::new(settings);
-    let all = host.machines()?;
-    let (machines, worst) = all.list()?;
-    let worst = worst.map_or(Exit::OK, Exit::of);
-    // a host where they cannot be listed has none that matter
-    let foreign = all.foreign().unwrap_or_default();
-    if settings.json() {
-        let ours = machines.iter().map(|machine| serde_json::json!(machine));
-        let theirs = foreign.iter().map(|found| {
-            serde_json::json!({
-                "name": found.name, "state": foreign_state(found), "backend": found.backend,
-                "tree": found.tree, "foreign": true,
-            })
-        });
-        ui::json(&ours.chain(theirs).collect::<Vec<_>>());
-        return Ok(worst);
-    }
-    if machines.is_empty() && foreign.is_empty() {
-        ui::notice(
-            "no machines\n\nhint: make one:  sandbox create agents --release trixie --profile docker,claude,codex\n",
-        );
-        return Ok(worst);
-    }
-    let rows: Vec<Vec<String>> = machines
-        .iter()
-        .map(|machine| {
-            vec![
-                machine.name.to_string(),
-                word(machine.state).to_owned(),
-                life::word(machine.backend).to_owned(),
-                if machine.image.is_empty() { "-".to_owned() } else { machine.image.clone() },
-                machine.profiles.join(","),
-                machine.addresses.first().map_or_else(|| "-".to_owned(), ToString::to_string),
-            ]
-        })
-        .collect();
-    let theirs = foreign.iter().map(|found| {
-        let backend = life::word(found.backend).to_owned();
-        let dash = || "-".to_owned();
-        vec![
-            found.name.clone(),
-            foreign_state(found).to_owned(),
-            backend,
-            "foreign".to_owned(),
-            dash(),
-            dash(),
-        ]
-    });
-    let rows: Vec<_> = rows.into_iter().chain(theirs).collect();
-    ui::table(&["NAME", "STATE", "BACKEND", "IMAGE", "PROFILES", "ADDRESS"], &rows);
-    for text in machines.iter().filter_map(breach) {
-        host.reporter().report(Event::Warning { text });
-    }
-    for text in machines.iter().filter_map(holder) {
-        host.reporter().report(Event::Notice { text });
-    }
-    Ok(worst)
-}
+use crate::{
+    args::Named,
+    exit::Exit,
+    failure::Failure,
+    settings::Settings,
+    table::{Cell, Tone},
+    ui,
+};
 
 /// Returns which process makes or removes a machine.
-fn holder(machine: &Status) -> Option<String> {
+pub fn holder(machine: &Status) -> Option<String> {
     let done = if machine.state == State::Removing { "removed" } else { "made" };
     let by = machine.holder.as_ref()?;
     Some(format!("machine `{}` is being {done} by {by}", machine.name))
 }
 
 /// Says what is wrong with a machine's wall.
-fn breach(machine: &Status) -> Option<String> {
+pub fn breach(machine: &Status) -> Option<String> {
     let (name, repair) = (&machine.name, "`sandbox repair`");
     match machine.wall? {
         Wall::Up => None,
@@ -99,10 +41,6 @@ fn breach(machine: &Status) -> Option<String> {
     }
 }
 
-const fn foreign_state(found: &Foreign) -> &'static str {
-    if found.running { "running" } else { "stopped" }
-}
-
 /// Shows one machine.
 ///
 /// # Errors
@@ -115,14 +53,23 @@ pub fn status(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
     if settings.json() {
         ui::json(&machine);
     } else {
-        for (key, value) in rows(&machine) {
-            ui::line(&format!("{key:>10}: {value}"));
-        }
+        ui::fields(&rows(&machine).into_iter().map(|row| field(row, &machine)).collect::<Vec<_>>());
         if let Some(text) = breach(&machine) {
             host.reporter().report(Event::Warning { text });
         }
     }
     Ok(Exit::OK)
+}
+
+/// Colours what is not a plain fact.
+fn field((key, value): (&'static str, String), machine: &Status) -> (&'static str, Cell) {
+    let tone = match (key, machine.wall) {
+        ("state", _) => tone(machine.state),
+        ("wall", Some(Wall::Up)) => Tone::Good,
+        ("wall", Some(_)) | ("failed", _) => Tone::Bad,
+        _ => Tone::Plain,
+    };
+    (key, Cell::toned(&value, tone))
 }
 
 fn rows(machine: &Status) -> Vec<(&'static str, String)> {
@@ -171,6 +118,21 @@ const fn wall(wall: Wall) -> &'static str {
         Wall::Up => "up",
         Wall::Missing => "missing",
         Wall::Altered => "altered",
+    }
+}
+
+/// Returns how a state is shown.
+pub const fn tone(state: State) -> Tone {
+    match state {
+        State::Running => Tone::Good,
+        State::Stopped => Tone::Faint,
+        State::Starting
+        | State::Degraded
+        | State::Stopping
+        | State::Frozen
+        | State::Creating
+        | State::Removing => Tone::Uneasy,
+        State::Unreachable => Tone::Bad,
     }
 }
 

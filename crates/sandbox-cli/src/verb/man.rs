@@ -1,19 +1,30 @@
 //! `sandbox man`: manual pages, made of the help.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use clap::CommandFactory as _;
 
-use crate::{args::Cli, exit::Exit, failure::Failure};
+use crate::{
+    args::Cli,
+    exit::Exit,
+    failure::Failure,
+    settings::{Settings, variable},
+};
 
-/// Prints the page of the program, or writes those of every verb into a folder.
+/// Shows the page of the program at a terminal, prints it elsewhere, or writes those of every verb into a folder.
 ///
 /// # Errors
 /// Where one cannot be written.
-pub fn run(folder: Option<&Path>) -> Result<Exit, Failure> {
+pub fn run(folder: Option<&Path>, settings: &Settings) -> Result<Exit, Failure> {
     let failed = |error| Failure::said(Exit::HOST, format!("the page cannot be written: {error}"));
     let mut command = Cli::command();
     match folder {
+        None if settings.interactive => show(command).map_err(failed)?,
         None => clap_mangen::Man::new(command).render(&mut std::io::stdout()).map_err(failed)?,
         Some(folder) => {
             command.build();
@@ -24,7 +35,37 @@ pub fn run(folder: Option<&Path>) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-fn pages(command: &clap::Command, name: &str, folder: &Path) -> std::io::Result<()> {
+/// Has man(1) show the page; where the host has none, a pager shows the help, which is the same text.
+fn show(mut command: clap::Command) -> io::Result<()> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    if given(&["man", "-l", "-"], &page)? {
+        return Ok(());
+    }
+    let help = command.render_long_help().to_string();
+    let asked = ["MANPAGER", "PAGER"].iter().find_map(|name| variable(name));
+    let by_shell = asked.as_deref().map(|pager| ["sh", "-c", pager]);
+    let shown = match &by_shell {
+        Some(argv) => given(argv, help.as_bytes())?,
+        None => given(&["less"], help.as_bytes())?,
+    };
+    if shown { Ok(()) } else { io::stdout().write_all(help.as_bytes()) }
+}
+
+/// Runs a program on a text; returns whether the host has it and it worked.
+#[expect(clippy::disallowed_methods, reason = "the terminal is the program's until it ends")]
+fn given(argv: &[&str], text: &[u8]) -> io::Result<bool> {
+    let mut child = match Command::new(argv[0]).args(&argv[1..]).stdin(Stdio::piped()).spawn() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    // one that is left before the end reads no more
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text));
+    drop(written);
+    Ok(child.wait()?.success())
+}
+
+fn pages(command: &clap::Command, name: &str, folder: &Path) -> io::Result<()> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone().display_name(name)).title(name).render(&mut page)?;
     fs::write(folder.join(format!("{name}.1")), page)?;

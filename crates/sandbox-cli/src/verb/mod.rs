@@ -20,6 +20,7 @@ mod internal;
 mod kill;
 mod layer;
 mod list;
+mod listing;
 mod lock;
 mod locked;
 mod logs;
@@ -128,7 +129,7 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Fork(args) => duplicate::run(&args, duplicate::FORK, settings),
         Verb::Snapshot { verb } => snapshot::run(&verb, settings),
         Verb::Repair(args) => repair::run(&args, settings),
-        Verb::List => list::list(settings),
+        Verb::List(args) => listing::run(&args, settings),
         Verb::Status(args) => list::status(&args, settings),
         Verb::Top(args) => top::run(&args, settings),
         Verb::Console(args) => console::run(&args, settings),
@@ -143,7 +144,7 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Profiles => profile::list(settings),
         Verb::Doctor => doctor::run(settings),
         Verb::Completions { shell } => crate::complete::registration(shell),
-        Verb::Man { dir } => man::run(dir.as_deref()),
+        Verb::Man { dir } => man::run(dir.as_deref(), settings),
         Verb::Internal { verb } => internal::run(verb, settings),
     }
 }

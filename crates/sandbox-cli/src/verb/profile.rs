@@ -6,7 +6,14 @@ mod show;
 
 use sandbox_core::spec::{self, Kind};
 
-use crate::{args::ProfileVerb, exit::Exit, failure::Failure, settings::Settings, ui};
+use crate::{
+    args::ProfileVerb,
+    exit::Exit,
+    failure::Failure,
+    settings::Settings,
+    table::{Cell, Column, Table},
+    ui,
+};
 
 /// Runs a verb of profiles.
 ///
@@ -48,13 +55,19 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
                 "hides_built_in": catalogue.hides(kind, &name, &source.origin),
             }));
             let place = source.path.map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
-            rows.push(vec![kind.word().to_owned(), name, place, layer.summary]);
+            rows.push(vec![kind.word().into(), name.into(), place.into(), Cell::from(layer.summary)]);
         }
     }
     if settings.json() {
         ui::json(&values);
     } else {
-        ui::table(&["KIND", "NAME", "FROM", "SUMMARY"], &rows);
+        let columns = [
+            Column::new("KIND").rank(1),
+            Column::new("NAME"),
+            Column::new("FROM").cut().rank(2),
+            Column::new("SUMMARY").wrap(),
+        ];
+        ui::table(&Table::new(&columns, rows));
     }
     Ok(Exit::OK)
 }

@@ -10,7 +10,7 @@ use super::{
     machine::{Host, holder, name},
     variable,
 };
-use crate::{args, exit::Exit, failure::Failure, settings::Settings, ui};
+use crate::{args, exit::Exit, failure::Failure, settings::Settings, table::Cell, ui};
 
 /// Changes what is asked for, and shows what is so now.
 ///
@@ -33,9 +33,8 @@ pub fn run(args: &args::Set, settings: &Settings) -> Result<Exit, Failure> {
     if settings.json() {
         ui::json(&chosen);
     } else {
-        for (key, value) in rows(&chosen) {
-            ui::line(&format!("{key:>12}: {value}"));
-        }
+        let fields = rows(&chosen).into_iter().map(|(key, value)| (key, Cell::from(value)));
+        ui::fields(&fields.collect::<Vec<_>>());
     }
     Ok(Exit::OK)
 }

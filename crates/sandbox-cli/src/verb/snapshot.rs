@@ -26,6 +26,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     settings::Settings,
+    table::{Cell, Column, Table},
     ui,
 };
 
@@ -135,15 +136,22 @@ fn list(host: &Host, machine: Option<&str>, settings: &Settings) -> Result<Exit,
     }
     let row = |(name, snapshot): &(&MachineName, Snapshot)| {
         vec![
-            name.to_string(),
-            snapshot.name.clone(),
-            moment(snapshot.created),
-            snapshot.consistency.word().to_owned(),
-            if snapshot.scheduled { "schedule" } else { "hand" }.to_owned(),
+            Cell::from(name.as_str()),
+            (&snapshot.name).into(),
+            moment(snapshot.created).into(),
+            snapshot.consistency.word().into(),
+            if snapshot.scheduled { "schedule" } else { "hand" }.into(),
         ]
     };
     let rows: Vec<_> = all.iter().map(row).collect();
-    ui::table(&["MACHINE", "SNAPSHOT", "TAKEN (UTC)", "CONSISTENCY", "BY"], &rows);
+    let columns = [
+        Column::new("MACHINE").rank(1),
+        Column::new("SNAPSHOT"),
+        Column::new("TAKEN (UTC)").rank(2),
+        Column::new("CONSISTENCY").rank(3),
+        Column::new("BY").rank(4),
+    ];
+    ui::table(&Table::new(&columns, rows));
     Ok(worst)
 }
 
@@ -260,19 +268,24 @@ fn set_schedule(host: &Host, args: &args::Schedule, settings: &Settings) -> Resu
         return Ok(worst);
     }
     let row = |(name, schedule): &(MachineName, Schedule)| {
+        let every = schedule::interval_text(schedule.every);
         let last = machines.last_run(name);
         vec![
-            name.to_string(),
-            schedule::interval_text(schedule.every),
-            schedule.keep.to_string(),
-            last.as_ref().map_or_else(|| "-".to_owned(), |last| moment(last.at)),
-            last.map_or_else(|| "-".to_owned(), |last| last.words()),
+            Cell::from(name.as_str()),
+            every.into(),
+            schedule.keep.to_string().into(),
+            last.as_ref().map_or_else(|| "-".to_owned(), |last| moment(last.at)).into(),
+            last.map_or_else(|| "-".to_owned(), |last| last.words()).into(),
         ]
     };
-    ui::table(
-        &["MACHINE", "EVERY", "KEEP", "LAST RUN (UTC)", "OUTCOME"],
-        &all.iter().map(row).collect::<Vec<_>>(),
-    );
+    let columns = [
+        Column::new("MACHINE"),
+        Column::new("EVERY"),
+        Column::new("KEEP"),
+        Column::new("LAST RUN (UTC)").rank(1),
+        Column::new("OUTCOME").wrap(),
+    ];
+    ui::table(&Table::new(&columns, all.iter().map(row).collect()));
     Ok(worst)
 }
 
@@ -335,7 +348,7 @@ fn run_one(name: &MachineName, settings: &Settings) -> (Ran, Exit) {
     let ran = last.unwrap_or_else(|| Ran::new(name.clone()));
     match part::outcome(ended.ending, timer::DEADLINE) {
         (exit, Some(how)) => failed(ran, exit, how),
-        (Exit::INTERRUPTED, None) => {
+        (exit, None) if exit.is_interrupted() => {
             (Ran { skipped: Some("it was interrupted".to_owned()), ..ran }, Exit::OK)
         }
         (exit, None) if exit != Exit::OK && ran.problem.is_none() => {

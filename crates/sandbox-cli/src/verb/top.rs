@@ -13,7 +13,15 @@ use sandbox_core::{
 };
 
 use super::machine::{Host, name};
-use crate::{args::Top, exit::Exit, failure::Failure, settings::Settings, ui};
+use crate::{
+    args::Top,
+    exit::Exit,
+    failure::Failure,
+    keys::Keys,
+    settings::Settings,
+    table::{Cell, Column, Table},
+    ui,
+};
 
 /// How far the two looks of a single show are apart.
 const APART: Duration = Duration::from_millis(500);
@@ -48,9 +56,20 @@ pub fn run(args: &Top, settings: &Settings) -> Result<Exit, Failure> {
     let live = std::io::stdout().is_terminal() && !args.once && !settings.json();
     let pause = if live { Duration::from_secs_f64(args.interval) } else { APART };
     let mut before = seen(&machines, &asked)?;
+    let keys = live.then(Keys::new).transpose();
+    let mut keys =
+        keys.map_err(|error| Failure::said(Exit::HOST, format!("signals cannot be listened to: {error}")))?;
     let mut first = true;
     loop {
-        thread::sleep(if first { APART.min(pause) } else { pause });
+        let pause = if first { APART.min(pause) } else { pause };
+        match &mut keys {
+            None => thread::sleep(pause),
+            Some(keys) => {
+                if let Some(exit) = keys.wait(pause) {
+                    return Ok(exit);
+                }
+            }
+        }
         first = false;
         let now = seen(&machines, &asked)?;
         let rows = rows(&before, &now);
@@ -131,18 +150,28 @@ fn show(rows: &[Row]) {
                 None => size(usage.memory),
             };
             vec![
-                row.name.clone(),
-                row.cpu_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1}%")),
-                memory,
-                usage.tasks.map_or_else(|| "-".to_owned(), |tasks| tasks.to_string()),
-                rate(row.read_rate),
-                rate(row.write_rate),
-                rate(row.receive_rate),
-                rate(row.send_rate),
+                Cell::from(&row.name),
+                row.cpu_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1}%")).into(),
+                memory.into(),
+                usage.tasks.map_or_else(|| "-".to_owned(), |tasks| tasks.to_string()).into(),
+                rate(row.read_rate).into(),
+                rate(row.write_rate).into(),
+                rate(row.receive_rate).into(),
+                rate(row.send_rate).into(),
             ]
         })
         .collect();
-    ui::table(&["NAME", "CPU", "MEMORY", "TASKS", "READ", "WRITE", "IN", "OUT"], &table);
+    let columns = [
+        Column::new("NAME"),
+        Column::new("CPU"),
+        Column::new("MEMORY"),
+        Column::new("TASKS").rank(1),
+        Column::new("READ").rank(3),
+        Column::new("WRITE").rank(3),
+        Column::new("IN").rank(2),
+        Column::new("OUT").rank(2),
+    ];
+    ui::table(&Table::new(&columns, table));
 }
 
 /// Gives bytes in at most three digits and a unit.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sandbox_core::name::MachineName;
+use sandbox_core::{name::MachineName, session::Emulator};
 
 use super::copy::machine_of;
 use crate::{args, exit::Exit, failure::Failure, settings::Settings};
@@ -16,8 +16,21 @@ use crate::{args, exit::Exit, failure::Failure, settings::Settings};
 const IN_FOLDER: &str = "cd \"$0\" && exec \"$@\"";
 /// Runs what follows it as a user's login shell does.
 const AS_USER: &str = "exec \"$0\" \"$@\"";
-/// Opens the login shell of `agent`, or of root where there is none.
-const AGENT_OR_ROOT: &str = "if id -u agent >/dev/null 2>&1; then exec su -l agent; else exec su -l root; fi";
+/// Opens the login shell of the user behind it, else of `agent`, or of root where there is none; what the terminal has
+/// beyond its type is kept where the guest's su can.
+const LOGIN: &str = "user=${1:-agent}; [ -n \"$1\" ] || id -u agent >/dev/null 2>&1 || user=root; \
+    if su --help | grep -q -e --whitelist-environment; then exec su -w COLORTERM -l -- \"$user\"; fi; \
+    exec su -l -- \"$user\"";
+/// Runs what follows it with the guest's locale, and the terminal type and colours that follow it first: pct gives a
+/// command neither. A type of which the guest has no entry is that of all emulators of today.
+///
+/// **Source**: lxc-attach(1), `--clear-env`; locale.conf(5); term(5), "STORAGE FORMAT".
+const SESSION: &str = "for file in /etc/locale.conf /etc/default/locale; do [ ! -r $file ] || . $file; done; \
+    case ${LANG:-C} in C|POSIX) LANG=C.UTF-8;; esac; export LANG; \
+    TERM=dumb; [ \"$1\" = dumb ] || TERM=xterm-256color; \
+    for place in /etc/terminfo /lib/terminfo /usr/share/terminfo; do \
+    [ ! -e \"$place/${1%\"${1#?}\"}/$1\" ] || TERM=$1; done; export TERM; \
+    [ -z \"$2\" ] || export COLORTERM=\"$2\"; shift 2; exec \"$@\"";
 
 /// A container on the node that this host is.
 pub struct Pct {
@@ -48,8 +61,16 @@ impl Pct {
 ///
 /// # Errors
 /// Where pct cannot be run; its status is the command's.
-pub fn exec(node: &Pct, args: &args::Exec) -> Result<Exit, Failure> {
-    Err(node.run(&argv(args)))
+pub fn exec(node: &Pct, args: &args::Exec, settings: &Settings) -> Result<Exit, Failure> {
+    Err(node.run(&[session(settings), argv(args)].concat()))
+}
+
+/// Words what precedes a command.
+fn session(settings: &Settings) -> Vec<String> {
+    let none = Emulator { term: "dumb".to_owned(), color: None };
+    let Emulator { term, color } = if settings.interactive { &settings.emulator } else { &none };
+    let color = color.as_deref().unwrap_or_default();
+    ["sh", "-c", SESSION, "sh", term, color].map(str::to_owned).into()
 }
 
 /// Puts user, variables and folder before a command.
@@ -72,12 +93,10 @@ fn argv(args: &args::Exec) -> Vec<String> {
 ///
 /// # Errors
 /// As [`exec`].
-pub fn shell(node: &Pct, args: &args::Shell) -> Result<Exit, Failure> {
-    let argv: &[&str] = match &args.user {
-        Some(user) => &["su", "-l", "--", user],
-        None => &["sh", "-c", AGENT_OR_ROOT],
-    };
-    Err(node.run(&argv.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()))
+pub fn shell(node: &Pct, args: &args::Shell, settings: &Settings) -> Result<Exit, Failure> {
+    let user = args.user.as_deref().unwrap_or_default();
+    let login: Vec<_> = ["sh", "-c", LOGIN, "sh", user].map(str::to_owned).into();
+    Err(node.run(&[session(settings), login].concat()))
 }
 
 /// `sandbox console`.

@@ -7,6 +7,7 @@ pub mod chosen;
 pub mod copy;
 mod declared;
 pub mod direct;
+pub mod disk;
 pub mod environment;
 pub mod export;
 pub mod frozen;

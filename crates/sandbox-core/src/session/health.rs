@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub struct Outcome {
     /// The profile whose check it is.
     pub profile: String,
+    /// What works where it succeeds; empty where its profile has no word for it.
+    pub name: String,
     /// The command.
     pub argv: Vec<String>,
     /// Who ran it.
@@ -54,13 +56,20 @@ fn whole(checks: &[HealthCheck]) -> Duration {
 
 /// Words a check that the others left no time for.
 fn not_run(health: &HealthCheck) -> Outcome {
-    let (profile, check) = (health.profile.clone(), &health.check);
+    let ended = "not run: earlier checks took all the time".to_owned();
+    Outcome { ended, ..unseen(health) }
+}
+
+/// Returns what is known of a check before it has run.
+fn unseen(health: &HealthCheck) -> Outcome {
+    let (profile, check) = (health.profile.clone(), health.check.clone());
     Outcome {
         profile,
-        argv: check.argv.clone(),
-        user: check.user.clone(),
+        name: check.name,
+        argv: check.argv,
+        user: check.user,
         healthy: false,
-        ended: "not run: earlier checks took all the time".to_owned(),
+        ended: String::new(),
         said: String::new(),
     }
 }
@@ -86,8 +95,7 @@ fn one(
         };
         let healthy = code.is_some_and(|code| i32::from(code) == check.status);
         if healthy || begun.elapsed() + PAUSE >= within {
-            let (profile, argv, user) = (health.profile.clone(), check.argv.clone(), check.user.clone());
-            return Ok(Outcome { profile, argv, user, healthy, ended, said });
+            return Ok(Outcome { healthy, ended, said, ..unseen(health) });
         }
         thread::sleep(PAUSE);
     }
@@ -120,11 +128,18 @@ mod tests {
     fn many_checks_take_no_longer_than_the_slowest() {
         let health = |within| HealthCheck {
             profile: "p".to_owned(),
-            check: Health { argv: vec!["true".to_owned()], user: "root".to_owned(), status: 0, within },
+            check: Health {
+                name: "works".to_owned(),
+                argv: vec!["true".to_owned()],
+                user: "root".to_owned(),
+                status: 0,
+                within,
+            },
         };
         let checks: Vec<_> = [5, 60, 1].into_iter().chain([3; 100]).map(health).collect();
         assert_eq!(whole(&checks), Duration::from_secs(60) + PATIENCE);
         assert_eq!(whole(&[]), PATIENCE);
-        assert!(!not_run(&checks[0]).healthy);
+        let outcome = not_run(&checks[0]);
+        assert!(!outcome.healthy && outcome.name == "works" && outcome.ended.starts_with("not run"));
     }
 }

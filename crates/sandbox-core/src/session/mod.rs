@@ -19,7 +19,10 @@ use crate::{
     error::{Cause, Class},
     machine::{
         Console, Leader,
-        guest::{Carrier, EnterError, Entry, PATIENCE, Payload, Runs, Standard, Started, Terminal},
+        guest::{
+            Carrier, EnterError, Entry, LOCALE_VARIABLES, PATIENCE, Payload, Runs, Standard, Started,
+            Terminal,
+        },
     },
 };
 
@@ -202,7 +205,7 @@ pub fn shell(
     let users = user.map_or_else(|| vec![AGENT, "root"], |user| vec![user]);
     let env = emulator.color(terminal);
     let payload = Payload {
-        argv: login(&env),
+        argv: login(),
         users: users.into_iter().map(str::to_owned).collect(),
         runs: Runs::AsRootForUser,
         env,
@@ -213,14 +216,31 @@ pub fn shell(
     run(carrier, leader, &payload)
 }
 
-/// Keeps a variable in the login of the user behind it, where the guest's runuser can: before util-linux 2.35 it cannot.
+/// Keeps the variables of a list in the login of the user behind it, where the guest's runuser can: before util-linux
+/// 2.35 it cannot. Its PAM reads no locale, other than that of login(1) and sshd(8).
 const LOGIN: &str = "runuser --help | grep -q -e --whitelist-environment && \
-    exec runuser --whitelist-environment COLORTERM --login \"$1\"; exec runuser --login \"$1\"";
+    exec runuser --whitelist-environment \"$1\" --login \"$2\"; exec runuser --login \"$2\"";
 
 /// Words the login of a user, whose name comes behind: of all variables but `TERM` it keeps those that it is asked to.
-fn login(env: &[(String, String)]) -> Vec<String> {
-    let words: &[&str] = if env.is_empty() { &["runuser", "--login"] } else { &["sh", "-c", LOGIN, "sh"] };
-    words.iter().map(|word| (*word).to_owned()).collect()
+fn login() -> Vec<String> {
+    let kept = [&["COLORTERM"], &LOCALE_VARIABLES[..]].concat().join(",");
+    ["sh", "-c", LOGIN, "sh", &kept].map(str::to_owned).into()
+}
+
+/// Runs agetty(8) with the arguments behind it. What is a user's own is left to login(1), which keeps all else.
+///
+/// **Source**: login(1), `-p`, and its source: a `HOME` that is there is not replaced.
+const GETTY: &str = "unset HOME USER LOGNAME SHELL; exec agetty \"$@\"";
+
+/// Words a console on which a user is logged in, or the one who names himself; the terminal type comes behind.
+fn getty(user: Option<&str>) -> Vec<String> {
+    let mut argv = vec!["sh", "-c", GETTY, "sh", "--noclear", "--noissue", "--keep-baud", "--login-options"];
+    match user {
+        Some(user) => argv.extend(["-p -f -- \\u", "--autologin", user]),
+        None => argv.push("-p -- \\u"),
+    }
+    argv.push("-");
+    argv.into_iter().map(str::to_owned).collect()
 }
 
 /// Opens a console of a machine on the caller's terminal: the guest's own agetty(8) and login(1), which ask who is
@@ -229,11 +249,8 @@ fn login(env: &[(String, String)]) -> Vec<String> {
 /// # Errors
 /// Where it could not be tried.
 pub fn console(leader: &Leader, user: Option<&str>, emulator: &Emulator) -> Result<Exit, SessionError> {
-    let mut argv = vec!["agetty", "--noclear", "--noissue", "--keep-baud"];
-    argv.extend(user.iter().flat_map(|user| ["--autologin", user]));
-    argv.push("-");
     let payload = Payload {
-        argv: argv.into_iter().map(str::to_owned).collect(),
+        argv: getty(user),
         users: vec![user.unwrap_or("root").to_owned()],
         runs: Runs::AsRoot,
         env: emulator.color(true),
@@ -318,19 +335,29 @@ fn forward_signals(pid: i32) -> std::io::Result<Forwarding> {
     std::thread::spawn(move || {
         let mut seen = Vec::new();
         for signal in signals.forever() {
-            let send = |signal| {
-                let pid = rustix::process::Pid::from_raw(pid);
-                let _ = pid.map(|pid| rustix::process::kill_process(pid, signal));
-            };
             if insists(&mut seen, Instant::now()) {
-                send(rustix::process::Signal::KILL);
+                send(pid, rustix::process::Signal::KILL);
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             } else if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
-                send(signal);
+                send(pid, signal);
             }
         }
     });
     Ok(Forwarding(handle))
+}
+
+/// Sends a payload a signal as the kernel would: what a terminal sends goes to all that the payload, which leads a
+/// process group, has started in it. A shell that waits for a command ends with the command alone.
+///
+/// **Source**: termios(3), `ISIG`; setsid(2).
+fn send(pid: i32, signal: rustix::process::Signal) {
+    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    // one that has ended needs none
+    let _ = match signal {
+        Signal::TERM => kill_process(pid, signal),
+        _ => kill_process_group(pid, signal),
+    };
 }
 
 /// Returns whether one more signal is one too many.

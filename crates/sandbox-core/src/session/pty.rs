@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicI32, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -68,6 +68,33 @@ impl Drop for Raw {
     }
 }
 
+/// Whether the caller has left its terminal, and by what.
+#[derive(Default)]
+struct Departure(AtomicI32);
+
+impl Departure {
+    const BY_ESCAPE: i32 = -1;
+
+    /// Notes that the caller typed the escape.
+    fn escape(&self) {
+        self.0.store(Self::BY_ESCAPE, Ordering::Relaxed);
+    }
+
+    /// Notes that the caller got a signal that ends it.
+    fn signal(&self, signal: i32) {
+        self.0.store(signal, Ordering::Relaxed);
+    }
+
+    /// Returns how the session ends by it; none while the caller is there.
+    fn exit(&self) -> Option<Exit> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            Self::BY_ESCAPE => Some(Exit::Detached),
+            signal => Some(Exit::Signal(u8::try_from(signal).unwrap_or(u8::MAX))),
+        }
+    }
+}
+
 /// Joins the terminals until the payload ends or the caller leaves.
 ///
 /// # Errors
@@ -76,7 +103,7 @@ pub fn join(terminal: OwnedFd, started: Started) -> io::Result<Exit> {
     let terminal = Arc::new(terminal);
     let mut signals = signal_hook::iterator::Signals::new([SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
     let handle = signals.handle();
-    let left = Arc::new(AtomicBool::new(false));
+    let left = Arc::new(Departure::default());
     let raw = Raw::new();
     let resized = Arc::clone(&terminal);
     let pid = started.pid;
@@ -89,7 +116,7 @@ pub fn join(terminal: OwnedFd, started: Started) -> io::Result<Exit> {
                 let _ = tcsetwinsize(&*resized, size);
             } else {
                 // the caller is being ended: hang the payload up, as a terminal that goes away would
-                gone.store(true, Ordering::Relaxed);
+                gone.signal(signal);
                 hang_up(pid);
             }
         }
@@ -102,9 +129,9 @@ pub fn join(terminal: OwnedFd, started: Started) -> io::Result<Exit> {
     let output = Arc::clone(&terminal);
     // whoever logs in hangs the terminal up and opens it anew: without a reader it is gone for a moment
     show(&output, &left, || started.ends_within(HUNG_UP));
-    let ended = if left.load(Ordering::Relaxed) {
+    let ended = if let Some(exit) = left.exit() {
         hang_up(pid);
-        Exit::Detached
+        exit
     } else {
         started.wait().map_or(Exit::Signal(1), Exit::of)
     };
@@ -122,7 +149,7 @@ pub fn attach(console: Console) -> io::Result<Exit> {
     let terminal = Arc::new(OwnedFd::from(console.stream));
     let mut signals = signal_hook::iterator::Signals::new([SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
     let handle = signals.handle();
-    let left = Arc::new(AtomicBool::new(false));
+    let left = Arc::new(Departure::default());
     let raw = Raw::new();
     let (resize, gone) = (console.resize, Arc::clone(&left));
     let listener = thread::spawn(move || {
@@ -131,7 +158,7 @@ pub fn attach(console: Console) -> io::Result<Exit> {
                 let (rows, columns) = size();
                 resize(rows, columns);
             } else {
-                gone.store(true, Ordering::Relaxed);
+                gone.signal(signal);
             }
         }
     });
@@ -142,7 +169,7 @@ pub fn attach(console: Console) -> io::Result<Exit> {
     handle.close();
     let _ = listener.join();
     drop(raw);
-    Ok(Exit::Detached)
+    Ok(left.exit().unwrap_or(Exit::Detached))
 }
 
 fn hang_up(pid: i32) {
@@ -152,11 +179,11 @@ fn hang_up(pid: i32) {
 }
 
 /// Copies what the guest writes, until its side is closed for good or the caller has left.
-fn show(terminal: &OwnedFd, left: &AtomicBool, has_ended: impl Fn() -> bool) {
+fn show(terminal: &OwnedFd, left: &Departure, has_ended: impl Fn() -> bool) {
     let Ok(mut from) = terminal.try_clone().map(File::from) else { return };
     let mut to = io::stdout();
     let mut buffer = [0; 16 << 10];
-    while !left.load(Ordering::Relaxed) {
+    while left.exit().is_none() {
         let mut ready = [PollFd::new(terminal, PollFlags::IN)];
         let patience = rustix::time::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         match poll(&mut ready, Some(&patience)) {
@@ -181,7 +208,7 @@ fn show(terminal: &OwnedFd, left: &AtomicBool, has_ended: impl Fn() -> bool) {
 }
 
 /// Copies what the caller types. Its end does not end the session.
-fn type_in(terminal: &OwnedFd, left: &AtomicBool, leave: impl Fn()) {
+fn type_in(terminal: &OwnedFd, left: &Departure, leave: impl Fn()) {
     let Ok(mut to) = terminal.as_fd().try_clone_to_owned().map(File::from) else { return };
     let mut from = io::stdin();
     let mut escapes = Escapes::default();
@@ -197,7 +224,7 @@ fn type_in(terminal: &OwnedFd, left: &AtomicBool, leave: impl Fn()) {
             }
             Ok(read) => {
                 if isatty(stdio::stdin()) && escapes.seen(&buffer[..read], Instant::now()) {
-                    left.store(true, Ordering::Relaxed);
+                    left.escape();
                     leave();
                     return;
                 }
@@ -230,6 +257,22 @@ impl Escapes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_ends_as_its_caller_left() {
+        for (left, code) in [(None, None), (Some(0), Some(0)), (Some(SIGINT), Some(130))]
+            .into_iter()
+            .chain([(Some(SIGTERM), Some(143)), (Some(SIGHUP), Some(129))])
+        {
+            let departure = Departure::default();
+            match left {
+                None => {}
+                Some(0) => departure.escape(),
+                Some(signal) => departure.signal(signal),
+            }
+            assert_eq!(departure.exit().map(Exit::code), code, "{left:?}");
+        }
+    }
 
     #[test]
     fn three_escapes_within_a_second_leave() {

@@ -163,6 +163,7 @@ fn commands(layer: &Layer, found: &mut Found) {
         }
     }
     for (at, check) in layer.health.iter().enumerate() {
+        found.line(format!("health[{at}].name"), &check.name);
         found.argv(format!("health[{at}].argv"), &check.argv);
         found.unless((0..=255).contains(&check.status), format!("health[{at}].status"), || {
             format!("{} is no exit status: 0 to 255", check.status)
@@ -290,6 +291,7 @@ mod tests {
             ("[environment]\nA = \"1\\n2\"", "environment.A"),
             ("[refuses]\nA = \"\"", "refuses.A"),
             ("[[steps]]\nargv = []", "steps[0].argv"),
+            ("[[health]]\nname = \"a\\nb\"\nargv = [\"x\"]", "health[0].name"),
             ("[[health]]\nargv = [\"\"]", "health[0].argv"),
             ("[[health]]\nargv = [\"x\"]\nstatus = 256", "health[0].status"),
             ("[[ports]]\nport = 0\nwhat = \"\"", "ports[0].port"),

@@ -8,7 +8,14 @@ use sandbox_core::{
     },
 };
 
-use crate::{args::Show, exit::Exit, failure::Failure, settings::Settings, ui};
+use crate::{
+    args::Show,
+    exit::Exit,
+    failure::Failure,
+    settings::Settings,
+    table::{Cell, Column, Table},
+    ui,
+};
 
 /// The image that profiles are resolved with where none is named, as `create` has it.
 const RELEASE: &str = "trixie";
@@ -53,13 +60,19 @@ fn resolved(args: &Show, settings: &Settings) -> Result<Exit, Failure> {
         return Ok(Exit::OK);
     }
     let rows: Vec<_> = members.iter().map(|member| row(member, args)).collect();
-    ui::table(&["KIND", "NAME", "FILE", "WHY"], &rows);
+    let columns = [
+        Column::new("KIND"),
+        Column::new("NAME"),
+        Column::new("FILE").wrap(),
+        Column::new("WHY").wrap().rank(1),
+    ];
+    ui::table(&Table::new(&columns, rows));
     ui::line("");
     lines.iter().for_each(line);
     Ok(Exit::OK)
 }
 
-fn row(member: &Member, args: &Show) -> Vec<String> {
+fn row(member: &Member, args: &Show) -> Vec<Cell> {
     let mut why = Vec::new();
     let called =
         |asked: &String| asked.rsplit('/').next().unwrap_or(asked).trim_end_matches(".toml") == member.name;
@@ -71,7 +84,7 @@ fn row(member: &Member, args: &Show) -> Vec<String> {
         why.push("every machine has it".to_owned());
     }
     why.extend(member.required_by.iter().map(|by| format!("required by {by}")));
-    vec![member.kind.to_owned(), member.name.clone(), member.file.clone(), why.join("; ")]
+    vec![member.kind.into(), (&member.name).into(), (&member.file).into(), why.join("; ").into()]
 }
 
 fn line(line: &Line) {

@@ -23,7 +23,7 @@ const UNITS: &str = "/etc/systemd/system";
 fn unit(program: &Path, state: &Path) -> String {
     let (program, state) = (quote(&program.to_string_lossy()), quote(&state.to_string_lossy()));
     // one that failed would take the supervisors of those that run with it
-    let ends = "1 2 3 4 5 6 7 70 125 130 SIGABRT SIGBUS SIGSEGV SIGKILL";
+    let ends = "1 2 3 4 5 6 7 70 125 129 130 143 SIGABRT SIGBUS SIGSEGV SIGKILL";
     format!(
         "# Written by sandbox; it goes with the last machine that is started by it.\n[Unit]\n\
          Description=Machines of sandbox that start with the host\n\

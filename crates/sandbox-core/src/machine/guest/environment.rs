@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::{
     enter::{Payload, Runs},
+    locale::locale,
     passwd::Account,
     variables::variables,
 };
@@ -11,10 +12,10 @@ use super::{
 /// The search path of a session, as Debian's login gives root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Returns a payload's environment: a session's own, over it what the guest sets for every user, over that what is asked
-/// for. So a profile's variables are there as a login would have them.
+/// Returns a payload's environment: a session's own with the guest's locale, over it what the guest sets for every user,
+/// over that what is asked for. So a profile's variables are there as a login would have them.
 pub(super) fn of(root: &OwnedFd, payload: &Payload, account: &Account) -> Vec<(String, String)> {
-    let own = own(payload, account);
+    let own = [own(payload, account), locale(root)].concat();
     let all = match payload.runs {
         Runs::AsUser => variables(root, own),
         Runs::AsRoot | Runs::AsRootForUser => own,
@@ -29,7 +30,6 @@ fn own(payload: &Payload, account: &Account) -> Vec<(String, String)> {
         ("USER", &account.name),
         ("LOGNAME", &account.name),
         ("SHELL", &account.shell),
-        ("LANG", "C.UTF-8"),
         ("TERM", &payload.term),
     ];
     own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()

@@ -5,6 +5,7 @@ mod enter;
 mod environment;
 mod label;
 mod link;
+mod locale;
 mod passing;
 mod passwd;
 mod patience;
@@ -22,6 +23,7 @@ pub use enter::{
     CARRIER, Carrier, EnterError, Entry, PATIENCE, Payload, Runs, Standard, Started, Terminal, carry,
 };
 pub use link::raise;
+pub use locale::VARIABLES as LOCALE_VARIABLES;
 pub(in crate::machine) use passing::{receive as receive_file, send as send_file};
 pub(in crate::machine) use passwd::id;
 pub use port::is_open;

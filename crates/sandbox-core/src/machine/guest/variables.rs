@@ -35,13 +35,17 @@ fn texts(root: &OwnedFd) -> rustix::io::Result<Vec<String>> {
         .take(FILES)
         .collect();
     names.sort();
-    let read = |name: &String| {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = openat2(root, format!("{FOLDER}/{name}"), flags, Mode::empty(), within).ok()?;
-        let bytes = live::read(file.into(), Path::new(name), LIMIT).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    Ok(names.iter().filter_map(read).collect())
+    Ok(names.iter().filter_map(|name| text(root, &format!("{FOLDER}/{name}"))).collect())
+}
+
+/// Reads a file of variables of a guest; none where it cannot be read, or is too large.
+pub(super) fn text(root: &OwnedFd, path: &str) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    // a guest's links lead nowhere but into the guest
+    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = openat2(root, path, flags, Mode::empty(), within).ok()?;
+    let bytes = live::read(file.into(), Path::new(path), LIMIT).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Sets the variables of a file over those that there are; one that is too long is left as it was.

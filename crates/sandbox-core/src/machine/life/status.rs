@@ -8,7 +8,7 @@ use crate::{
     error::{Cause as _, Class, Context as _, sentence},
     host::parallel::parallel,
     machine::{
-        Backend, Declared, HostFolder, Kind, Leader, Limits, Network, ServedPort, State, frozen,
+        Backend, Declared, HostFolder, Kind, Leader, Limits, Network, ServedPort, State, disk, frozen,
         guest::{self, GuestState},
         network::{self, Wall},
         proxmox::{place::Place, resident::Resident},
@@ -63,6 +63,20 @@ pub struct Status {
     /// The process that makes or removes it: `process 12 (sandbox create)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+}
+
+impl Status {
+    /// Counts what the machine takes on disk here, its volumes with it; none where its tree is elsewhere or cannot be
+    /// read. This walks the whole tree.
+    #[must_use]
+    pub fn disk(&self) -> Option<u64> {
+        if self.place.is_some() {
+            return None;
+        }
+        // a volume that was never mounted is not there
+        let volumes = self.volumes.iter().filter_map(|volume| disk::used(&volume.source).ok());
+        Some(disk::used(&self.tree).ok()? + volumes.sum::<u64>())
+    }
 }
 
 impl Machines<'_> {

@@ -146,6 +146,9 @@ impl Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Health {
+    /// What works where it succeeds, in a few words: `daemon answers`.
+    #[serde(default)]
+    pub name: String,
     /// The command and its arguments.
     pub argv: Vec<String>,
     /// Who runs it.
