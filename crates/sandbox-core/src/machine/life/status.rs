@@ -51,6 +51,10 @@ pub struct Status {
     pub volumes: Vec<volume::Mounted>,
     /// Directories of the host that are mounted at each start.
     pub mounts: Vec<HostFolder>,
+    /// Whether it is protected from being removed.
+    pub protected: bool,
+    /// Whether it is removed when it stops.
+    pub ephemeral: bool,
     /// The ports that its profiles serve.
     pub ports: Vec<ServedPort>,
     /// When it was made, in seconds since 1970.
@@ -213,6 +217,8 @@ fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
         tree: definition.tree,
         packages: record.packages,
         volumes: definition.volumes,
+        protected: definition.chosen.protected,
+        ephemeral: definition.chosen.ephemeral,
         mounts: definition.chosen.mounts,
         ports: record.declared.ports,
         created: record.created,
