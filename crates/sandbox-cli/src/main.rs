@@ -5,16 +5,18 @@ mod catalogue;
 mod complete;
 mod exit;
 mod failure;
+mod help;
 mod progress;
 mod registries;
 mod settings;
 mod timings;
 mod ui;
+mod usage;
 mod verb;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use sandbox_core::{
     host,
     machine::guest::{CARRIER, carry},
@@ -36,9 +38,18 @@ fn main() -> ExitCode {
     host::descriptors::keep_private();
     host::inherited::settle();
     complete::answer();
-    let cli = match Cli::try_parse() {
+    let parsed = help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
+            let typed: Vec<_> = std::env::args_os().skip(1).collect();
+            if let Some(failure) = usage::failure(&error, &typed) {
+                if wants_json() {
+                    ui::line(&failure.json().to_string());
+                }
+                ui::notice(&failure.text());
+                return failure.exit().into();
+            }
             if error.use_stderr() && wants_json() {
                 let text = error.to_string();
                 let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
