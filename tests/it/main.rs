@@ -51,3 +51,4 @@ mod tars;
 mod transport;
 mod user;
 mod vendor;
+mod words;

@@ -11,14 +11,14 @@ use super::{
     exec::leader,
     machine::{Host, name},
 };
-use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
+use crate::{args::Running, exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// Runs every check of a machine's profiles.
 ///
 /// # Errors
 /// Where the machine is not there or does not run.
-pub fn run(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+pub fn run(args: &Running, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(args.names.first())?;
     settings.need_root("health")?;
     let outcomes = outcomes(&name, settings)?;
     let healthy = outcomes.iter().all(|outcome| outcome.healthy);

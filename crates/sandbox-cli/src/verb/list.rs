@@ -6,6 +6,7 @@ use sandbox_core::{
 };
 
 use super::{
+    internal,
     machine::{Host, name},
     set::shown,
 };
@@ -21,6 +22,9 @@ pub fn list(settings: &Settings) -> Result<Exit, Failure> {
     let all = host.machines()?;
     let (machines, worst) = all.list()?;
     let worst = worst.map_or(Exit::OK, Exit::of);
+    // one that stopped with the host has nothing else that removes it
+    let gone = machines.iter().filter(|machine| machine.ephemeral && machine.state == State::Stopped);
+    gone.for_each(|machine| internal::reap(&machine.name, settings));
     // a host where they cannot be listed has none that matter
     let foreign = all.foreign().unwrap_or_default();
     if settings.json() {
@@ -131,6 +135,8 @@ fn rows(machine: &Status) -> Vec<(&'static str, String)> {
             None => ("tree", machine.tree.display().to_string()),
         },
     ];
+    rows.extend(machine.protected.then(|| ("protected", "yes".to_owned())));
+    rows.extend(machine.ephemeral.then(|| ("ephemeral", "yes, removed when it stops".to_owned())));
     if let Some(leader) = machine.leader {
         rows.push(("leader", leader.to_string()));
         rows.push(("addresses", addresses.join(", ")));
