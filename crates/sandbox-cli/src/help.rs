@@ -61,13 +61,13 @@ pub fn command() -> Command {
     let command = Cli::command();
     let verbs = command.clone();
     let command = dress(command, &[]);
-    command.help_template(ROOT).before_help(short(&verbs)).before_long_help(long(&verbs)).after_help(
+    command.help_template(ROOT).before_help(short()).before_long_help(long(&verbs)).after_help(
         "`sandbox VERB -h` shows a verb, `--help` all options and examples, `sandbox man` the manual.",
     )
 }
 
 /// Writes the verbs' names, a group a line.
-fn short(_command: &Command) -> String {
+fn short() -> String {
     let mut text = String::from("Commands:\n");
     for (group, verbs) in GROUPS {
         let mut line = format!("  {group:<NAME$}");
