@@ -62,7 +62,7 @@ impl Case {
         ["create", name].into_iter().chain(words.split(' ')).collect()
     }
 
-    /// Returns how many requests were made.
+    /// Returns how many requests were made since this was last asked.
     pub fn fetched(&self) -> usize {
         self.server.log().len()
     }

@@ -117,7 +117,7 @@ fn a_machine_is_made_with_all_that_it_is_given() {
     );
     assert!(tree.join("mnt/shared").is_dir());
     let variables = fs::read_to_string(tree.join("etc/environment.d/90-sandbox-set.conf")).unwrap();
-    assert!(variables.contains("A=b"), "{variables}");
+    assert!(variables.contains("A=\"b\""), "{variables}");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn what_a_machine_cannot_be_given_is_found_before_anything_is_fetched() {
     let case = Case::with(with_keys);
     fs::write(case.user.path("id"), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
     fs::write(case.user.path("key.pub"), "ssh-ed25519 AAAAC3Nz me@here\n").unwrap();
-    let before = case.fetched();
+    case.fetched();
     for (words, code, word) in [
         ("--mount gone:/mnt/x", 1, "gone cannot be mounted"),
         ("--mount outside/canary:/mnt/x", 2, "is not a directory"),
@@ -159,7 +159,7 @@ fn what_a_machine_cannot_be_given_is_found_before_anything_is_fetched() {
     let mut create = Case::create("four");
     create.extend(["--ssh-key", "key.pub"]);
     case.user.ends(&create, 2, "--profile ssh");
-    assert_eq!(case.fetched(), before, "something was fetched for what cannot be made");
+    assert_eq!(case.fetched(), 0, "something was fetched for what cannot be made");
     assert_eq!(case.names(), ["one"]);
 }
 
