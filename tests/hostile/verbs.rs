@@ -56,6 +56,8 @@ pub const ROWS: &[(&str, Touch)] = &[
     ("set", Lines(&["sandbox set $m --env A=b", "sandbox set $m --unset-env A"])),
     ("enable", Lines(&["sandbox enable $m"])),
     ("disable", Lines(&["sandbox disable $m"])),
+    ("protect", Lines(&["sandbox protect $m"])),
+    ("unprotect", Lines(&["sandbox unprotect $m"])),
     ("kill", Lines(&["sandbox kill $m --signal CONT --whom all"])),
     ("mount", Lines(&["mkdir -p /srv/shared && sandbox mount $m /srv/shared /mnt/shared"])),
     ("unmount", Lines(&["sandbox unmount $m /mnt/shared"])),

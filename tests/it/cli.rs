@@ -20,6 +20,8 @@ const VERBS: &[&str] = &[
     "set",
     "enable",
     "disable",
+    "protect",
+    "unprotect",
     "mount",
     "unmount",
     "copy",
@@ -175,7 +177,15 @@ fn help_completions_and_manual_are_there() {
     for verb in VERBS {
         let page = std::fs::read_to_string(pages.join(format!("sandbox-{verb}.1"))).unwrap();
         assert!(page.contains(&format!("sandbox\\-{verb}")) && page.contains(".SH DESCRIPTION"), "{verb}");
+        for section in ["EXIT STATUS", "FILES", "ENVIRONMENT", "SEE ALSO"] {
+            assert!(
+                page.contains(&format!(".SH \"{section}\"")) || page.contains(&format!(".SH {section}")),
+                "{verb}: {section}"
+            );
+        }
     }
+    let format = std::fs::read_to_string(pages.join("sandbox-profile.5")).unwrap();
+    assert!(format.contains(".TH sandbox") && format.contains("schema"), "{format}");
     assert!(pages.join("sandbox-layer-prune.1").exists());
     assert!(!pages.join("sandbox-internal.1").exists());
     assert!(text(&["profile", "list", "--json"]).contains("\"docker\""));

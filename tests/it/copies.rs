@@ -24,7 +24,7 @@ const CACHED: &str = "planted-cache-c41f03";
 /// A user with one small machine.
 pub struct Case {
     pub user: User,
-    _server: Server,
+    server: Server,
     _archive: Archive,
 }
 
@@ -52,7 +52,7 @@ impl Case {
             let text = format!("schema = 1\nname = \"{name}\"\n{text}");
             fs::write(user.path(&format!("profiles/{name}.toml")), text).unwrap();
         }
-        let case = Self { user, _server: server, _archive: archive };
+        let case = Self { user, server, _archive: archive };
         case.does(&Self::create("one"));
         case
     }
@@ -62,6 +62,11 @@ impl Case {
         let words = "--release kit --profile kept --variant essential --keyring key --backend direct --network none \
                      --no-start --quiet --accept-costs";
         ["create", name].into_iter().chain(words.split(' ')).collect()
+    }
+
+    /// Returns how many requests were made since this was last asked.
+    pub fn fetched(&self) -> usize {
+        self.server.log().len()
     }
 
     #[track_caller]

@@ -22,6 +22,8 @@ const ROWS: &[Row] = &[
     ("set", "set two --env A=b", &[0]),
     ("enable", "enable two", &[0]),
     ("disable", "disable two", &[0]),
+    ("protect", "protect two", &[0]),
+    ("unprotect", "unprotect two", &[0]),
     // there is nobody to boot in the small system
     ("start", "start no-such-machine", &[1]),
     ("stop", "stop two", &[0]),

@@ -52,3 +52,4 @@ mod tars;
 mod transport;
 mod user;
 mod vendor;
+mod words;

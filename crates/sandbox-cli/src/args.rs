@@ -9,8 +9,10 @@ mod list;
 mod lock;
 mod machine;
 mod moving;
+mod names;
 mod node;
 mod profile;
+mod provision;
 mod secret;
 mod session;
 
@@ -27,12 +29,14 @@ pub use self::{
     list::{List, ListColumn, ListFormat},
     lock::{Lock, LockVerb},
     machine::{
-        Copy, Kill, Logs, Mount, Move, Named, Place, Remove, Restart, Set, Start, Stop, Top, Unmount, Until,
-        Wait, Whom, YesNo,
+        Copy, Kill, Logs, Mount, Move, Named, OrNone, Place, Remove, Restart, Set, Start, Stop, Top, Unmount,
+        Until, Wait, Whom, YesNo,
     },
     moving::{Compression, Devices, Export, Format, Import, To},
+    names::{Names, Running, Several},
     node::{LeaveOut, Node},
     profile::{Costs, New, ProfileVerb, Show},
+    provision::Given,
     secret::Secret,
     session::{Console, Exec, Shell},
 };
@@ -118,16 +122,17 @@ pub enum Verb {
     /// Print the packages that a build would have, in install order
     Resolve(Resolve),
     /// Build a machine and start it
+    #[command(aliases = ["launch", "new"])]
     Create(Box<Create>),
     /// Write down every package with version and digest, check that, compare it
     Lock(Lock),
-    /// Start a machine, or all that start with the host
+    /// Start machines
     Start(Start),
-    /// Shut a machine down
+    /// Shut machines down
     Stop(Stop),
-    /// Shut a machine down and start it again
+    /// Shut machines down and start them again
     Restart(Stop),
-    /// Send a signal to a machine's processes
+    /// Send a signal to the processes of machines
     Kill(Kill),
     /// Wait until a machine is in a state
     Wait(Wait),
@@ -138,10 +143,14 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Secret,
     },
-    /// Start a machine with the host
-    Enable(Named),
-    /// Start a machine with the host no longer
-    Disable(Named),
+    /// Start machines at boot
+    Enable(Several),
+    /// Do not start machines at boot
+    Disable(Several),
+    /// Refuse to remove machines, and to restore a snapshot of them
+    Protect(Several),
+    /// Allow again what `protect` refuses
+    Unprotect(Several),
     /// Mount a folder of the host in a machine
     Mount(Mount),
     /// Take a folder of the host out of a machine
@@ -150,13 +159,14 @@ pub enum Verb {
     /// Copy files and trees between a machine and the host
     #[command(visible_alias = "cp")]
     Copy(Copy),
-    /// Remove a machine with all it has
-    #[command(visible_alias = "rm")]
+    /// Remove machines with all they have
+    #[command(visible_alias = "rm", aliases = ["delete", "destroy", "del"])]
     Remove(Remove),
     /// List the machines
-    #[command(visible_alias = "ls")]
+    #[command(visible_alias = "ls", alias = "ps")]
     List(List),
     /// Show a machine
+    #[command(aliases = ["info", "show", "inspect"])]
     Status(Named),
     /// Give a stopped machine another backend: same tree, same name, same volumes
     Move(Move),
@@ -171,7 +181,7 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Snapshot,
     },
-    /// End what a command that died left, completed or undone, and put up walls that were taken down
+    /// Finish or roll back interrupted operations, and put missing walls up
     Repair(Repair),
     /// Show what machines use: processors, memory, tasks, disks, network
     Top(Top),
@@ -182,6 +192,7 @@ pub enum Verb {
     /// Run a command in a machine
     Exec(Exec),
     /// Open a login shell in a machine
+    #[command(aliases = ["enter", "login"])]
     Shell(Shell),
     /// Write a machine into a file: its tree, and what is needed to make it again
     Export(Export),
@@ -192,19 +203,19 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Layer,
     },
-    /// Tell whether what the machine's profiles brought works
-    Health(Named),
+    /// Run the health checks of machines' profiles
+    Health(Running),
     /// List, show, check and write profiles
     Profile {
         #[command(subcommand)]
         verb: ProfileVerb,
     },
     /// List images and profiles
-    #[command(hide = true)]
+    #[command(hide = true, alias = "images")]
     Profiles,
     /// Check what this host can do
     Doctor,
-    /// Print what a shell needs to complete words of `sandbox`, names of machines and profiles among them
+    /// Print the completion script of a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,

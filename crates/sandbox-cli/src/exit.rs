@@ -32,6 +32,7 @@ impl Exit {
     pub const BUG: Self = Self(70);
     /// `exec` and `shell`: it is ours, not the payload's.
     pub const OURS: Self = Self(125);
+
     /// Returns the code of a program that a signal ended, as a shell gives it.
     pub fn of_signal(signal: i32) -> Self {
         Self(u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)))

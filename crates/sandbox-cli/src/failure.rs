@@ -16,7 +16,7 @@ pub enum Failure {
         /// Completes "error: ".
         text: String,
         /// What to do next.
-        hint: Option<Hint>,
+        hints: Vec<Hint>,
         /// How the program ends.
         exit: Exit,
     },
@@ -31,18 +31,16 @@ impl From<Error> for Failure {
 impl Failure {
     /// Makes a failure of a sentence of the command line's own.
     pub fn said(exit: Exit, text: impl Into<String>) -> Self {
-        Self::Said { text: text.into(), hint: None, exit }
+        Self::Said { text: text.into(), hints: Vec::new(), exit }
     }
 
     /// Adds a command that helps.
     #[must_use]
-    pub fn hint(self, purpose: &str, command: impl Into<String>) -> Self {
-        match self {
-            Self::Said { text, exit, .. } => {
-                Self::Said { text, hint: Some(Hint::run(purpose, command)), exit }
-            }
-            core @ Self::Core(_) => core,
+    pub fn hint(mut self, purpose: &str, command: impl Into<String>) -> Self {
+        if let Self::Said { hints, .. } = &mut self {
+            hints.push(Hint::run(purpose, command));
         }
+        self
     }
 
     /// Gives the exit code.
@@ -65,9 +63,9 @@ impl Failure {
     pub fn text(&self) -> String {
         match self {
             Self::Core(error) => chain(error),
-            Self::Said { text, hint, .. } => {
+            Self::Said { text, hints: all, .. } => {
                 let mut out = format!("error: {text}\n");
-                hints(&mut out, hint.as_slice());
+                hints(&mut out, all);
                 out
             }
         }
@@ -77,7 +75,7 @@ impl Failure {
     pub fn json(&self) -> serde_json::Value {
         let (message, because, hints): (String, Vec<String>, Vec<Hint>) = match self {
             Self::Core(error) => (error.to_string(), causes(error), error.hints()),
-            Self::Said { text, hint, .. } => (text.clone(), Vec::new(), hint.iter().cloned().collect()),
+            Self::Said { text, hints, .. } => (text.clone(), Vec::new(), hints.clone()),
         };
         let hints: Vec<_> = hints
             .iter()

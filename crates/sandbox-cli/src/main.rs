@@ -5,6 +5,7 @@ mod catalogue;
 mod complete;
 mod exit;
 mod failure;
+mod help;
 mod keys;
 mod progress;
 mod registries;
@@ -12,11 +13,12 @@ mod settings;
 mod table;
 mod timings;
 mod ui;
+mod usage;
 mod verb;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use sandbox_core::{
     host,
     machine::guest::{CARRIER, carry},
@@ -38,9 +40,18 @@ fn main() -> ExitCode {
     host::descriptors::keep_private();
     host::inherited::settle();
     complete::answer();
-    let cli = match Cli::try_parse() {
+    let parsed = help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
+            let typed: Vec<_> = std::env::args_os().skip(1).collect();
+            if let Some(failure) = usage::failure(&error, &typed) {
+                if wants_json() {
+                    ui::line(&failure.json().to_string());
+                }
+                ui::notice(&failure.text());
+                return failure.exit().into();
+            }
             if error.use_stderr() && wants_json() {
                 let text = error.to_string();
                 let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ");

@@ -60,6 +60,8 @@ pub struct Settings {
     pub emulator: Emulator,
     /// Whether stdin and stdout are a terminal.
     pub interactive: bool,
+    /// Whether stdin, stdout and stderr are.
+    pub on_terminal: bool,
     /// The directory for large temporary files.
     pub temporary: PathBuf,
     /// The proxies that the usual variables name.
@@ -123,6 +125,9 @@ impl Settings {
                 none: first_of(&["no_proxy", "NO_PROXY"]),
             },
             credentials: variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            on_terminal: std::io::stdin().is_terminal()
+                && std::io::stdout().is_terminal()
+                && std::io::stderr().is_terminal(),
             interactive: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         })
     }
@@ -161,7 +166,7 @@ impl Settings {
 }
 
 /// Writes a command line as it is typed in a shell.
-fn typed(words: impl Iterator<Item = OsString>) -> String {
+pub fn typed(words: impl Iterator<Item = OsString>) -> String {
     let word = |word: OsString| {
         let text = word.to_string_lossy();
         // an option and its value may be one word

@@ -7,6 +7,7 @@ use sandbox_core::output::Format;
 
 /// What a tree is built of.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Packages and archives")]
 pub struct Build {
     /// Package set: essential, apt, minbase (= required), buildd, important (= -), standard
     /// [default: minbase, or with a lock what it was made for]

@@ -69,9 +69,10 @@ pub enum Snapshot {
         name: Option<String>,
     },
     /// Make a stopped machine what a snapshot of it says
+    #[command(aliases = ["rollback", "revert"])]
     Restore(Restore),
     /// Remove snapshots
-    #[command(visible_alias = "rm")]
+    #[command(visible_alias = "rm", aliases = ["delete", "destroy"])]
     Remove {
         /// The machine's name
         name: String,

@@ -6,6 +6,7 @@ use super::{
     build::{Build, Locked},
     node::Node,
     profile::Costs,
+    provision::Given,
 };
 
 /// `sandbox create`.
@@ -14,17 +15,21 @@ use super::{
 Examples:
   sandbox create agents --release trixie --profile docker,claude,codex
   sandbox create plain --release bookworm --backend direct
+  sandbox create --release 24.04 --ephemeral --memory 2G
+  sandbox create agents --mount ./project:/home/agent/project --copy ~/.gitconfig:/home/agent/.gitconfig:agent
   sandbox create agents --locked
   sandbox create agents --backend proxmox --api https://pve.lan:8006 --token-file token --rootfs local-zfs:32")]
 pub struct Create {
-    /// The machine's name: a-z, 0-9 and inner hyphens
-    pub name: String,
-    /// Suite: the name of an image [default: trixie, or with --locked that of the lock]
-    #[arg(long, value_name = "SUITE")]
+    /// Name: a-z, 0-9 and inner hyphens [default: made up and printed]
+    pub name: Option<String>,
+    /// Image: trixie, 24.04, debian-13 [default: trixie]
+    ///
+    /// With --locked the default is the image of the lock.
+    #[arg(long, value_name = "IMAGE")]
     pub release: Option<String>,
     #[command(flatten)]
     pub locked: Locked,
-    /// Profiles to stack on the image; `base` always is
+    /// Profiles on the image; `base` always is
     #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
     pub profile: Vec<String>,
     /// What runs the machine
@@ -38,6 +43,12 @@ pub struct Create {
     pub fresh: bool,
     #[command(flatten)]
     pub costs: Costs,
+    /// Remove it when it stops
+    #[arg(long, alias = "rm", conflicts_with_all = ["no_start", "protect"])]
+    pub ephemeral: bool,
+    /// Refuse to remove it until `sandbox unprotect`
+    #[arg(long)]
+    pub protect: bool,
     /// Leave it stopped
     #[arg(long)]
     pub no_start: bool,
@@ -50,6 +61,8 @@ pub struct Create {
     /// No user namespace and every capability: the guest's root is the host's. For test hosts
     #[arg(long)]
     pub privileged: bool,
+    #[command(flatten)]
+    pub given: Given,
     #[command(flatten)]
     pub build: Build,
     #[command(flatten)]

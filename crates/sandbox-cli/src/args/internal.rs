@@ -31,6 +31,8 @@ pub enum Internal {
     Carry { leader: i32, began: u64, errand: String },
     /// Wait, where the host itself is on its way up.
     Delay { seconds: u64 },
+    /// Remove an ephemeral machine that has stopped.
+    Reap { name: String },
     /// End what a verb began with a machine and died.
     RecoverMachine { name: String },
     /// Take a machine's snapshot where one is due, and remove those that are not to be kept.

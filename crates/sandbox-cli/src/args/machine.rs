@@ -8,6 +8,8 @@ use sandbox_core::machine::{
     signal::Signal,
 };
 
+use super::names::Names;
+
 /// A verb with a machine's name.
 #[derive(Debug, Args)]
 pub struct Named {
@@ -16,20 +18,28 @@ pub struct Named {
 }
 
 /// `sandbox stop`, `sandbox restart`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("all", |all| all.help("Every machine that runs")))]
 pub struct Stop {
-    /// The machine's name
-    pub name: String,
+    #[command(flatten)]
+    pub names: Names,
     /// Seconds until it is stopped by force
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub timeout: u64,
 }
 
 /// `sandbox remove`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sandbox remove try-it
+  sandbox remove one two --yes
+  sandbox remove --all --keep-volumes
+
+It is asked once, for all of them. A protected machine is left alone (`sandbox unprotect`).")]
 pub struct Remove {
-    /// The machine's name
-    pub name: String,
+    #[command(flatten)]
+    pub names: Names,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
@@ -74,30 +84,29 @@ pub struct Logs {
 }
 
 /// `sandbox start`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("all", |all| all.help("Every machine that starts with the host and does not run, in order, with the delays")))]
 #[command(after_help = "\
 Examples:
   sandbox start agents
+  sandbox start one two three
   sandbox start --all                what a host without systemd calls when it boots")]
 pub struct Start {
-    /// The machine's name
-    #[arg(required_unless_present = "all")]
-    pub name: Option<String>,
-    /// Start every machine that starts with the host and does not run, in order, with the delays
-    #[arg(long, conflicts_with = "name")]
-    pub all: bool,
+    #[command(flatten)]
+    pub names: Names,
 }
 
 /// `sandbox kill`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("all", |all| all.help("Every machine that runs")))]
 #[command(after_help = "\
 Examples:
   sandbox kill agents                          SIGTERM to its first process: systemd starts itself anew
   sandbox kill agents --signal SIGRTMIN+4      an orderly power-off, not waited for
   sandbox kill agents --signal KILL --whom all")]
 pub struct Kill {
-    /// The machine's name
-    pub name: String,
+    #[command(flatten)]
+    pub names: Names,
     /// The signal, by name or number
     #[arg(long, short, value_name = "SIGNAL", default_value = "TERM")]
     pub signal: Signal,
@@ -246,6 +255,9 @@ pub struct Set {
     /// Seconds that pass before it is started with the host
     #[arg(long, value_name = "SECONDS")]
     pub start_delay: Option<u32>,
+    /// Whether it is removed when it stops
+    #[arg(long, value_enum, value_name = "yes|no")]
+    pub ephemeral: Option<YesNo>,
     /// What happens when it ends by itself
     #[arg(long, value_enum)]
     pub restart: Option<Restart>,

@@ -34,7 +34,9 @@ pub struct Export {
     /// What is written [default: by the target's ending, else tar.zst]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// Make a container of it on this node, or with --api on another: a template in a storage, the container, its wall
+    /// Make a container of it on a node of Proxmox VE
+    ///
+    /// On this node, or with --api on another: a template in a storage, the container, its wall.
     #[arg(long, value_enum, conflicts_with_all = ["target", "format"])]
     pub to: Option<To>,
     /// Start the container, with --to

@@ -11,13 +11,13 @@ use super::{
     machine::{BOOT, Host, holder, name},
     part,
 };
-use crate::{args::Named, exit::Exit, failure::Failure, settings::Settings, ui};
+use crate::{args::Several, exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// Starts a machine with the host from now on.
 ///
 /// # Errors
 /// What the user is to be told.
-pub fn enable(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
+pub fn enable(args: &Several, settings: &Settings) -> Result<Exit, Failure> {
     change(args, settings, true)
 }
 
@@ -25,12 +25,12 @@ pub fn enable(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// What the user is to be told.
-pub fn disable(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
+pub fn disable(args: &Several, settings: &Settings) -> Result<Exit, Failure> {
     change(args, settings, false)
 }
 
-fn change(args: &Named, settings: &Settings, wanted: bool) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+fn change(args: &Several, settings: &Settings, wanted: bool) -> Result<Exit, Failure> {
+    let name = name(args.names.first())?;
     settings.need_root(if wanted { "enable" } else { "disable" })?;
     let host = Host::new(settings);
     let machines = host.machines()?;
@@ -62,7 +62,12 @@ pub fn start_all(settings: &Settings) -> Result<Exit, Failure> {
     let host = Host::new(settings);
     let machines = host.machines()?;
     let (mut failed, mut worst) = (Vec::new(), Exit::OK);
-    for (name, delay) in machines.autostarted()? {
+    let started = machines.autostarted()?;
+    if started.is_empty() {
+        let text = "no machine starts with the host: `sandbox enable NAME` has one do so";
+        host.reporter().report(Event::Notice { text: text.to_owned() });
+    }
+    for (name, delay) in started {
         if machines.look_at(&name).is_ok_and(|(_, leader)| leader.is_some()) {
             continue;
         }

@@ -39,6 +39,10 @@ pub fn order(
     hostname: &str,
     settings: &Settings,
 ) -> Result<Order, Failure> {
+    let image = settings.catalogue().image(suite).during("read", format!("image `{suite}`"))?;
+    // a tree that is given no name has its image's
+    let hostname = if hostname == suite { image.as_str() } else { hostname };
+    let suite = image.as_str();
     let mut spec = spec::stack(&settings.catalogue(), suite, profiles)
         .during("read", format!("image `{suite}` with its profiles"))?;
     spec.sources.extend(extra_sources(args)?);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use sandbox_core::{
-    error::Context as _,
+    error::{Context as _, shell_word},
     machine::{
         Leader,
         copy::{self, Answer, Carried, Trust},
@@ -92,11 +92,15 @@ pub fn run(args: &Copy, settings: &Settings) -> Result<Exit, Failure> {
             copy::into_from(&hold(&name)?.side, &target, owner, stream(&io::stdin())?)
         }
         _ => {
-            return Err(Failure::said(
-                Exit::USAGE,
-                "one side is MACHINE:/PATH, the other a path of the host or `-`",
-            )
-            .hint("between two machines", "sandbox copy A:/x - | sandbox copy - B:/y"));
+            let wrong = "one side is MACHINE:/PATH, the other a path of the host or `-`";
+            let failure = Failure::said(Exit::USAGE, wrong);
+            let (from, to) = (shell_word(&args.from), shell_word(&args.to));
+            let both = machine_of(&args.from).is_some() && machine_of(&args.to).is_some();
+            return Err(if both {
+                failure.hint("between two machines", format!("sandbox copy {from} - | sandbox copy - {to}"))
+            } else {
+                failure
+            });
         }
     };
     let carried = carried.during("copy", subject())?;

@@ -11,28 +11,83 @@ use sandbox_core::{
     host::runner::Processes,
     layer::{self, Doors, Keeping, Order, kept::Layers},
     machine::{
-        Chosen, Declared, Definition, Exception, Kind, Limits, Network, life,
-        life::{Built, Plan},
-        network, volume,
+        Chosen, Declared, Definition, Exception, Kind, Limits, Network,
+        guest::GuestState,
+        life::{self, Built, Plan},
+        limits, network,
+        provision::Provision,
+        volume,
     },
     name::MachineName,
-    report::Event,
+    report::{Event, Reporter},
 };
 
 use super::{
     build, costs, health, internal, locked,
     machine::{Host, holder, name, say_next, say_state},
-    proxmox,
+    names, provision, proxmox,
 };
-use crate::{args, exit::Exit, failure::Failure, settings::Settings};
+use crate::{args, exit::Exit, failure::Failure, settings::Settings, ui};
 
 /// Makes a machine.
 ///
 /// # Errors
 /// What the user is to be told; then nothing of the machine is left.
 pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+    let typed = args.name.as_deref().map(name).transpose()?;
+    let variables = provision::variables(&args.given, typed.as_ref())?;
     settings.need_root("create")?;
+    let name = typed.clone().map_or_else(|| names::made_up(settings), Ok)?;
+    let order = order(args, &name, settings)?;
+    let host = Host::new(settings);
+    let kind = backend(args.backend, &host);
+    build::hidden(&order, host.reporter(), settings);
+    order.spec.ports().during("stack", "the profiles")?;
+    host.machines()?.check_free(&name)?;
+    provision::check_variables(&variables, &order)?;
+    let mut definition = definition(args, &name, kind, &order, &host, settings)?;
+    provision::choose(&mut definition.chosen, args, variables);
+    let provision = provision::of(&args.given, &order, settings)?;
+    admit(args, &definition, &provision, &host)?;
+    costs::accept(&args.costs, &order, settings)?;
+    tell_of(&definition, host.reporter());
+    let plan = Plan {
+        definition,
+        declared: Declared::of(&order.spec),
+        image: order.spec.image.clone(),
+        profiles: order.spec.profiles.clone(),
+        now: settings.now,
+        boot: (!args.no_start).then(|| Duration::from_secs(args.timeout)),
+        holder: holder("create"),
+        verb: None,
+        provision,
+        delivery: proxmox::of(kind, &args.node, !args.no_start, settings)?,
+    };
+    let state = build(args, &plan, &order, &host, settings)?;
+    if typed.is_none() {
+        say_name(&name, settings);
+    }
+    if let Some(state) = state {
+        say_state(&name, &state, settings);
+    }
+    if args.wait_healthy {
+        health::wait(&name, settings)?;
+    }
+    say_next(&name, &plan.declared, !args.no_start, settings);
+    Ok(Exit::OK)
+}
+
+/// Prints a name that was made up.
+fn say_name(name: &MachineName, settings: &Settings) {
+    if settings.json() {
+        ui::line(&serde_json::json!({"event": "named", "name": name.as_str()}).to_string());
+    } else {
+        ui::line(name.as_str());
+    }
+}
+
+/// Makes the order of the machine's tree.
+fn order(args: &args::Create, name: &MachineName, settings: &Settings) -> Result<Order, Failure> {
     let lock = args.locked.locked.as_deref();
     // Every machine has `base`; a lock that was made without it lacks its packages, and says so.
     let mut profiles = vec!["base".to_owned()];
@@ -51,15 +106,30 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
             ),
         ));
     }
-    let host = Host::new(settings);
+    Ok(order)
+}
+
+/// Checks before anything is fetched that the machine can have what was asked for.
+fn admit(
+    args: &args::Create,
+    definition: &Definition,
+    provision: &Provision,
+    host: &Host,
+) -> Result<(), Failure> {
+    provision::admit(definition, provision)?;
     let machines = host.machines()?;
-    let kind = backend(args.backend, &host);
-    let reporter = host.reporter();
-    build::hidden(&order, reporter, settings);
-    machines.check_free(&name)?;
-    order.spec.ports().during("stack", "the profiles")?;
-    costs::accept(&args.costs, &order, settings)?;
-    let definition = definition(args, &name, kind, &order, &host, settings)?;
+    machines.check_provision(definition, provision)?;
+    // a node's limits are its own to enforce
+    if definition.backend != Kind::Proxmox {
+        let checked = limits::check(definition, &Limits::default(), args.given.unenforced);
+        checked.during("create", format!("machine `{}`", definition.name))?;
+    }
+    Ok(())
+}
+
+/// Tells what an earlier machine left for it, and what its wall lets through.
+fn tell_of(definition: &Definition, reporter: &dyn Reporter) {
+    let name = &definition.name;
     for volume in definition.volumes.iter().filter(|volume| volume.source.exists()) {
         let text = format!("the volume {} of an earlier machine `{name}` is taken up", volume.path.display());
         reporter.report(Event::Notice { text });
@@ -72,56 +142,53 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
             ),
         });
     }
-    let plan = Plan {
-        definition,
-        declared: Declared::of(&order.spec),
-        image: order.spec.image.clone(),
-        profiles: order.spec.profiles.clone(),
-        now: settings.now,
-        boot: (!args.no_start).then(|| Duration::from_secs(args.timeout)),
-        holder: holder("create"),
-        verb: None,
-        delivery: proxmox::of(kind, &args.node, !args.no_start, settings)?,
-    };
+}
+
+/// Builds the tree, and makes the machine of it.
+fn build(
+    args: &args::Create,
+    plan: &Plan,
+    order: &Order,
+    host: &Host,
+    settings: &Settings,
+) -> Result<Option<GuestState>, Failure> {
     let store = build::store(settings)?;
     let http = build::transport(&args.build, settings)?;
     let transport = store.answers(&http, settings.now);
     let runner = Processes::new();
-    let doors = Doors { transport: &transport, runner: &runner, store: &store, reporter, now: settings.now };
+    let doors = Doors {
+        transport: &transport,
+        runner: &runner,
+        store: &store,
+        reporter: host.reporter(),
+        now: settings.now,
+    };
     internal::clean_on_interrupt(settings, &[]);
     let layers = Layers::new(&settings.state);
     // nobody removes what this machine is made of before its record says so
     let mut held = Vec::new();
-    let state = machines.create(&plan, |tree: &Path| {
+    let state = host.as_they_are().create(plan, |tree: &Path| {
         if args.fresh {
-            let packages = layer::build(&order, tree, &doors)?.lock.packages.len();
+            let packages = layer::build(order, tree, &doors)?.lock.packages.len();
             return Ok(Built { packages, layers: Vec::new() });
         }
         let keeping = Keeping { layers: &layers, holder: &plan.holder };
-        let made = layer::build_of_layers(&order, tree, keeping, &doors)?;
+        let made = layer::build_of_layers(order, tree, keeping, &doors)?;
         held = made.held;
         Ok(Built { packages: made.image.lock.packages.len(), layers: made.layers })
     })?;
-    if let (Some(path), false) = (lock, held.is_empty()) {
+    if let (Some(path), false) = (args.locked.locked.as_deref(), held.is_empty()) {
         let needs: Vec<_> = held.iter().map(|held| held.made.id).collect();
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         layers.note_lock(&path, &needs).during("note", format!("the lock {}", path.display()))?;
     }
     if let Some(top) = held.last()
-        && kind != Kind::Proxmox
+        && plan.definition.backend != Kind::Proxmox
         && layers.wants_spare(top.made.id, &plan.definition.tree)
     {
         internal::make_spare(top.made.id, settings);
     }
-    drop(held);
-    if let Some(state) = state {
-        say_state(&name, &state, settings);
-    }
-    if args.wait_healthy {
-        health::wait(&name, settings)?;
-    }
-    say_next(&name, &plan.declared, !args.no_start, settings);
-    Ok(Exit::OK)
+    Ok(state)
 }
 
 /// Picks what runs the machine, and says so where nobody chose.

@@ -73,7 +73,7 @@ fn refused(verb: &Verb) -> Option<ProxmoxError> {
         Verb::Kill(args) => not(
             "kill",
             "it has no call that sends a signal",
-            Some(Hint::run("end it by force", format!("sandbox stop {} --timeout 0", args.name))),
+            Some(Hint::run("end it by force", format!("sandbox stop {} --timeout 0", args.names.first()))),
         ),
         Verb::Mount(_) | Verb::Unmount(_) => not(
             "mount",
@@ -175,6 +175,8 @@ impl Machine<'_> {
             Err(problem) => return Ok(Err(problem).during("remove", self.subject())?),
         }
         self.settings.need_root("remove")?;
+        let host = Host::new(self.settings);
+        host.as_they_are().refuse_protected(&self.name, "remove")?;
         let place = self.record.definition.place.as_ref().map(|place| place.words()).unwrap_or_default();
         if !args.yes {
             let question = format!("Remove machine `{}` with all that is in it ({place})?", self.name);
@@ -183,7 +185,6 @@ impl Machine<'_> {
                 return Ok(Exit::UNAVAILABLE);
             }
         }
-        let host = Host::new(self.settings);
         host.machines()?.remove(&self.name, Volumes::Removed, &holder("remove"))?;
         Ok(Exit::OK)
     }
@@ -210,7 +211,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn autostart(&self, _args: &args::Named, wanted: bool) -> Result<Exit, Failure> {
+    fn autostart(&self, _args: &args::Several, wanted: bool) -> Result<Exit, Failure> {
         self.settings.need_root(if wanted { "enable" } else { "disable" })?;
         let host = Host::new(self.settings);
         let chosen = host.machines()?.choose(&self.name, &holder("enable"), false, |chosen| {
@@ -312,6 +313,7 @@ impl Machine<'_> {
     }
 
     fn restore(&self, args: &args::Restore) -> Result<Exit, Failure> {
+        Host::new(self.settings).as_they_are().refuse_protected(&self.name, "restore")?;
         let runs = self.find("restore")?.state().during("restore", self.subject())? == State::Running;
         if runs && !args.restart {
             let text = format!("machine `{}` runs: what is in it is replaced while it is stopped", self.name);

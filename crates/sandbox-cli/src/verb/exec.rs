@@ -21,12 +21,13 @@ pub fn exec(args: args::Exec, settings: &Settings) -> Result<Exit, Failure> {
     let carrier = session::carrier().during("run a command in", subject())?;
     let leader = leader(&name, settings)?;
     let command = args.command.first().cloned().unwrap_or_default();
+    let terminal = args.wants_terminal(settings.on_terminal);
     let request = session::Request {
         argv: args.command,
         user: args.user,
         env,
         cwd: args.cwd,
-        terminal: args.terminal,
+        terminal,
         emulator: settings.emulator.clone(),
     };
     let ended = session::exec_by(carrier, &leader, &request).during("run a command in", subject())?;

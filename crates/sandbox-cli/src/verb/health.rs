@@ -12,7 +12,7 @@ use super::{
     machine::{Host, name},
 };
 use crate::{
-    args::Named,
+    args::Running,
     exit::Exit,
     failure::Failure,
     settings::Settings,
@@ -24,8 +24,8 @@ use crate::{
 ///
 /// # Errors
 /// Where the machine is not there or does not run.
-pub fn run(args: &Named, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+pub fn run(args: &Running, settings: &Settings) -> Result<Exit, Failure> {
+    let name = name(args.names.first())?;
     settings.need_root("health")?;
     let outcomes = outcomes(&name, settings)?;
     let healthy = outcomes.iter().all(|outcome| outcome.healthy);

@@ -9,7 +9,9 @@ use sandbox_core::{
         export::Carried,
         import::{self, Left, Limits, Source},
         life::{self, Built, Plan},
-        network, volume,
+        network,
+        provision::Provision,
+        volume,
     },
     name::MachineName,
     report::{Event, Reporter},
@@ -144,6 +146,7 @@ fn plan(
     };
     Ok(Plan {
         verb: Some("import".to_owned()),
+        provision: Provision::default(),
         delivery: proxmox::of(kind, &args.node, !args.no_start, settings)?,
         definition,
         declared: carried.map_or_else(Declared::default, |carried| carried.declared.clone()),

@@ -12,6 +12,7 @@ use sandbox_core::{
         seccomp::{Dumps, Filter},
         snapshot::{schedule::Ran, timer},
     },
+    name::MachineName,
 };
 
 use super::{
@@ -43,7 +44,7 @@ const fn longest(verb: &Internal) -> Option<Duration> {
         Internal::LxcAgain { .. } => Some(BOOT.saturating_mul(3)),
         Internal::Spare { .. } => Some(SPARE),
         Internal::Recover { .. } => Some(part::RECOVERY.saturating_mul(2)),
-        Internal::RecoverMachine { .. } => Some(part::RECOVERY),
+        Internal::RecoverMachine { .. } | Internal::Reap { .. } => Some(part::RECOVERY),
         Internal::Snapshot { .. } => Some(timer::DEADLINE.saturating_mul(2)),
         Internal::Delay { seconds } => Some(Duration::from_secs(seconds.saturating_add(80))),
         Internal::Supervise { .. }
@@ -110,7 +111,9 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             let definition = Records::new(&settings.state)
                 .definition(&name)
                 .during("supervise", format!("machine `{name}`"))?;
-            direct::supervise(&definition, &settings.state)?;
+            let ended = direct::supervise(&definition, &settings.state);
+            reap_if_ephemeral(&name, settings);
+            ended?;
             Ok(Exit::OK)
         }
         Internal::WallUp { name } => wall_up(&name, settings),
@@ -135,7 +138,14 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             // liblxc reboots by itself where this succeeds
             let ours = lxc::rebooted(&settings.state, &name, &target)
                 && begin(&["internal", "lxc-again", name.as_str()], settings);
+            reap_if_ephemeral(&name, settings);
             Ok(if ours { Exit::UNAVAILABLE } else { Exit::OK })
+        }
+        Internal::Reap { name: text } => {
+            // LXC's hook starts this process
+            lxc::leave_profile().during("remove", format!("machine `{text}`"))?;
+            Host::new(settings).as_they_are().reap(&name(&text)?, &holder("reap"))?;
+            Ok(Exit::OK)
         }
         Internal::LxcAgain { name: text } => {
             lxc::leave_profile().during("start", format!("machine `{text}`"))?;
@@ -153,6 +163,19 @@ pub fn run(verb: Internal, settings: &Settings) -> Result<Exit, Failure> {
             Ok(Exit::OK)
         }
     }
+}
+
+/// Has another process remove a machine that has ended, where it is ephemeral and stays ended.
+fn reap_if_ephemeral(name: &MachineName, settings: &Settings) {
+    let record = Records::new(&settings.state).read(name);
+    if record.is_ok_and(|record| record.definition.chosen.ephemeral) {
+        reap(name, settings);
+    }
+}
+
+/// Has another process remove an ephemeral machine that has stopped.
+pub fn reap(name: &MachineName, settings: &Settings) {
+    begin(&["internal", "reap", name.as_str()], settings);
 }
 
 fn spare(layer: &str, settings: &Settings) -> Result<Exit, Failure> {

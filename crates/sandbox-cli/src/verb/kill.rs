@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 /// What the user is to be told.
 pub fn run(args: &Kill, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+    let name = name(args.names.first())?;
     if args.whom == Whom::Leader
         && let Some(asked) =
             ask::instead(&name, Wish::Signal(args.signal.number()), Duration::ZERO, settings)?

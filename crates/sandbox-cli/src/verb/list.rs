@@ -88,6 +88,8 @@ fn rows(machine: &Status) -> Vec<(&'static str, String)> {
             None => ("tree", machine.tree.display().to_string()),
         },
     ];
+    rows.extend(machine.protected.then(|| ("protected", "yes".to_owned())));
+    rows.extend(machine.ephemeral.then(|| ("ephemeral", "yes, removed when it stops".to_owned())));
     rows.extend(limits(&machine.limits).map(|words| ("limits", words)));
     if let Some(by) = &machine.holder {
         rows.push(("held by", by.clone()));

@@ -7,6 +7,7 @@ use sandbox_core::{
 };
 
 use super::{
+    internal,
     layer::{age, size},
     list::{breach, holder, tone, word},
     machine::Host,
@@ -49,6 +50,9 @@ pub fn run(args: &List, settings: &Settings) -> Result<Exit, Failure> {
     let all = host.machines()?;
     let (mut machines, worst) = all.list()?;
     let worst = worst.map_or(Exit::OK, Exit::of);
+    // one that stopped with the host has nothing else that removes it
+    let gone = machines.iter().filter(|machine| machine.ephemeral && machine.state == State::Stopped);
+    gone.for_each(|machine| internal::reap(&machine.name, settings));
     // a host where they cannot be listed has none that matter
     let foreign = all.foreign().unwrap_or_default();
     let none = machines.is_empty() && foreign.is_empty();

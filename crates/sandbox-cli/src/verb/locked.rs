@@ -3,7 +3,7 @@
 use std::{fs, io::Read as _, path::Path};
 
 use sandbox_core::{
-    error::Context as _,
+    error::{Context as _, shell_word},
     layer::Order,
     lock::{self, Lock},
 };
@@ -21,7 +21,7 @@ const LIMIT: u64 = 64 << 20;
 pub fn read(path: &Path) -> Result<Lock, Failure> {
     let failed = |error: std::io::Error| {
         Failure::said(Exit::FILE, format!("the lock {} cannot be read: {error}", path.display()))
-            .hint("make one", "sandbox lock SUITE")
+            .hint("make one", format!("sandbox lock trixie --output {}", shell_word(&path.to_string_lossy())))
     };
     let mut text = String::new();
     fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_string(&mut text)).map_err(failed)?;

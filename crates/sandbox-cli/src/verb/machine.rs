@@ -19,7 +19,7 @@ use sandbox_core::{
     report::{Event, Reporter},
 };
 
-use super::{ask, part};
+use super::{ask, part, snapshot};
 use crate::{
     args::{Start, Stop},
     exit::Exit,
@@ -177,7 +177,7 @@ fn next(name: &MachineName, declared: &Declared, started: bool) -> Vec<(String, 
 /// # Errors
 /// What the user is to be told.
 pub fn start(args: &Start, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(args.name.as_deref().unwrap_or_default())?;
+    let name = name(args.names.first())?;
     if let Some(asked) = ask::instead(&name, Wish::Start, BOOT, settings)? {
         return Ok(asked);
     }
@@ -193,15 +193,22 @@ pub fn start(args: &Start, settings: &Settings) -> Result<Exit, Failure> {
 /// # Errors
 /// What the user is to be told.
 pub fn stop(args: &Stop, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+    let name = name(args.names.first())?;
     let deadline = Duration::from_secs(args.timeout);
     if let Some(asked) = ask::instead(&name, Wish::Stop, deadline, settings)? {
         return Ok(asked);
     }
     settings.need_root("stop")?;
     let host = Host::new(settings);
-    host.machines()?.stop(&name, deadline, &holder("stop"))?;
-    ui::done(settings, &serde_json::json!({"name": name.as_str(), "state": "stopped"}));
+    let machines = host.machines()?;
+    let removed = machines.end(&name, deadline, &holder("stop"))?;
+    if removed {
+        snapshot::set_timer(&machines, settings)?;
+        let text = format!("machine `{name}` was ephemeral, and is removed");
+        host.reporter().report(Event::Notice { text });
+    }
+    let state = if removed { "removed" } else { "stopped" };
+    ui::done(settings, &serde_json::json!({"name": name.as_str(), "state": state}));
     Ok(Exit::OK)
 }
 
@@ -210,7 +217,7 @@ pub fn stop(args: &Stop, settings: &Settings) -> Result<Exit, Failure> {
 /// # Errors
 /// What the user is to be told.
 pub fn restart(args: &Stop, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+    let name = name(args.names.first())?;
     settings.need_root("restart")?;
     let host = Host::new(settings);
     let machines = host.machines()?;

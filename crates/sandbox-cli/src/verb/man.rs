@@ -1,4 +1,7 @@
-//! `sandbox man`: manual pages, made of the help.
+//! `sandbox man`: manual pages, made of the help and of the profile format's reference.
+
+mod format;
+mod page;
 
 use std::{
     fs,
@@ -7,42 +10,45 @@ use std::{
     process::{Command, Stdio},
 };
 
-use clap::CommandFactory as _;
+use sandbox_core::spec;
 
 use crate::{
-    args::Cli,
     exit::Exit,
     failure::Failure,
+    help,
     settings::{Settings, variable},
 };
 
-/// Shows the page of the program at a terminal, prints it elsewhere, or writes those of every verb into a folder.
+/// Shows the page of the program at a terminal, prints it elsewhere, or writes those of every verb and of the profile
+/// format into a directory.
 ///
 /// # Errors
 /// Where one cannot be written.
 pub fn run(folder: Option<&Path>, settings: &Settings) -> Result<Exit, Failure> {
     let failed = |error| Failure::said(Exit::HOST, format!("the page cannot be written: {error}"));
-    let mut command = Cli::command();
+    let mut command = help::command();
+    command.build();
     match folder {
-        None if settings.interactive => show(command).map_err(failed)?,
-        None => clap_mangen::Man::new(command).render(&mut std::io::stdout()).map_err(failed)?,
+        None if settings.interactive => show(&command).map_err(failed)?,
+        None => page::write(&command, "sandbox", &mut io::stdout()).map_err(failed)?,
         Some(folder) => {
-            command.build();
             fs::create_dir_all(folder).map_err(failed)?;
             pages(&command, "sandbox", folder).map_err(failed)?;
+            let text = format::profile(&spec::schema::reference());
+            fs::write(folder.join("sandbox-profile.5"), text).map_err(failed)?;
         }
     }
     Ok(Exit::OK)
 }
 
 /// Has man(1) show the page; where the host has none, a pager shows the help, which is the same text.
-fn show(mut command: clap::Command) -> io::Result<()> {
+fn show(command: &clap::Command) -> io::Result<()> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    page::write(command, "sandbox", &mut page)?;
     if given(&["man", "-l", "-"], &page)? {
         return Ok(());
     }
-    let help = command.render_long_help().to_string();
+    let help = command.clone().render_long_help().to_string();
     let asked = ["MANPAGER", "PAGER"].iter().find_map(|name| variable(name));
     let by_shell = asked.as_deref().map(|pager| ["sh", "-c", pager]);
     let shown = match &by_shell {
@@ -66,9 +72,9 @@ fn given(argv: &[&str], text: &[u8]) -> io::Result<bool> {
 }
 
 fn pages(command: &clap::Command, name: &str, folder: &Path) -> io::Result<()> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone().display_name(name)).title(name).render(&mut page)?;
-    fs::write(folder.join(format!("{name}.1")), page)?;
+    let mut text = Vec::new();
+    page::write(command, name, &mut text)?;
+    fs::write(folder.join(format!("{name}.1")), text)?;
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
         pages(verb, &format!("{name}-{}", verb.get_name()), folder)?;
     }

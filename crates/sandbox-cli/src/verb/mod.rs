@@ -2,6 +2,7 @@
 
 mod ask;
 mod autostart;
+mod batch;
 mod bootstrap;
 mod build;
 mod console;
@@ -28,8 +29,11 @@ mod machine;
 mod man;
 mod mount;
 mod moving;
+mod names;
 mod part;
 mod profile;
+mod protect;
+mod provision;
 mod proxmox;
 mod remove;
 mod rename;
@@ -43,7 +47,12 @@ mod variable;
 mod wait;
 mod within;
 
-use crate::{args::Verb, exit::Exit, failure::Failure, settings::Settings};
+use crate::{
+    args::{Names, Verb},
+    exit::Exit,
+    failure::Failure,
+    settings::Settings,
+};
 
 /// Tells whether a verb's exit status is its payload's, so that our own failures are 125.
 pub const fn runs_a_payload(verb: &Verb) -> bool {
@@ -53,16 +62,20 @@ pub const fn runs_a_payload(verb: &Verb) -> bool {
 /// Gives the machine that a verb changes, which must be one of ours.
 fn changed(verb: &Verb) -> Option<&str> {
     match verb {
-        Verb::Start(args) => args.name.as_deref(),
-        Verb::Stop(args) | Verb::Restart(args) => Some(&args.name),
-        Verb::Kill(args) => Some(&args.name),
+        Verb::Start(_)
+        | Verb::Stop(_)
+        | Verb::Restart(_)
+        | Verb::Kill(_)
+        | Verb::Enable(_)
+        | Verb::Disable(_)
+        | Verb::Protect(_)
+        | Verb::Unprotect(_)
+        | Verb::Remove(_) => batch::names(verb).and_then(Names::only),
         Verb::Set(args) => Some(&args.name),
-        Verb::Enable(args) | Verb::Disable(args) => Some(&args.name),
         Verb::Secret { verb } => Some(secret::machine_of(verb)),
         Verb::Mount(args) => Some(&args.name),
         Verb::Unmount(args) => Some(&args.name),
         Verb::Copy(args) => copy::machine_of(&args.to),
-        Verb::Remove(args) => Some(&args.name),
         Verb::Exec(args) => Some(&args.name),
         Verb::Shell(args) => Some(&args.name),
         Verb::Console(args) => Some(&args.name),
@@ -76,7 +89,8 @@ fn concerned(verb: &Verb) -> Vec<&str> {
         return vec![name];
     }
     match verb {
-        Verb::Status(args) | Verb::Health(args) => vec![&args.name],
+        Verb::Status(args) => vec![&args.name],
+        Verb::Health(args) => args.names.only().into_iter().collect(),
         Verb::Wait(args) => vec![&args.name],
         Verb::Logs(args) => vec![&args.name],
         Verb::Export(args) => vec![&args.name],
@@ -90,11 +104,20 @@ fn concerned(verb: &Verb) -> Vec<&str> {
     }
 }
 
-/// Runs a verb.
+/// Runs a verb, on one machine or on several.
 ///
 /// # Errors
 /// What the user is to be told.
 pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
+    match &verb {
+        Verb::Start(args) if args.names.all => autostart::start_all(settings),
+        _ if batch::names(&verb).is_some_and(|names| names.only().is_none()) => batch::run(&verb, settings),
+        _ => one(verb, settings),
+    }
+}
+
+/// Runs a verb that is about one machine at most.
+fn one(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
     if let Some(name) = changed(&verb) {
         foreign::check(name, settings)?;
     }
@@ -109,7 +132,6 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Resolve(args) => resolve::run(&args, settings),
         Verb::Create(args) => create::run(&args, settings),
         Verb::Lock(args) => lock::run(&args, settings),
-        Verb::Start(args) if args.all => autostart::start_all(settings),
         Verb::Start(args) => machine::start(&args, settings),
         Verb::Stop(args) => machine::stop(&args, settings),
         Verb::Restart(args) => machine::restart(&args, settings),
@@ -119,6 +141,8 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Exit, Failure> {
         Verb::Secret { verb } => secret::run(&verb, settings),
         Verb::Enable(args) => autostart::enable(&args, settings),
         Verb::Disable(args) => autostart::disable(&args, settings),
+        Verb::Protect(args) => protect::run(&args, true, settings),
+        Verb::Unprotect(args) => protect::run(&args, false, settings),
         Verb::Mount(args) => mount::mount(&args, settings),
         Verb::Unmount(args) => mount::unmount(&args, settings),
         Verb::Copy(args) => copy::run(&args, settings),

@@ -26,25 +26,17 @@ use crate::{
 pub fn mount(args: &Mount, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
     settings.need_root("mount")?;
-    let wrong = |error| {
-        Failure::said(Exit::UNAVAILABLE, format!("{} cannot be mounted: {error}", args.source.display()))
-    };
-    if !args.source.metadata().map_err(wrong)?.is_dir() {
-        return Err(Failure::said(Exit::USAGE, format!("{} is not a directory", args.source.display())));
-    }
-    let source = std::path::absolute(&args.source).map_err(wrong)?;
     let owners = match &args.owner {
         _ if args.same_ids => Wanted::Same,
         Some(user) => Wanted::User(user.clone()),
         None => Wanted::Default,
     };
+    let wanted = wanted(&args.source, &args.path, owners)?;
     let wanted = WantedMount {
-        source,
-        path: in_machine(&args.path)?,
         read_only: args.read_only,
         writable_git: args.writable_git,
         permanent: args.permanent,
-        owners,
+        ..wanted
     };
     let host = Host::new(settings);
     let machines = host.machines()?;
@@ -55,6 +47,27 @@ pub fn mount(args: &Mount, settings: &Settings) -> Result<Exit, Failure> {
         }));
     }
     Ok(Exit::OK)
+}
+
+/// Checks what is to be mounted, and where.
+///
+/// # Errors
+/// Where the source is no directory, or the path is none that a machine can have it at.
+pub fn wanted(source: &Path, path: &Path, owners: Wanted) -> Result<WantedMount, Failure> {
+    let wrong =
+        |error| Failure::said(Exit::UNAVAILABLE, format!("{} cannot be mounted: {error}", source.display()));
+    if !source.metadata().map_err(wrong)?.is_dir() {
+        return Err(Failure::said(Exit::USAGE, format!("{} is not a directory", source.display())));
+    }
+    let source = std::path::absolute(source).map_err(wrong)?;
+    Ok(WantedMount {
+        source,
+        path: in_machine(path)?,
+        read_only: false,
+        writable_git: false,
+        permanent: false,
+        owners,
+    })
 }
 
 /// Takes a folder of the host out of a machine.
@@ -83,11 +96,21 @@ pub fn unmount(args: &Unmount, settings: &Settings) -> Result<Exit, Failure> {
 /// Places that are the guest's systemd's own.
 const OWN: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp/.X11-unix"];
 
+/// Checks that a path in a machine is an absolute one.
+///
+/// # Errors
+/// Exit 2 where it is not.
+pub fn check_path(path: &Path) -> Result<(), Failure> {
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        let text = format!("`{}` is no absolute path without `..`", path.display());
+        return Err(Failure::said(Exit::USAGE, text));
+    }
+    Ok(())
+}
+
 fn in_machine(path: &Path) -> Result<PathBuf, Failure> {
     let usage = |why: &str| Failure::said(Exit::USAGE, format!("`{}` {why}", path.display()));
-    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
-        return Err(usage("is no absolute path without `..`"));
-    }
+    check_path(path)?;
     let path: PathBuf = path.components().collect();
     if path.parent().is_none() || OWN.iter().any(|own| path.starts_with(own)) {
         return Err(usage("is a place that the machine's systemd keeps for itself"));

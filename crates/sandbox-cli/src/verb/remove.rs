@@ -18,7 +18,7 @@ use crate::{args::Remove, exit::Exit, failure::Failure, settings::Settings, ui};
 /// # Errors
 /// What the user is to be told.
 pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
-    let name = name(&args.name)?;
+    let name = name(args.names.first())?;
     settings.need_root("remove")?;
     let host = Host::new(settings);
     let machines = host.machines()?;
@@ -32,6 +32,7 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
         }
         _ => {}
     }
+    machines.refuse_protected(&name, "remove")?;
     let status = machines.status(&name)?;
     let paths: Vec<_> = status.volumes.iter().map(|volume| volume.path.display().to_string()).collect();
     let kept = match (paths.is_empty(), args.keep_volumes) {
@@ -65,6 +66,47 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
         &serde_json::json!({"name": name.as_str(), "removed": true, "volumes_kept": args.keep_volumes}),
     );
     Ok(Exit::OK)
+}
+
+/// Asks once whether machines are to be removed, each named with what goes with it.
+///
+/// # Errors
+/// Where nobody can be asked, or the machines cannot be read.
+pub fn is_wanted(names: &[String], args: &Remove, settings: &Settings) -> Result<bool, Failure> {
+    settings.need_root("remove")?;
+    if args.yes {
+        return Ok(true);
+    }
+    let machines = Host::new(settings);
+    let machines = machines.as_they_are();
+    let mut question = String::new();
+    for text in names {
+        let there = match machines.records.read(&name(text)?) {
+            Ok(record) if record.definition.chosen.protected => "protected, and stays".to_owned(),
+            Ok(record) => {
+                let definition = record.definition;
+                let volumes = definition.volumes.iter().map(|volume| volume.path.display().to_string());
+                let volumes: Vec<_> = if args.keep_volumes { Vec::new() } else { volumes.collect() };
+                let tree = definition.tree.display();
+                if volumes.is_empty() {
+                    tree.to_string()
+                } else {
+                    format!("{tree}; volumes {}", volumes.join(", "))
+                }
+            }
+            Err(record::Error::Missing { .. }) => "does not exist".to_owned(),
+            Err(_) => "half removed or half made".to_owned(),
+        };
+        question += &format!("  {text}: {there}\n");
+    }
+    let kept = if args.keep_volumes {
+        "; their volumes stay"
+    } else {
+        ", logins and work in volumes among it (--keep-volumes)"
+    };
+    question += &format!("Remove these machines with all that is in them{kept}?");
+    let command = format!("{} --yes", settings.typed);
+    ui::confirm(&question, settings.interactive, &command)
 }
 
 /// Removes what is left of a half-removed or half-made machine.

@@ -10,7 +10,14 @@ use super::{
     machine::{Host, holder, name},
     variable,
 };
-use crate::{args, exit::Exit, failure::Failure, settings::Settings, table::Cell, ui};
+use crate::{
+    args::{self, OrNone},
+    exit::Exit,
+    failure::Failure,
+    settings::Settings,
+    table::Cell,
+    ui,
+};
 
 /// Changes what is asked for, and shows what is so now.
 ///
@@ -39,25 +46,35 @@ pub fn run(args: &args::Set, settings: &Settings) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-fn edit(chosen: &mut Chosen, args: &args::Set, variables: Vec<(String, String)>) {
-    let limits = &mut chosen.limits;
-    if let Some(cpus) = args.cpus {
+/// Changes the limits that are given.
+pub fn limit(
+    limits: &mut Limits,
+    cpus: Option<OrNone<Cpus>>,
+    memory: Option<OrNone<Size>>,
+    tasks: Option<OrNone<u64>>,
+    disk: Option<OrNone<Size>>,
+) {
+    if let Some(cpus) = cpus {
         limits.cpus = cpus.0.map(|cpus| cpus.0);
     }
-    if let Some(memory) = args.memory {
+    if let Some(memory) = memory {
         limits.memory = memory.0.map(|memory| memory.0);
     }
-    if let Some(tasks) = args.tasks {
+    if let Some(tasks) = tasks {
         limits.tasks = tasks.0;
     }
+    if let Some(disk) = disk {
+        limits.disk = disk.0.map(|disk| disk.0);
+    }
+}
+
+fn edit(chosen: &mut Chosen, args: &args::Set, variables: Vec<(String, String)>) {
+    limit(&mut chosen.limits, args.cpus, args.memory, args.tasks, args.disk);
     if let Some(weight) = args.cpu_weight {
-        limits.cpu_weight = weight.0.map(|weight| weight.0);
+        chosen.limits.cpu_weight = weight.0.map(|weight| weight.0);
     }
     if let Some(dumps) = args.core_dumps {
-        limits.no_core_dumps = dumps == args::YesNo::No;
-    }
-    if let Some(disk) = args.disk {
-        limits.disk = disk.0.map(|disk| disk.0);
+        chosen.limits.no_core_dumps = dumps == args::YesNo::No;
     }
     chosen.environment.extend(variables);
     for key in &args.unset_env {
@@ -69,6 +86,9 @@ fn edit(chosen: &mut Chosen, args: &args::Set, variables: Vec<(String, String)>)
             args::Restart::OnFailure => chosen::Restart::OnFailure,
             args::Restart::Always => chosen::Restart::Always,
         };
+    }
+    if let Some(ephemeral) = args.ephemeral {
+        chosen.ephemeral = ephemeral == args::YesNo::Yes;
     }
     let asked = args.start_order.is_some() || args.start_delay.is_some();
     match args.autostart {
@@ -103,7 +123,9 @@ fn rows(chosen: &Chosen) -> Vec<(&'static str, String)> {
             ),
         ),
         ("restart", chosen.restart.word().to_owned()),
+        ("protected", if chosen.protected { "yes" } else { "no" }.to_owned()),
     ];
+    rows.extend(chosen.ephemeral.then(|| ("ephemeral", "yes, removed when it stops".to_owned())));
     rows.extend(chosen.environment.iter().map(|(key, value)| ("environment", format!("{key}={value}"))));
     rows.extend(chosen.mounts.iter().map(|mount| ("mount", shown(mount))));
     rows

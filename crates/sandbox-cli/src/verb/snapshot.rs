@@ -163,6 +163,7 @@ pub fn moment(seconds: i64) -> String {
 fn restore(host: &Host, args: &args::Restore, settings: &Settings) -> Result<Exit, Failure> {
     let name = name(&args.name)?;
     let machines = host.machines()?;
+    machines.refuse_protected(&name, "restore")?;
     let runs = machines.status(&name)?.leader.is_some();
     if !args.yes {
         let volumes = if args.keep_volumes { "" } else { ", its work (--keep-volumes leaves that)" };

@@ -3,7 +3,7 @@
 use sandbox_core::{
     machine::life::Machines,
     name::MachineName,
-    spec::{self, Kind, secrets},
+    spec::{self, Kind, Layer, secrets},
 };
 
 use crate::{exit::Exit, failure::Failure, settings::Settings};
@@ -58,16 +58,25 @@ pub fn check(
         return Ok(());
     }
     for profile in profiles {
-        let Ok((_, layer)) = settings.catalogue().layer(Kind::Profile, &profile) else { continue };
-        for (key, _) in variables {
-            if let Some(reason) = layer.refuses.get(key) {
-                let text = format!("`{key}` breaks profile `{profile}`: {reason}");
-                return Err(Failure::said(Exit::USAGE, text)
-                    .hint("see what the profile refuses", format!("sandbox profile show {profile}")));
-            }
+        if let Ok((_, layer)) = settings.catalogue().layer(Kind::Profile, &profile) {
+            allowed(variables, &layer)?;
         }
     }
     Ok(())
+}
+
+/// Refuses what a profile says that it cannot bear.
+///
+/// # Errors
+/// Exit 2 with the profile's reason.
+pub fn allowed(variables: &[(String, String)], profile: &Layer) -> Result<(), Failure> {
+    let refused = variables.iter().find_map(|(key, _)| Some((key, profile.refuses.get(key)?)));
+    refused.map_or(Ok(()), |(key, reason)| {
+        let name = &profile.name;
+        let text = format!("`{key}` breaks profile `{name}`: {reason}");
+        Err(Failure::said(Exit::USAGE, text)
+            .hint("see what the profile refuses", format!("sandbox profile show {name}")))
+    })
 }
 
 fn wrong(key: &str) -> String {

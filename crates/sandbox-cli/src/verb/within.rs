@@ -188,6 +188,8 @@ mod tests {
             env: Vec::new(),
             cwd: None,
             terminal: false,
+            no_terminal: false,
+            interactive: false,
             command: vec!["ls".into(), "-l".into()],
         };
         assert_eq!(argv(&plain), ["ls", "-l"]);

@@ -92,6 +92,14 @@ pub fn means(folder: &Path) -> Option<Means> {
     (attributes(&folder).is_ok() && is_enforced(&folder)).then_some(Means::Project)
 }
 
+/// As [`means`], also for a tree that is not there yet: on btrfs it will be a subvolume, elsewhere it has what the
+/// directory above it has.
+#[must_use]
+pub fn means_of_new(tree: &Path) -> Option<Means> {
+    let there = tree.ancestors().find(|path| path.exists())?;
+    if there != tree && clonable::is_btrfs(there) { Some(Means::Subvolume) } else { means(there) }
+}
+
 /// Limits the bytes of a folder and all that is in it; none takes the limit back.
 ///
 /// # Errors

@@ -404,7 +404,11 @@ impl Machines<'_> {
     }
 
     /// Opens a source, and finds whose its files are in the machine.
-    fn recognized(&self, definition: &Definition, wanted: &WantedMount) -> Result<HostFolder, MountError> {
+    pub(super) fn recognized(
+        &self,
+        definition: &Definition,
+        wanted: &WantedMount,
+    ) -> Result<HostFolder, MountError> {
         let found = mounts::source::open(&wanted.source, &Commands::NONE)?;
         let owners = mounts::owners(definition, &wanted.owners, found.uid)?;
         if found.uid == 0 && !wanted.read_only && !definition.privileged {

@@ -19,6 +19,26 @@ pub struct Chosen {
     pub restart: Restart,
     /// Folders of the host that are mounted at each start.
     pub mounts: Vec<HostFolder>,
+    /// It is neither removed nor replaced by a snapshot of it.
+    #[serde(skip_serializing_if = "is_no")]
+    pub protected: bool,
+    /// It is removed when it stops.
+    #[serde(skip_serializing_if = "is_no")]
+    pub ephemeral: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_no(value: &bool) -> bool {
+    !*value
+}
+
+impl Chosen {
+    /// Returns what a copy of the machine has of it: it neither starts with the host nor is it protected, and it stays
+    /// when it stops.
+    #[must_use]
+    pub fn of_copy(self) -> Self {
+        Self { autostart: None, protected: false, ephemeral: false, ..self }
+    }
 }
 
 /// What a machine may use at most; none is no limit.

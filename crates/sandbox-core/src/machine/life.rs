@@ -12,13 +12,14 @@ use std::{
 };
 
 use super::{
-    Backend, Declared, Definition, Kind, Leader,
+    Backend, Declared, Definition, Kind, Leader, environment,
     guest::{self, GuestState},
     holding::Wait,
     journal::{Intent, Partial},
     limits,
     managers::Manager,
     mounts, network, processes,
+    provision::Provision,
     proxmox::{Delivery, Goods, place::Place},
     record::{self, Claim, Doing, Record, Records},
     settle::Unsettled,
@@ -71,6 +72,8 @@ pub struct Plan {
     pub verb: Option<String>,
     /// Which container it becomes, for one of Proxmox VE.
     pub delivery: Option<Delivery>,
+    /// What it is given of the host before it first starts.
+    pub provision: Provision,
 }
 
 /// What a machine's tree was built of.
@@ -188,12 +191,10 @@ impl Machines<'_> {
         // a clone may have put another subvolume in the folder's place
         partial.inode = clonable::identity(&building).ok();
         begin(&partial)?;
-        // what the build brought is as it should be
-        let brought =
-            |volume: &&volume::Mounted| partial.volumes.contains(&volume.source) && volume.source.exists();
-        let volumes: Vec<_> = definition.volumes.iter().filter(|volume| !brought(volume)).cloned().collect();
-        volume::make(&building, &volumes).during("create", subject())?;
-        tell(&building, definition).during("create", subject())?;
+        self.furnish(plan, &mut partial)?;
+        // hooks of the first start read it there
+        begin(&partial)?;
+        let definition = &partial.definition.clone();
         let mut record = Record {
             version: 1,
             definition: definition.clone(),
@@ -232,6 +233,26 @@ impl Machines<'_> {
         };
         claim.commit(&record).during("create", subject())?;
         Ok(state)
+    }
+
+    /// Makes the volumes of a built tree, and gives it what it has of the host.
+    fn furnish(&self, plan: &Plan, partial: &mut Partial) -> Result<()> {
+        let subject = || format!("machine `{}`", plan.definition.name);
+        let building = &partial.building;
+        // what the build brought is as it should be
+        let brought =
+            |volume: &&volume::Mounted| partial.volumes.contains(&volume.source) && volume.source.exists();
+        let volumes = plan.definition.volumes.iter().filter(|volume| !brought(volume));
+        let volumes: Vec<_> = volumes.cloned().collect();
+        volume::make(building, &volumes).during("create", subject())?;
+        let here = Definition { tree: building.clone(), ..plan.definition.clone() };
+        let mounts = self.provision(&here, &plan.provision).during("create", subject())?;
+        partial.definition.chosen.mounts.extend(mounts);
+        let environment = &plan.definition.chosen.environment;
+        if !environment.is_empty() {
+            environment::write(building, environment).during("create", subject())?;
+        }
+        tell(building, &partial.definition).during("create", subject())
     }
 
     fn boot(
@@ -350,12 +371,15 @@ impl Machines<'_> {
         backend.start(&record.definition, deadline, self.reporter)
     }
 
-    /// Shuts a machine down; one that does not run is left as it is.
+    /// Shuts a machine down for something that is to be done with it then; one that does not run is left unchanged.
     ///
     /// # Errors
-    /// Where it is still there.
+    /// Where it is still there, or is ephemeral: nothing can be done with it after a stop ([`Self::end`] removes it).
     pub fn stop(&self, name: &MachineName, deadline: Duration, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
+        if self.records.read(name).is_ok_and(|record| record.definition.chosen.ephemeral) {
+            return Err(LifeError::Ephemeral { name: name.clone() }).during("stop", subject());
+        }
         let (_claim, record) = self.take_over(name, holder, "stop")?;
         let backend = self.backend(record.definition.backend).during("stop", subject())?;
         backend.stop(&record.definition, deadline, self.reporter)
@@ -366,11 +390,32 @@ impl Machines<'_> {
     /// # Errors
     /// Where something is left; the next command goes on with it.
     pub fn remove(&self, name: &MachineName, volumes: Volumes, holder: &str) -> Result<()> {
-        let subject = || format!("machine `{name}`");
+        // before what holds it is interrupted, and again when nothing can change it
+        self.refuse_protected(name, "remove")?;
         let (claim, record) = self.take_over(name, holder, "remove")?;
-        let partial = self.partial(&record, volumes);
+        self.refuse_protected(name, "remove")?;
+        self.remove_claimed(claim, &record, volumes)
+    }
+
+    /// Removes a machine that is claimed.
+    pub(super) fn remove_claimed(&self, claim: Claim, record: &Record, volumes: Volumes) -> Result<()> {
+        let subject = || format!("machine `{}`", record.definition.name);
+        let partial = self.partial(record, volumes);
         claim.uncommit(&partial).during("remove", subject())?;
         self.take_away(claim, &partial).map_err(|error| error.during("remove", subject()))
+    }
+
+    /// Refuses a verb that would destroy a protected machine. One whose record cannot be read is the verb's to refuse.
+    ///
+    /// # Errors
+    /// [`LifeError::Protected`].
+    pub fn refuse_protected(&self, name: &MachineName, verb: &'static str) -> Result<()> {
+        match self.records.read(name) {
+            Ok(record) if record.definition.chosen.protected => {
+                Err(LifeError::Protected { name: name.clone() }).during(verb, format!("machine `{name}`"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes what is left of a machine whose removal or creation has not ended.

@@ -140,7 +140,7 @@ pub fn check(definition: &Definition, before: &Limits, unenforced: bool) -> Resu
     }
     if wanted.disk.is_some() && wanted.disk != before.disk {
         let tree = definition.tree.clone();
-        match quota::means(&tree) {
+        match quota::means_of_new(&tree) {
             None => return Err(LimitError::FileSystem { tree }),
             Some(Means::Project) if definition.privileged => return Err(LimitError::Privileged { tree }),
             Some(_) => {}

@@ -19,6 +19,14 @@ pub enum Error {
         /// All that there are.
         known: Vec<String>,
     },
+    /// A word means several images.
+    #[error("`{name}` may mean {found}", found = found.join(" or "))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// What it may mean.
+        found: Vec<String>,
+    },
     /// It is there and cannot be read.
     #[error("{path} cannot be read", path = path.display())]
     Unreadable {
@@ -96,17 +104,23 @@ pub enum Error {
 impl Cause for Error {
     fn class(&self) -> Class {
         match self {
-            Self::Missing { .. } => Class::Usage,
+            Self::Missing { .. } | Self::Ambiguous { .. } => Class::Usage,
             _ => Class::File,
         }
     }
 
     fn hints(&self) -> Vec<Hint> {
         match self {
-            Self::Missing { nearest, known, kind, .. } => match nearest {
-                Some(nearest) => vec![Hint::Note(format!("did you mean `{nearest}`?"))],
-                None => vec![Hint::Note(format!("the {kind}s there are: {}", known.join(", ")))],
-            },
+            Self::Missing { nearest, known, kind, .. } => {
+                let near = nearest.iter().map(|nearest| Hint::Note(format!("did you mean `{nearest}`?")));
+                // images are few
+                let all = (nearest.is_none() || *kind == super::Kind::Image.word())
+                    .then(|| Hint::Note(format!("the {kind}s there are: {}", known.join(", "))));
+                near.chain(all).collect()
+            }
+            Self::Ambiguous { found, .. } => {
+                vec![Hint::Note(format!("name the image itself: {}", found.join(", ")))]
+            }
             Self::Malformed { nearest: Some(nearest), .. } => {
                 vec![Hint::Note(format!("did you mean `{nearest}`?"))]
             }

@@ -140,6 +140,49 @@ impl Catalogue {
         names
     }
 
+    /// Finds the image that a word means: its name, its release (`13`, `24.04`), or its distribution with one of both
+    /// (`debian-13`, `ubuntu:24.04`, `debian/trixie`). A word that is a path is returned unchanged.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with all that there are, [`Error::Ambiguous`] with those that it may mean.
+    pub fn image(&self, word: &str) -> Result<String, Error> {
+        let names = self.names(Kind::Image);
+        let is_file = word.ends_with(".toml") || word.starts_with(['.', '/']);
+        if is_file || names.iter().any(|name| name == word) {
+            return Ok(word.to_owned());
+        }
+        let asked = word.to_lowercase();
+        let mut known = Vec::new();
+        let mut found = Vec::new();
+        for name in names {
+            // a file that cannot be read is an error where it is asked for by name
+            let Ok((_, layer)) = self.layer(Kind::Image, &name) else { continue };
+            let distribution = layer.distribution.unwrap_or_default();
+            let release = layer.release.unwrap_or_default();
+            let rest = asked.strip_prefix(&distribution).unwrap_or(&asked);
+            let rest =
+                if rest.len() < asked.len() { rest.trim_start_matches(['-', ':', '/', ' ']) } else { rest };
+            if !rest.is_empty() && (rest == name || rest == release) {
+                found.push(name.clone());
+            }
+            known.push((name, distribution, release));
+        }
+        match found.as_slice() {
+            [name] => Ok(name.clone()),
+            [] if is_path(word) && Path::new(word).is_file() => Ok(word.to_owned()),
+            [] => {
+                let nearest = check::nearest(word, known.iter().map(|(name, ..)| name.as_str()));
+                Err(Error::Missing {
+                    kind: Kind::Image.word(),
+                    name: word.to_owned(),
+                    nearest,
+                    known: words(known),
+                })
+            }
+            _ => Err(Error::Ambiguous { name: word.to_owned(), found }),
+        }
+    }
+
     /// Finds a file and reads it.
     ///
     /// # Errors
@@ -153,6 +196,15 @@ impl Catalogue {
         }
         Ok((source, layer))
     }
+}
+
+/// Words images with the releases that they are of.
+fn words(images: Vec<(String, String, String)>) -> Vec<String> {
+    let word = |(name, distribution, release): (String, String, String)| match release.as_str() {
+        "" => name,
+        release => format!("{name} ({distribution}-{release})"),
+    };
+    images.into_iter().map(word).collect()
 }
 
 fn read(path: &Path) -> Result<Option<Source>, Error> {
@@ -247,6 +299,44 @@ mod tests {
         let Error::Malformed { line, nearest, .. } = &error else { panic!("{error:?}") };
         assert_eq!((*line, nearest.as_deref()), (3, Some("requires")));
         assert_eq!(error.to_string(), "p.toml:3: unknown key `require`");
+    }
+
+    #[test]
+    fn an_image_is_found_by_its_release() {
+        let image = |distribution: &str, release: &str| {
+            format!("schema = 1\nname = \"NAME\"\ndistribution = \"{distribution}\"\n{release}\n")
+        };
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("images")).unwrap();
+        for (name, distribution, release) in [
+            ("trixie", "debian", "release = \"13\""),
+            ("noble", "ubuntu", "release = \"24.04\""),
+            ("sid", "debian", ""),
+            ("mine", "mint", "release = \"13\""),
+        ] {
+            let text = image(distribution, release).replace("NAME", name);
+            fs::write(place.path().join(format!("images/{name}.toml")), text).unwrap();
+        }
+        let catalogue = Catalogue { folders: vec![place.path().to_owned()], embedded: &[] };
+        for (word, found) in [
+            ("trixie", "trixie"),
+            ("24.04", "noble"),
+            ("ubuntu-24.04", "noble"),
+            ("ubuntu:24.04", "noble"),
+            ("Ubuntu/noble", "noble"),
+            ("debian-13", "trixie"),
+            ("debian13", "trixie"),
+            ("debian:sid", "sid"),
+            ("./images/x.toml", "./images/x.toml"),
+        ] {
+            assert_eq!(catalogue.image(word).unwrap(), found, "{word}");
+        }
+        assert!(matches!(catalogue.image("13"), Err(Error::Ambiguous { found, .. }) if found.len() == 2));
+        for word in ["debian", "ubuntu-13", "debian-24.04", "14", "", "debian-"] {
+            let error = catalogue.image(word).unwrap_err();
+            let Error::Missing { known, .. } = &error else { panic!("{word}: {error:?}") };
+            assert!(known.contains(&"noble (ubuntu-24.04)".to_owned()), "{word}: {known:?}");
+        }
     }
 
     #[test]

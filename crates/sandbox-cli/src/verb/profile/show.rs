@@ -50,6 +50,7 @@ fn each(args: &Show, settings: &Settings) -> Result<Exit, Failure> {
 fn resolved(args: &Show, settings: &Settings) -> Result<Exit, Failure> {
     let catalogue = settings.catalogue();
     let release = args.release.as_deref().unwrap_or(RELEASE);
+    let release = &catalogue.image(release).during("read", format!("image `{release}`"))?;
     // every machine has it
     let mut names = vec!["base".to_owned()];
     names.extend(args.names.iter().cloned());

@@ -97,7 +97,12 @@ impl Carried {
             declared: record.declared.clone(),
             needs: definition.needs.clone(),
             network: definition.network,
-            chosen: Chosen { mounts: Vec::new(), ..definition.chosen.clone() },
+            chosen: Chosen {
+                mounts: Vec::new(),
+                protected: false,
+                ephemeral: false,
+                ..definition.chosen.clone()
+            },
         }
     }
 
@@ -141,6 +146,7 @@ impl Carried {
     pub fn read(text: &str) -> Result<Self, NotCarried> {
         let mut carried: Self = serde_json::from_str(text)?;
         carried.chosen.mounts.clear();
+        (carried.chosen.protected, carried.chosen.ephemeral) = (false, false);
         let layer = Layer {
             name: "imported".to_owned(),
             volumes: carried.volumes(),

@@ -45,6 +45,18 @@ pub enum LifeError {
         /// Its name.
         name: MachineName,
     },
+    /// It is protected.
+    #[error("it is protected")]
+    Protected {
+        /// Its name.
+        name: MachineName,
+    },
+    /// It is removed when it stops, so that nothing can be done with it after that.
+    #[error("it is ephemeral, and would be removed")]
+    Ephemeral {
+        /// Its name.
+        name: MachineName,
+    },
     /// It did not come up in time.
     #[error("its systemd was still `{state}` after {seconds} s")]
     Slow {
@@ -90,9 +102,12 @@ pub enum LifeError {
 impl Cause for LifeError {
     fn class(&self) -> Class {
         match self {
-            Self::Running | Self::There { .. } | Self::Stopped { .. } | Self::Slow { .. } => {
-                Class::Unavailable
-            }
+            Self::Running
+            | Self::There { .. }
+            | Self::Stopped { .. }
+            | Self::Protected { .. }
+            | Self::Ephemeral { .. }
+            | Self::Slow { .. } => Class::Unavailable,
             Self::Io { source, .. } => live::class_of(source, Class::Host),
             Self::Backend { .. } | Self::Moving { .. } => Class::Host,
             Self::Inside { source, .. } => Class::of_path(source),
@@ -104,6 +119,13 @@ impl Cause for LifeError {
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Stopped { name } => vec![Hint::run("start it", format!("sandbox start {name}"))],
+            Self::Protected { name } => {
+                vec![Hint::run("allow it again", format!("sandbox unprotect {name}"))]
+            }
+            Self::Ephemeral { name } => vec![
+                Hint::run("reboot it", format!("sandbox exec {name} reboot")),
+                Hint::run("have it stay when it stops", format!("sandbox set {name} --ephemeral no")),
+            ],
             Self::Left { name, .. } => vec![Hint::run("try that alone", format!("sandbox repair {name}"))],
             Self::Slow { name, verb, .. } => slow(name, verb),
             _ => Vec::new(),

@@ -53,6 +53,10 @@ pub struct Status {
     pub mounts: Vec<HostFolder>,
     /// What it may use at most.
     pub limits: Limits,
+    /// Whether it is protected from being removed.
+    pub protected: bool,
+    /// Whether it is removed when it stops.
+    pub ephemeral: bool,
     /// The ports that its profiles serve.
     pub ports: Vec<ServedPort>,
     /// When it was made, in seconds since 1970.
@@ -261,6 +265,8 @@ fn recorded(record: Record, state: State, addresses: Vec<IpAddr>) -> Status {
         tree: definition.tree,
         packages: record.packages,
         volumes: definition.volumes,
+        protected: definition.chosen.protected,
+        ephemeral: definition.chosen.ephemeral,
         mounts: definition.chosen.mounts,
         limits: definition.chosen.limits,
         ports: record.declared.ports,

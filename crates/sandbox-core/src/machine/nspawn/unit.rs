@@ -42,6 +42,14 @@ pub fn drop_in(definition: &Definition, state: &Path) -> String {
         let _ =
             writeln!(text, "ExecStartPost={program} --state-dir {state} internal started {name} $MAINPID");
     }
+    if definition.chosen.ephemeral {
+        // a process of the unit would end with it
+        let _ = writeln!(
+            text,
+            "ExecStopPost=-systemd-run --quiet --collect --no-block --unit=sandbox-reap-{name} -- {program} \
+             --state-dir {state} internal reap {name}"
+        );
+    }
     let folder = folder.join("machines").join(name);
     text.push_str(&command(definition, &program, &folder));
     text.push_str(&devices(definition));
@@ -270,6 +278,19 @@ mod tests {
         {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn the_end_of_an_ephemeral_machine_starts_what_removes_it() {
+        let mut definition = definition("agents");
+        assert!(!drop_in(&definition, Path::new("/s")).contains("ExecStopPost="));
+        definition.chosen.ephemeral = true;
+        let text = drop_in(&definition, Path::new("/s"));
+        let line = text.lines().find(|line| line.starts_with("ExecStopPost=")).unwrap();
+        assert!(
+            line.contains("--unit=sandbox-reap-agents -- ") && line.ends_with(" internal reap agents"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::{
         identity,
         journal::Intent,
         life::{Built, LifeError, Machines, Plan},
+        provision::Provision,
         record::{self, Claim, Hold, Record},
         rename, volume,
     },
@@ -77,7 +78,7 @@ impl Machines<'_> {
         definition.volumes = rename::volumes_of(self.records.state(), &copy.name, &definition.volumes);
         definition.program.clone_from(&copy.program);
         // that there is a second one is no reason to have it with each boot of the host
-        definition.chosen.autostart = None;
+        definition.chosen = definition.chosen.of_copy();
         let work = volume::work(&definition.volumes);
         if let Some(taken) = work.iter().find(|work| work.source().exists()) {
             if self.records.read(&copy.name).is_ok() {
@@ -96,6 +97,7 @@ impl Machines<'_> {
             holder: copy.holder.clone(),
             verb: Some(copy.verb.to_owned()),
             delivery: None,
+            provision: Provision::default(),
             definition,
         };
         let mut copied = Copied { consistency: Consistency::Clean, frozen: Duration::ZERO };

@@ -26,6 +26,7 @@ impl Machines<'_> {
     pub fn restore(&self, name: &MachineName, snapshot: &str, volumes: Volumes, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
         let (claim, record) = self.claim(name, holder, "restore")?;
+        self.refuse_protected(name, "restore")?;
         let backend = self.backend(record.definition.backend).during("restore", subject())?;
         let snapshot = self.find_snapshot(&record, snapshot).during("restore", subject())?;
         if backend.leader(name)?.is_some() {
