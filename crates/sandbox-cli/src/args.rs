@@ -138,7 +138,7 @@ pub enum Verb {
     Wait(Wait),
     /// Show or change limits, variables, restarts and the start with the host
     Set(Set),
-    /// Set, list and remove the secrets of a machine, which its services get as systemd credentials
+    /// Set, list and remove secrets of a machine, as systemd credentials
     Secret {
         #[command(subcommand)]
         verb: Secret,

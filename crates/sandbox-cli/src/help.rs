@@ -14,7 +14,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["start", "stop", "restart", "kill", "wait", "enable", "disable"]),
     ("Use", &["shell", "exec", "console", "copy", "mount", "unmount"]),
     ("See", &["list", "status", "top", "logs", "health"]),
-    ("Change", &["set", "rename", "move", "snapshot", "protect", "unprotect"]),
+    ("Change", &["set", "rename", "move", "secret", "snapshot", "protect", "unprotect"]),
     ("Remove", &["remove", "export"]),
     ("Build", &["bootstrap", "resolve", "lock", "profile", "layer"]),
     ("Program", &["doctor", "repair", "completions", "man", "help"]),
@@ -44,7 +44,7 @@ const HIDDEN: &[(&str, &[&str])] = &[
     ),
     ("export", &["compression", "allow_credentials", "start"]),
     ("import", &["devices", "max_size", "reference", "timeout"]),
-    ("set", &["start_order", "start_delay", "unset_env", "unenforced"]),
+    ("set", &["cpu_weight", "core_dumps", "start_order", "start_delay", "unset_env", "unenforced"]),
 ];
 
 /// Room for a group's name.
