@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help demo test lint unit fuzz archive host hostile catalogue test-vm bench build install setup clean
+.PHONY: help demo test lint unit fuzz archive host hostile catalogue test-vm bench build install pictures setup clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'
@@ -68,6 +68,9 @@ bench: build ## Compare with mmdebstrap, debootstrap and apt, and verbs of machi
 install: ## Install to PREFIX (/usr/local)
 	@test -x target/release/sandbox || { echo 'make build comes first' >&2; exit 1; }
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install target/release/sandbox
+
+pictures: ## Draw the pictures of README and docs again
+	@scripts/pictures
 
 clean: ## Remove what was built
 	@scripts/clean
