@@ -18,7 +18,7 @@ pub fn agents_is_running(lab: &Lab) {
     let agents = host.agents();
     assert_eq!(host.exec(agents, &["systemctl", "is-system-running"]).ok(), "running");
     // what `git commit` opens
-    host.exec(agents, &["sh", "-c", "command -v \"$(git var GIT_EDITOR)\""]).ok();
+    host.exec(agents, &["sh", "-c", "command -v editor"]).ok();
     let release = host.exec(agents, &["cat", "/etc/os-release"]);
     assert!(release.ok().contains("VERSION_CODENAME=trixie"), "{release:?}");
     let status = host.sandbox(&["status", agents, "--json"]);

@@ -122,7 +122,8 @@ pub fn signals_end_what_waits(lab: &Lab) {
     let agents = host.agents();
     let verbs = [
         format!("exec {agents} -- sleep 60"),
-        format!("exec {agents} -- bash -c 'sleep 60; true'"),
+        // SIGTERM ends the shell alone: what it has begun holds stderr until it ends
+        format!("exec {agents} -- bash -c 'sleep 9; true'"),
         format!("exec {agents} -t -- sleep 60"),
         format!("logs {agents} -f -n 0"),
         format!("logs {agents} -f -n 0 --outside"),

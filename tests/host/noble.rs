@@ -36,6 +36,13 @@ const JAMMY: Shape = Shape {
 fn archive(lab: &Lab, shape: Shape, debian: &[&str]) -> Ubuntu {
     let place = lab.path("ubuntu");
     let cache = place.join(format!("cache-{}", shape.codename));
+    // what an earlier run kept is of the packages that the profile named then
+    let (stamp, profile) = (place.join("base.toml"), include_str!("../../profiles/base.toml"));
+    if fs::read_to_string(&stamp).ok().as_deref() != Some(profile) {
+        drop(fs::remove_dir_all(&place));
+        fs::create_dir_all(&place).expect("a folder below target/");
+        fs::write(&stamp, profile).expect("a stamp");
+    }
     let text = |path: &Path| path.to_str().expect("a UTF-8 path").to_owned();
     Ubuntu::of_cache(&place, shape, &cache, || {
         let target = place.join("debian.tar");
