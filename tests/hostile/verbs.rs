@@ -56,12 +56,9 @@ pub const ROWS: &[(&str, Touch)] = &[
     ("set", Lines(&["sandbox set $m --env A=b", "sandbox set $m --unset-env A"])),
     ("enable", Lines(&["sandbox enable $m"])),
     ("disable", Lines(&["sandbox disable $m"])),
-    (
-        "secret",
-        Lines(&[
-            "echo x | sandbox secret set $m KEY && sandbox secret list $m >/dev/null && sandbox secret remove $m KEY",
-        ]),
-    ),
+    ("secret set", Lines(&["echo x | sandbox secret set $m KEY"])),
+    ("secret list", Lines(&["sandbox secret list $m >/dev/null"])),
+    ("secret remove", Lines(&["sandbox secret remove $m KEY"])),
     ("protect", Lines(&["sandbox protect $m"])),
     ("unprotect", Lines(&["sandbox unprotect $m"])),
     ("kill", Lines(&["sandbox kill $m --signal CONT --whom all"])),

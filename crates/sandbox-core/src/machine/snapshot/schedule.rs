@@ -118,14 +118,20 @@ impl Schedule {
 }
 
 impl Machines<'_> {
-    /// Sets a machine's schedule, or takes it away.
+    /// Sets a machine's schedule, or takes it away, with what its last run did.
     ///
     /// # Errors
     /// Where it cannot be written down.
     pub fn set_schedule(&self, name: &MachineName, schedule: Option<Schedule>, holder: &str) -> Result<()> {
         let subject = || format!("machine `{name}`");
         let (claim, record) = self.claim(name, holder, "schedule")?;
-        claim.commit(&Record { schedule, ..record }).during("schedule", subject())
+        let ends = schedule.is_none();
+        claim.commit(&Record { schedule, ..record }).during("schedule", subject())?;
+        if ends {
+            // it is shown for machines that have a schedule alone
+            let _ = fs::remove_file(self.records.folder(name).join(LastRun::FILE));
+        }
+        Ok(())
     }
 
     /// Lists the schedules; a machine whose record cannot be read is warned of, and the class of that is returned.
