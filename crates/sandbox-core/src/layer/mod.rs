@@ -325,6 +325,8 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
         };
         wanted(package, otherwise, spec.files.iter().position(lists).unwrap_or(0))
     };
+    let layers: Vec<_> = order.stack().into_iter().map(|file| file.name).collect();
+    let last = layers.len() - 1;
     let request = resolve::Request {
         architecture: order.architecture.clone(),
         variant: order.variant,
@@ -332,12 +334,12 @@ fn resolve_packages(order: &Order, archive: archive::Archive, doors: &Doors<'_>)
             .install
             .iter()
             .map(|package| listed(package, "a profile"))
-            .chain(order.include.iter().map(|package| wanted(package, INCLUDE, spec.files.len())))
+            .chain(order.include.iter().map(|package| wanted(package, INCLUDE, last)))
             .collect(),
         optional: packages.if_available.iter().map(|package| listed(package, "a profile")).collect(),
         exclude: packages.exclude.iter().chain(&order.exclude).cloned().collect(),
         recommends: order.recommends,
-        layers: order.stack().into_iter().map(|file| file.name).collect(),
+        layers,
     };
     let origins: BTreeMap<String, Origin> = archive
         .releases

@@ -17,10 +17,13 @@ pub(super) const INCLUDE: &str = "--include";
 impl Order {
     /// Returns what is stacked: the image, the profiles, and where packages are asked for beside theirs, a last layer
     /// of these alone, so that what is below is shared with machines that do not have them.
+    ///
+    /// An image without profiles has them with its own, as debootstrap and mmdebstrap do: it is a tree, which shares
+    /// nothing, and one run of dpkg configures both.
     #[must_use]
     pub fn stack(&self) -> Vec<Stacked> {
         let mut files = self.spec.files.clone();
-        if !self.include.is_empty() {
+        if !self.include.is_empty() && files.len() > 1 {
             let install: BTreeSet<_> = self.include.iter().cloned().collect();
             let packages = Packages { install: install.into_iter().collect(), ..Packages::default() };
             let layer = Layer { schema: SCHEMA, name: INCLUDE.to_owned(), packages, ..Layer::default() };
