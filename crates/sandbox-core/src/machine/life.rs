@@ -1,5 +1,6 @@
 //! A machine's life: made, started, stopped, removed, and undone where its maker died.
 
+mod ending;
 mod error;
 mod status;
 mod trees;
@@ -18,7 +19,7 @@ use super::{
     journal::{Intent, Partial},
     limits,
     managers::Manager,
-    mounts, network, processes,
+    mounts, network,
     provision::Provision,
     proxmox::{Delivery, Goods, place::Place},
     record::{self, Claim, Doing, Record, Records},
@@ -37,6 +38,7 @@ use crate::{
     report::{Event, Phase, Reporter, Unit},
 };
 
+use ending::wait_for_end;
 pub use error::LifeError;
 pub use status::Status;
 use trees::missing;
@@ -47,9 +49,6 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a booted machine may take to get an address before that is worth a warning.
 const ADDRESS_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long after a look at a machine that is to be started comes the next one.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What a new machine is.
 #[derive(Clone, Debug)]
@@ -456,33 +455,6 @@ impl Machines<'_> {
     fn finished(&self, phase: Phase, begun: Instant, summary: String) {
         self.reporter.report(Event::Finished { phase, elapsed: begun.elapsed(), summary });
     }
-}
-
-/// Waits for the end of a machine that is on its way down.
-///
-/// # Errors
-/// Where it runs, or is still there at the deadline.
-fn wait_for_end(backend: &dyn Backend, name: &MachineName, deadline: Duration) -> Result<()> {
-    let begun = Instant::now();
-    let mut ran = false;
-    while let Some(leader) = backend.leader(name)? {
-        let runs = !processes::is_ending(leader.pid) && says_it_runs(&leader);
-        // seen twice: a guest that shuts down loses its bus some moments before it keeps users out
-        if (runs && ran) || begun.elapsed() >= deadline {
-            return Err(LifeError::Running).during("start", format!("machine `{name}`"));
-        }
-        ran = runs;
-        thread::sleep(LOOK);
-    }
-    Ok(())
-}
-
-/// Tells whether a guest has booted and does not shut down.
-fn says_it_runs(leader: &Leader) -> bool {
-    matches!(
-        guest::state(leader),
-        Ok(GuestState::Running | GuestState::Degraded { .. } | GuestState::Maintenance)
-    )
 }
 
 /// Says of what an earlier machine left that it cannot be removed.
