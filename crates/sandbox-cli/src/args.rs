@@ -29,8 +29,8 @@ pub use self::{
     list::{List, ListColumn, ListFormat},
     lock::{Lock, LockVerb},
     machine::{
-        Copy, Kill, Logs, Mount, Move, Named, OrNone, Place, Remove, Restart, Set, Start, Stop, Top, Unmount,
-        Until, Wait, Whom, YesNo,
+        Copy, Kill, Limited, Logs, Mount, Move, Named, Place, Remove, Restart, Set, Start, Stop, Top,
+        Unmount, Until, Wait, Whom, YesNo,
     },
     moving::{Compression, Devices, Export, Format, Import, To},
     names::{Names, Running, Several},

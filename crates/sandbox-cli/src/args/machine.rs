@@ -208,6 +208,23 @@ impl<T: FromStr> FromStr for OrNone<T> {
     }
 }
 
+/// What a machine may use at most, as `create` and `set` are told.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Limited {
+    /// Processors it may use: 2, 0.5, or none
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<OrNone<Cpus>>,
+    /// Memory it may use: 512M, 4G, or none
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<OrNone<Size>>,
+    /// Processes and threads it may have, or none
+    #[arg(long, value_name = "NUMBER")]
+    pub tasks: Option<OrNone<u64>>,
+    /// Bytes that its tree may take, where the file system can limit them, or none
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<OrNone<Size>>,
+}
+
 /// `sandbox set`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -222,24 +239,14 @@ Limits, variables (for what is run from then on) and restarts count at once.")]
 pub struct Set {
     /// The machine's name
     pub name: String,
-    /// Processors it may use: 2, 0.5, or none
-    #[arg(long, value_name = "NUMBER")]
-    pub cpus: Option<OrNone<Cpus>>,
-    /// Memory it may use: 512M, 4G, or none
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<OrNone<Size>>,
-    /// Processes and threads it may have, or none
-    #[arg(long, value_name = "NUMBER")]
-    pub tasks: Option<OrNone<u64>>,
+    #[command(flatten)]
+    pub limits: Limited,
     /// Its share of the processors where others want them too: 1 to 10000, or none for the usual 100
     #[arg(long, value_name = "NUMBER")]
     pub cpu_weight: Option<OrNone<Weight>>,
     /// Whether a process that crashes leaves a copy of its memory; counts from the next start on
     #[arg(long, value_enum, value_name = "yes|no")]
     pub core_dumps: Option<YesNo>,
-    /// Bytes that its tree may take, on a subvolume of btrfs, or none
-    #[arg(long, value_name = "SIZE")]
-    pub disk: Option<OrNone<Size>>,
     /// Variable for everybody in it; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub env: Vec<String>,

@@ -3,9 +3,8 @@
 use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
-use sandbox_core::machine::chosen::{Cpus, Size};
 
-use super::machine::OrNone;
+use super::machine::Limited;
 
 const HEADING: &str = "Limits and contents";
 
@@ -13,18 +12,8 @@ const HEADING: &str = "Limits and contents";
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = HEADING)]
 pub struct Given {
-    /// Processors it may use: 2, 0.5
-    #[arg(long, value_name = "NUMBER")]
-    pub cpus: Option<OrNone<Cpus>>,
-    /// Memory it may use: 512M, 4G
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<OrNone<Size>>,
-    /// Processes and threads it may have
-    #[arg(long, value_name = "NUMBER")]
-    pub tasks: Option<OrNone<u64>>,
-    /// Bytes that its tree may take, where the file system can limit them
-    #[arg(long, value_name = "SIZE")]
-    pub disk: Option<OrNone<Size>>,
+    #[command(flatten)]
+    pub limits: Limited,
     /// Record limits that this host cannot enforce
     #[arg(long, hide_short_help = true)]
     pub unenforced: bool,

@@ -191,10 +191,10 @@ impl Machine<'_> {
 
     fn may_set(&self, args: &args::Set) -> Result<(), Failure> {
         let refused: [(bool, &str, &'static str); 6] = [
-            (args.tasks.is_some(), "set --tasks", "a container of it has no such limit"),
+            (args.limits.tasks.is_some(), "set --tasks", "a container of it has no such limit"),
             (args.cpu_weight.is_some(), "set --cpu-weight", "a container of it has another scale"),
             (args.core_dumps.is_some(), "set --core-dumps", "a container of it has no such limit"),
-            (args.disk.is_some(), "set --disk", "its disks grow by `pct resize`, and do not shrink"),
+            (args.limits.disk.is_some(), "set --disk", "its disks grow by `pct resize`, and do not shrink"),
             (
                 !args.env.is_empty() || !args.unset_env.is_empty(),
                 "set --env",

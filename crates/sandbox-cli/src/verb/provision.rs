@@ -124,7 +124,7 @@ pub fn choose(chosen: &mut Chosen, args: &Create, variables: Vec<(String, String
     let given = &args.given;
     chosen.ephemeral = args.ephemeral;
     chosen.protected = args.protect;
-    set::limit(&mut chosen.limits, given.cpus, given.memory, given.tasks, given.disk);
+    set::limit(&mut chosen.limits, &given.limits);
     chosen.environment.extend(variables);
 }
 

@@ -10,14 +10,7 @@ use super::{
     machine::{Host, holder, name},
     variable,
 };
-use crate::{
-    args::{self, OrNone},
-    exit::Exit,
-    failure::Failure,
-    settings::Settings,
-    table::Cell,
-    ui,
-};
+use crate::{args, exit::Exit, failure::Failure, settings::Settings, table::Cell, ui};
 
 /// Changes what is asked for, and shows what is so now.
 ///
@@ -47,29 +40,23 @@ pub fn run(args: &args::Set, settings: &Settings) -> Result<Exit, Failure> {
 }
 
 /// Changes the limits that are given.
-pub fn limit(
-    limits: &mut Limits,
-    cpus: Option<OrNone<Cpus>>,
-    memory: Option<OrNone<Size>>,
-    tasks: Option<OrNone<u64>>,
-    disk: Option<OrNone<Size>>,
-) {
-    if let Some(cpus) = cpus {
+pub fn limit(limits: &mut Limits, given: &args::Limited) {
+    if let Some(cpus) = given.cpus {
         limits.cpus = cpus.0.map(|cpus| cpus.0);
     }
-    if let Some(memory) = memory {
+    if let Some(memory) = given.memory {
         limits.memory = memory.0.map(|memory| memory.0);
     }
-    if let Some(tasks) = tasks {
+    if let Some(tasks) = given.tasks {
         limits.tasks = tasks.0;
     }
-    if let Some(disk) = disk {
+    if let Some(disk) = given.disk {
         limits.disk = disk.0.map(|disk| disk.0);
     }
 }
 
 fn edit(chosen: &mut Chosen, args: &args::Set, variables: Vec<(String, String)>) {
-    limit(&mut chosen.limits, args.cpus, args.memory, args.tasks, args.disk);
+    limit(&mut chosen.limits, &args.limits);
     if let Some(weight) = args.cpu_weight {
         chosen.limits.cpu_weight = weight.0.map(|weight| weight.0);
     }
