@@ -43,7 +43,7 @@ use crate::{
     output,
     report::{Event, Phase, Reporter, Timed, Unit},
     resolve,
-    spec::{Spec, Stacked, mirrors::Mirrors},
+    spec::{Layer, Spec, Stacked, mirrors::Mirrors},
     store::{self, Store},
     unpack,
 };
@@ -261,7 +261,7 @@ pub fn build_from(
     }
     let rootfs = work.assemble(&mut |at, rootfs| {
         let begun = Instant::now();
-        customize(order, at, rootfs, lock, doors)?;
+        customize(order, &files[at].layer, rootfs, lock, doors)?;
         spent += begun.elapsed();
         called(at, rootfs)
     })?;
@@ -279,12 +279,11 @@ pub fn build_from(
 /// Puts in what one file of the spec has beside packages.
 fn customize(
     order: &Order,
-    at: usize,
+    layer: &Layer,
     rootfs: &configure::Rootfs,
     lock: &Lock,
     doors: &Doors<'_>,
 ) -> Result<()> {
-    let layer = &order.stack()[at].layer;
     let asked = layer.packages.install.iter().chain(&layer.packages.if_available).map(String::as_str);
     unpack::asked_for(rootfs.root(), &asked.collect(), lock.epoch)
         .during("note the packages of", format!("`{}`", layer.name))?;
