@@ -43,7 +43,6 @@ pub fn run(args: &args::Create, settings: &Settings) -> Result<Exit, Failure> {
     let kind = backend(args.backend, &host);
     build::hidden(&order, host.reporter(), settings);
     order.spec.ports().during("stack", "the profiles")?;
-    host.machines()?.check_free(&name)?;
     provision::check_variables(&variables, &order)?;
     let mut definition = definition(args, &name, kind, &order, &host, settings)?;
     provision::choose(&mut definition.chosen, args, variables);
@@ -116,8 +115,9 @@ fn admit(
     provision: &Provision,
     host: &Host,
 ) -> Result<(), Failure> {
-    provision::admit(definition, provision)?;
     let machines = host.machines()?;
+    machines.check_free(&definition.name)?;
+    provision::admit(definition, provision)?;
     machines.check_provision(definition, provision)?;
     // a node's limits are its own to enforce
     if definition.backend != Kind::Proxmox {
@@ -127,7 +127,7 @@ fn admit(
     Ok(())
 }
 
-/// Tells what an earlier machine left for it, and what its wall lets through.
+/// Reports what an earlier machine left for it, and what its wall lets through.
 fn tell_of(definition: &Definition, reporter: &dyn Reporter) {
     let name = &definition.name;
     for volume in definition.volumes.iter().filter(|volume| volume.source.exists()) {

@@ -71,7 +71,7 @@ pub fn run(args: &Remove, settings: &Settings) -> Result<Exit, Failure> {
 /// Asks once whether machines are to be removed, each named with what goes with it.
 ///
 /// # Errors
-/// Where nobody can be asked, or the machines cannot be read.
+/// Where there is no terminal to ask at, or the machines cannot be read.
 pub fn is_wanted(names: &[String], args: &Remove, settings: &Settings) -> Result<bool, Failure> {
     settings.need_root("remove")?;
     if args.yes {

@@ -196,7 +196,7 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
-    /// Tells whether no mirror could be connected to.
+    /// Returns whether no mirror could be connected to.
     pub(super) fn is_cut_off(&self) -> bool {
         matches!(self, Self::Unreachable { source, .. } if source.is_cut_off())
     }

@@ -6,7 +6,7 @@
 
 use super::{Archive, ArchiveError, Opened, Opening, Options, Source};
 
-/// Tells whether no mirror of any source could be reached.
+/// Returns whether no mirror of any source could be reached.
 pub(super) fn is_cut_off(opened: &[Opened]) -> bool {
     let cut_off = |one: &Opened| one.as_ref().err().is_some_and(ArchiveError::is_cut_off);
     !opened.is_empty() && opened.iter().all(cut_off)

@@ -217,7 +217,7 @@ impl TransportError {
 }
 
 impl TransportError {
-    /// Tells whether there was no connection at all.
+    /// Returns whether there was no connection at all.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         matches!(self, Self::Unreachable { client, .. } if client.is_connect())

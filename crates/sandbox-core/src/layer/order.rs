@@ -84,7 +84,7 @@ pub enum OrderError {
         #[source]
         source: RunnerError,
     },
-    /// The key of somebody else's archive cannot be read.
+    /// The key of a foreign archive cannot be read.
     #[error("the key of source `{name}` ({path}) cannot be used")]
     Key {
         /// The source.

@@ -92,7 +92,7 @@ pub(super) fn numbers(pid: i32) -> Vec<i32> {
     numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
-/// Tells when a process began, in the kernel's ticks since boot, so that another one with its number is not taken for it.
+/// Returns when a process began, in the kernel's ticks since boot, so that another one with its number is not taken for it.
 ///
 /// **Source**: proc_pid_stat(5), field 22.
 #[must_use]
@@ -101,7 +101,7 @@ pub fn began(pid: i32) -> Option<u64> {
     field(&stat, 22)?.parse().ok()
 }
 
-/// Tells whether a process is gone, exits, or was killed and is about to.
+/// Returns whether a process is gone, exits, or was killed and is about to.
 ///
 /// The first process of a process namespace exits for as long as others of it are there.
 #[must_use]
@@ -116,7 +116,7 @@ pub fn is_ending(pid: i32) -> bool {
 /// `PF_EXITING` of the kernel's `include/linux/sched.h`.
 const EXITING: u32 = 0x4;
 
-/// Tells of a process whether it has begun to exit, or has exited and was not waited for.
+/// Returns whether a process has begun to exit, or has exited and was not waited for.
 ///
 /// **Source**: proc_pid_stat(5), fields 3 and 9.
 fn exits(stat: &str) -> bool {
@@ -124,7 +124,7 @@ fn exits(stat: &str) -> bool {
     matches!(field(stat, 3), None | Some("Z" | "X" | "x")) || flags.is_none_or(|flags| flags & EXITING != 0)
 }
 
-/// Tells of a process whether SIGKILL waits for it: what has other processors first does not see it at once.
+/// Returns whether SIGKILL is pending for a process: what has other processors first does not see it at once.
 ///
 /// **Source**: proc_pid_status(5), `SigPnd` and `ShdPnd`, masks in which signal 1 is the lowest bit.
 fn is_killed(status: &str) -> bool {

@@ -46,7 +46,7 @@ pub(super) fn ordered(mut given: Vec<(Source, Layer)>) -> Vec<(Source, Layer)> {
     done
 }
 
-/// Tells whether a required name or path is that of a profile.
+/// Returns whether a required name or path is that of a profile.
 pub(super) fn is_called(required: &str, name: &str) -> bool {
     required.rsplit('/').next().unwrap_or(required).trim_end_matches(".toml") == name
 }
@@ -86,7 +86,7 @@ fn paths(layer: &Layer) -> BTreeSet<&Path> {
     files.chain(links).chain(units).chain(git).chain(fetched).collect()
 }
 
-/// Tells whether two tables give one key two values, of which the later would win.
+/// Returns whether two tables give one key two values, of which the later would win.
 fn differ(one: &Table, other: &Table) -> bool {
     one.iter().any(|(key, value)| match (value, other.get(key)) {
         (_, None) | (Value::Array(_), Some(Value::Array(_))) => false,

@@ -79,7 +79,7 @@ const ENDS: [&str; 12] = [
     "AUTH",
 ];
 
-/// Tells whether the value of a variable is likely a secret, by its name: `OPENAI_API_KEY`, `GH_TOKEN`.
+/// Returns whether the value of a variable is likely a secret, by its name: `OPENAI_API_KEY`, `GH_TOKEN`.
 #[must_use]
 pub fn names_a_secret(variable: &str) -> bool {
     let name = variable.to_ascii_uppercase();
@@ -87,7 +87,7 @@ pub fn names_a_secret(variable: &str) -> bool {
     ENDS.contains(&last) && !name.ends_with("PUBLIC_KEY")
 }
 
-/// Tells whether a value begins with a token of a known maker.
+/// Returns whether a value begins with a token of a known maker.
 #[must_use]
 pub fn is_a_token(value: &str) -> bool {
     SHAPES.iter().any(|shape| value.starts_with(shape.begin) && shape.token(value.as_bytes(), 0).is_some())

@@ -53,7 +53,7 @@ pub fn guarded(top: &OwnedFd, folder: &HostFolder) -> Vec<Guarded> {
     std::iter::once(git).chain(named).collect()
 }
 
-/// Tells whether a tree is itself a git directory: a bare repository.
+/// Returns whether a tree is itself a git directory: a bare repository.
 #[must_use]
 pub fn is_bare(top: &OwnedFd) -> bool {
     ["HEAD", "objects", "refs"].iter().all(|name| open(top, Path::new(name)).is_some())

@@ -31,7 +31,7 @@ pub(super) const INIT: &str = "/dev/.sandbox-init";
 /// Where a guest's systemd finds its credentials: /run is mounted again by it, and /dev is not.
 pub(super) const SECRETS: &str = "/dev/.sandbox-credentials";
 
-/// Tells whether a machine has secrets; `folder` is its own.
+/// Returns whether a machine has secrets; `folder` is its own.
 pub(super) fn has_secrets(folder: &Path) -> bool {
     !secret::of(folder).is_empty()
 }
